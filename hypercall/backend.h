@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Choosing a hypervisor backend by NAME:CONF.
+//
+// A backend is linked in (the model) or comes from a module, a file
+// pviommu-NAME.so found along the module path:
+//   $PVIOMMU_MODULE_PATH (colon separated), then the installed module folder.
+// Modules are loaded once and stay loaded.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hypercall/hypervisor.h"
+#include "hypercall/module.h"
+#include "hypercall/result.h"
+
+namespace pviommu {
+
+/// A Result's Error has no room for a sentence; this one is for people.
+struct OpenFailure {
+  Error error;
+  std::string message;  ///< one line: what was wrong, which value, what would be right
+};
+
+template <class T>
+struct Opened {
+  std::unique_ptr<T> instance;  ///< null: see failure
+  OpenFailure failure;
+};
+
+/// `name_conf` is "NAME" or "NAME:CONF".  An unknown name fails with ENOENT and
+/// a message that lists the names there are and, for a module that exists but
+/// could not be loaded, why.
+Opened<Hypervisor> open_hypervisor(std::string_view name_conf);
+
+struct ModuleDescription {
+  std::string name;
+  std::string kind;         ///< "hypervisor" or "iommu-driver"
+  std::string description;
+  std::string origin;       ///< "built in" or the file
+  std::string problem;      ///< why it cannot be loaded; empty: usable
+};
+/// All built-in and installed backends and drivers, by name.
+std::vector<ModuleDescription> list_modules();
+
+/// Finds the entry of the module NAME of the kind, loading it if need be.
+/// Null with `failure` filled in.  Used by the registries.
+const pviommu_module* find_module(std::string_view name, std::uint32_t kind, OpenFailure& failure);
+
+/// Adds a linked-in entry.  Call during start-up, before any open.
+void register_builtin_module(const pviommu_module* entry);
+
+/// "NAME:CONF" -> {NAME, CONF}; CONF may contain further colons.
+std::pair<std::string_view, std::string_view> split_name_conf(std::string_view name_conf);
+
+}  // namespace pviommu

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Counters of everything that happens, in one flat block.
+//
+// The block can live in memory shared with another process (`pviommu run`
+// keeps it), so that the figures survive a program that is killed.  Relaxed
+// atomics: counters are not used for synchronisation.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "hypercall/hypervisor.h"
+#include "hypercall/result.h"
+
+namespace pviommu {
+
+/// Every kind of hypercall, as counted, timed and made to fail.
+enum class HypercallOp : std::uint8_t {
+  create_space,
+  destroy_space,
+  attach,
+  detach,
+  map,
+  unmap,
+  flush,
+  frames,
+  allocate_vectors,
+  free_vectors,
+  bind_vector,
+  unbind_vector,
+  mask_vector,
+  unmask_vector,
+  open_device,
+  reset,
+};
+inline constexpr std::size_t kHypercallOps = 16;
+const char* to_string(HypercallOp op);
+inline constexpr std::size_t kFaultReasons = 6;
+
+using Counter = std::atomic<std::uint64_t>;
+
+/// A count and the nanoseconds spent (0 while not `timed`).
+struct TimedCounter {
+  Counter count;
+  Counter nanoseconds;
+};
+
+struct Statistics {
+  static constexpr std::uint32_t kMagic = 0x70766901;
+  std::uint32_t magic = kMagic;
+  std::atomic<std::uint32_t> timed{0};  ///< 1: also measure time (two clock reads an operation)
+
+  TimedCounter maps;    ///< successful VFIO_IOMMU_MAP_DMA
+  TimedCounter unmaps;  ///< successful VFIO_IOMMU_UNMAP_DMA
+  Counter map_failures;
+  Counter unmap_failures;
+  Counter pages_mapped;    ///< 4 KiB pages, sum over all maps
+  Counter pages_unmapped;  ///< the same for unmaps, teardown included
+  Counter live_mappings;   ///< now
+  Counter live_pages;      ///< now mapped in hypervisor address spaces
+  Counter pinned_pages;    ///< now held by frame sources
+  Counter peak_pages;      ///< most live_pages
+
+  std::array<TimedCounter, kHypercallOps> hypercalls;
+  std::array<Counter, kHypercallOps> hypercall_failures;
+
+  Counter interrupts_intx;
+  Counter interrupts_msi;
+  Counter interrupts_msix;
+  Counter interrupts_held;  ///< arrivals that found their vector masked
+  std::array<Counter, kFaultReasons> faults;
+  Counter dma_read_bytes;   ///< device reads of memory
+  Counter dma_write_bytes;  ///< device writes to memory
+};
+
+/// The block of this process.  Valid at any time, also before share_statistics().
+Statistics& statistics() noexcept;
+
+/// Moves the block into the shared mapping of `fd` (at least sizeof(Statistics)
+/// bytes, zero or a Statistics already).  Call before any counting starts.
+Status share_statistics(int fd);
+
+/// Counts one hypercall: `HypercallTimer timer(op); ... timer.failed();`
+class HypercallTimer {
+ public:
+  explicit HypercallTimer(HypercallOp op) noexcept;
+  ~HypercallTimer();
+  HypercallTimer(const HypercallTimer&) = delete;
+  HypercallTimer& operator=(const HypercallTimer&) = delete;
+  void failed() noexcept;
+
+ private:
+  HypercallOp op_;
+  std::uint64_t start_ = 0;
+};
+
+}  // namespace pviommu

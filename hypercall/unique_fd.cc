@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/unique_fd.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+namespace pviommu {
+namespace {
+
+// One bit a descriptor.  Numbers beyond the table are not protected: a process
+// that raised RLIMIT_NOFILE so far does not close blindly up to it.
+constexpr int kTracked = 1 << 20;
+constinit std::array<std::atomic<std::uint32_t>, kTracked / 32> internal{};
+
+void mark(int fd, bool ours) {
+  if (fd < 0 || fd >= kTracked) return;
+  const std::uint32_t bit = std::uint32_t{1} << (fd % 32);
+  if (ours)
+    internal[fd / 32].fetch_or(bit, std::memory_order_relaxed);
+  else
+    internal[fd / 32].fetch_and(~bit, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+bool is_internal_fd(int fd) {
+  return fd >= 0 && fd < kTracked &&
+         (internal[fd / 32].load(std::memory_order_relaxed) >> (fd % 32) & 1) != 0;
+}
+
+int UniqueFd::release() {
+  mark(fd_, false);
+  return std::exchange(fd_, -1);
+}
+
+void UniqueFd::reset(int fd) {
+  const int old = std::exchange(fd_, fd);
+  if (old >= 0) {
+    mark(old, false);  // before the number can be handed out again
+    ::syscall(SYS_close, old);
+  }
+  mark(fd, true);
+}
+
+}  // namespace pviommu

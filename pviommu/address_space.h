@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The mappings of one VFIO container: IOVA -> program memory -> frames.
+//
+//   map    reserve (index) -> pin -> frames -> driver map -> publish
+//   unmap  driver unmap (device access stops) -> forget frames -> unpin -> index
+//
+// Rules of type1 and type1v2 follow Linux's vfio_iommu_type1.c: it is the oracle.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "hypercall/hypervisor.h"
+#include "pviommu/frame_source.h"
+#include "pviommu/iommu_driver.h"
+#include "pviommu/mapping_index.h"
+
+namespace pviommu {
+
+enum class UnmapRule : std::uint8_t {
+  type1,    ///< a range that covers a mapping's first byte takes all of it; one from inside does nothing
+  type1v2,  ///< a range that cuts a mapping is EINVAL, nothing done
+};
+
+struct AddressSpaceConfig {
+  UnmapRule rule = UnmapRule::type1v2;
+  std::uint32_t max_mappings = 65535;  ///< vfio_iommu_type1's dma_entry_limit
+  bool strict = false;                 ///< refuse (EOPNOTSUPP) rights the driver cannot enforce
+  std::string tag;                     ///< SpaceConfig::tag
+};
+
+/// Thread-safe: one lock.
+class AddressSpace {
+ public:
+  /// All referenced objects outlive the space.
+  static Result<std::unique_ptr<AddressSpace>> create(IommuDriver& driver, Hypervisor& hypervisor,
+                                                      FrameSource& frames, const AddressSpaceConfig& config);
+  /// Unmaps everything; devices are detached before.
+  ~AddressSpace();
+
+  Status attach(Sbdf sbdf);
+  Status detach(Sbdf sbdf);
+
+  /// Maps program memory [hva, hva + size) at iova.  In the order of the
+  /// kernel's checks: EINVAL zero or unaligned size/iova/hva, wrap; EEXIST
+  /// overlap; ENOSPC entry limit; EINVAL outside the iova ranges; ENOMEM
+  /// RLIMIT_MEMLOCK; EFAULT memory; then the driver's error.
+  Status map(Iova iova, Hva hva, std::uint64_t size, Access access);
+  /// Maps a piece of a device's BAR (peer-to-peer).  EOPNOTSUPP when the driver
+  /// declares no peer_to_peer.
+  Status map_mmio(Iova iova, Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t size, Hva hva,
+                  Access access);
+
+  /// Bytes unmapped.  The range by the space's rule; see UnmapRule.
+  Result<std::uint64_t> unmap(Iova iova, std::uint64_t size);
+  Result<std::uint64_t> unmap_all();
+
+  /// VFIO_DMA_UNMAP_FLAG_VADDR / VFIO_DMA_MAP_FLAG_VADDR.
+  Result<std::uint64_t> invalidate_hva(Iova iova, std::uint64_t size, bool all);
+  Status update_hva(Iova iova, Hva hva, std::uint64_t size);
+
+  /// Entries that can still be made (VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL).
+  std::uint32_t available() const;
+  const Capabilities& capabilities() const;
+  UnmapRule rule() const;
+};
+
+}  // namespace pviommu

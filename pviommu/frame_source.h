@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Where the frames behind a program's memory come from: pinning.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "hypercall/pinned_memory.h"
+#include "hypercall/result.h"
+
+namespace pviommu {
+
+/// Pins pages of this process.  Thread-safe.
+class FrameSource {
+ public:
+  FrameSource() = default;
+  FrameSource(const FrameSource&) = delete;
+  FrameSource& operator=(const FrameSource&) = delete;
+  virtual ~FrameSource() = default;  ///< after every PinnedMemory it made
+
+  /// "io_uring", "copy", ...
+  virtual std::string_view name() const = 0;
+  /// False when PinnedMemory::holds_pages() is false for what it makes.
+  virtual bool holds_pages() const = 0;
+
+  /// Pins `range` (page aligned, at most PinnedMemory::kMaxBytes) for a device
+  /// with `access`.  EFAULT: memory is not there or lacks the right (write
+  /// access is only needed for Access::write).  ENOMEM: RLIMIT_MEMLOCK or out
+  /// of memory.  ENOSPC: no slot left.
+  virtual Result<std::unique_ptr<PinnedMemory>> pin(HvaRange range, Access access) = 0;
+};
+
+/// `kind` is "io_uring", "copy" or "auto": io_uring where the kernel has
+/// registered buffers, else the copying source.  `notice` is set to one line
+/// for people when pages are not really held and why.  ENOSYS: asked for
+/// io_uring and the kernel has it not.
+Result<std::unique_ptr<FrameSource>> make_frame_source(std::string_view kind, std::string& notice);
+
+}  // namespace pviommu

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The engine's side of an open file, and the front end's side of a caller.
+//
+//   program -> front end (preload, ...) -> File -> ioctl table -> container | group | device
+//
+// A front end owns descriptor numbers; the engine owns objects.  They meet in
+// two small interfaces: File (what can be done to an open /dev/vfio file) and
+// Client (what the engine needs of the caller: its memory, its descriptors).
+#pragma once
+
+#include <sys/types.h>
+
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+#include <boost/smart_ptr/intrusive_ref_counter.hpp>
+#include <cstddef>
+#include <cstdint>
+
+#include "hypercall/result.h"
+#include "hypercall/unique_fd.h"
+
+namespace pviommu::vfio {
+
+class File;
+using FileRef = boost::intrusive_ptr<File>;
+
+/// The caller of an operation.  Thread-safe.
+class Client {
+ public:
+  /// Copies from / to the caller's memory.  EFAULT when any byte of it is not
+  /// accessible; then nothing or a part has been copied.
+  virtual Status copy_in(void* to, std::uint64_t from, std::size_t bytes) = 0;
+  virtual Status copy_out(std::uint64_t to, const void* from, std::size_t bytes) = 0;
+  /// The VFIO file behind one of the caller's descriptors; null: not one of ours.
+  virtual FileRef file_of(int fd) = 0;
+  /// True when `fd` is an open descriptor of the caller.
+  virtual bool is_open(int fd) = 0;
+  /// A new descriptor (close-on-exec, O_RDWR) for `file`.
+  virtual Result<int> install(FileRef file) = 0;
+  /// Our own duplicate of the caller's eventfd.  EBADF: not open; EINVAL: not an eventfd.
+  virtual Result<UniqueFd> duplicate_eventfd(int fd) = 0;
+  /// Resolves an address of the caller into a BAR mapping made through a File's
+  /// mmap(): for peer-to-peer maps.  Null when it is plain memory.
+  struct MmioMapping {
+    FileRef file;
+    std::uint64_t offset = 0;  ///< file offset (index << 40 | byte) of the address
+  };
+  virtual MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) = 0;
+
+ protected:
+  ~Client() = default;
+};
+
+/// Where an mmap of a File really goes.
+struct MmapTarget {
+  int fd = -1;
+  std::uint64_t offset = 0;
+};
+
+/// One open file description.  Operations may run concurrently; the destructor
+/// is release(): it runs when the last descriptor, mapping and operation is gone.
+/// Return values are the kernel's: >= 0 or -errno.
+class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counter> {
+ public:
+  File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  virtual ~File() = default;
+
+  /// "container", "group" or "device".
+  virtual const char* kind() const = 0;
+  virtual long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) = 0;
+  /// `buffer` is an address of the caller.
+  virtual ssize_t pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) = 0;
+  virtual ssize_t pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) = 0;
+  /// Checks an mmap; the front end then maps the target.  `prot` and `flags` as
+  /// for mmap(2), `bytes` rounded up to pages.
+  virtual Result<MmapTarget> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) = 0;
+  /// Told after such a mapping was made (+1) and removed (-1).
+  virtual void mapping_changed(std::uint64_t offset, int delta) = 0;
+};
+
+}  // namespace pviommu::vfio
