@@ -14,6 +14,7 @@
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "hypercall/result.h"
 #include "hypercall/unique_fd.h"
@@ -50,11 +51,16 @@ class Client {
   ~Client() = default;
 };
 
-/// Where an mmap of a File really goes.
-struct MmapTarget {
-  int fd = -1;
-  std::uint64_t offset = 0;
+/// Where a part of an mmap of a File really goes.
+struct MmapPiece {
+  int fd = -1;               ///< stays the File's
+  std::uint64_t offset = 0;  ///< into fd, page aligned
+  std::size_t bytes = 0;     ///< whole pages
 };
+/// The pieces follow each other without a gap and make up the whole mapping.
+/// More than one where a page must not be the real one: the MSI-X table of a
+/// BAR is a shadow (msi/msix_shadow.h).
+using MmapPieces = std::vector<MmapPiece>;
 
 /// One open file description.  Operations may run concurrently; the destructor
 /// is release(): it runs when the last descriptor, mapping and operation is gone.
@@ -72,9 +78,10 @@ class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counte
   /// `buffer` is an address of the caller.
   virtual ssize_t pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) = 0;
   virtual ssize_t pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) = 0;
-  /// Checks an mmap; the front end then maps the target.  `prot` and `flags` as
-  /// for mmap(2), `bytes` rounded up to pages.
-  virtual Result<MmapTarget> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) = 0;
+  /// Checks an mmap; the front end then maps the pieces, all or nothing (the
+  /// first over the whole length, the others with MAP_FIXED inside it).  `prot`
+  /// and `flags` as for mmap(2), `bytes` rounded up to pages.
+  virtual Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) = 0;
   /// Told after such a mapping was made (+1) and removed (-1).
   virtual void mapping_changed(std::uint64_t offset, int delta) = 0;
 };
