@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Vocabulary and the interface to a hypervisor.
+
+nobase_pkginclude_HEADERS += \
+	hypercall/backend.h \
+	hypercall/conf.h \
+	hypercall/hypervisor.h \
+	hypercall/module.h \
+	hypercall/notification.h \
+	hypercall/pci_device.h \
+	hypercall/pinned_memory.h \
+	hypercall/range.h \
+	hypercall/result.h \
+	hypercall/statistics.h \
+	hypercall/strong.h \
+	hypercall/unique_fd.h
+
+libpviommu_la_SOURCES += \
+	hypercall/unique_fd.cc
