@@ -36,6 +36,10 @@ class Bus {
   /// that the hypervisor programmed for `source` matches.
   virtual void message(Sbdf source, std::uint64_t address, std::uint32_t data) = 0;
 
+  /// A function tells that it held an access back because its bus mastering is
+  /// off: logged as a FaultReason::not_attached fault.
+  virtual void bus_master_off(Sbdf source, Iova iova, Access access) = 0;
+
   /// Level of the INTx pin.
   virtual void intx(Sbdf source, bool asserted) = 0;
 
