@@ -10,9 +10,13 @@
 // (poll()) while a mapping exists; accesses by pread/pwrite arrive at once in
 // mmio_read()/mmio_write().
 //
-// Locking: mmio_*, poll, device_reset run with lock() held.  They may use the
-// bus; nothing on the bus calls back into a function.
+// Locking: mmio_*, poll, device_reset run with lock() held, and the methods of
+// the "device side" below are called with it held.  They may use the bus;
+// nothing on the bus calls back into a function: another device's access to a
+// BAR (peer to peer) goes to its memory, as a program's store does.
 #pragma once
+
+#include <pthread.h>
 
 #include <array>
 #include <atomic>
@@ -22,7 +26,6 @@
 #include <mutex>
 #include <span>
 #include <string>
-#include <thread>
 
 #include "hypercall/model/bus.h"
 #include "hypercall/notification.h"
@@ -63,23 +66,40 @@ class PciFunction {
   void bar_write(unsigned index, std::uint64_t offset, unsigned width, std::uint64_t value);
   Result<BarMapping> bar_mapping(unsigned index);
   void bar_mapped(unsigned index, bool mapped);
+  /// Declares all BARs not mappable, whatever the constructor said.  Before start().
+  void forbid_mapping();
+  /// Memory of a mappable BAR for another device's access; null when it is not
+  /// mappable or memory decoding is off.  Call peer_written() after a store.
+  std::byte* peer_memory(unsigned index);
+  void peer_written() { kick(); }
+  /// True when the piece touches the MSI-X table, which is the hypervisor's.
+  bool in_msix_table(unsigned index, std::uint64_t offset, unsigned width) const;
   bool can_reset() const { return identity_.flr; }
   /// Stops DMA, forgets all state, keeps BAR addresses and programmed messages
   /// as a function-level reset restored by the OS would.
   void reset();
+  /// Level of the pin: asserted by the device and not disabled.
   bool intx_asserted();
 
-  /// The hypervisor programs and clears messages: MSI capability or MSI-X table entry.
+  /// The hypervisor programs and clears messages: MSI capability or MSI-X table
+  /// entry.  MSI has one message for all its vectors, vector n sends data + n:
+  /// program index 0 with data aligned to the block, the block's size with
+  /// set_msi_block().
   unsigned vector_count(VectorKind kind) const;  ///< 0: kind not implemented
   void program_message(VectorKind kind, unsigned index, std::uint64_t address, std::uint32_t data);
   /// Mask bit of a vector (MSI per-vector mask, MSI-X vector control); clearing
   /// it sends what was pending.
   void mask_message(VectorKind kind, unsigned index, bool masked);
   bool message_pending(VectorKind kind, unsigned index);
+  /// True when the function can hold back single vectors of the kind itself.
+  bool can_mask(VectorKind kind) const;
+  /// Multiple Message Enable: 2^log2_vectors vectors may be used.
+  void set_msi_block(unsigned log2_vectors);
 
-  /// Starts / ends the function's thread.  stop() is idempotent and must be
-  /// called by the most derived destructor.
-  void start();
+  /// Starts / ends the function's thread.  start() fails with EAGAIN when there
+  /// can be no more threads.  stop() is idempotent and must be called by the
+  /// most derived destructor.
+  Status start();
   void stop();
 
  protected:
@@ -115,8 +135,9 @@ class PciFunction {
   bool uses_intx() const;
   void set_intx(bool asserted);
 
-  /// Memory of a mappable BAR, where the program's stores appear.  `offset` and
-  /// width natural; relaxed atomics of width 1, 2, 4, 8.
+  /// Memory of a memory BAR, zero at first; in a mappable one the program's
+  /// stores appear here, so access it with relaxed atomics of natural width.
+  /// Null for I/O BARs.  The MSI-X table and PBA lie in it at their offsets.
   std::byte* bar_memory(unsigned index);
   /// True while the program has the BAR mapped.
   bool is_mapped(unsigned index) const;
@@ -135,11 +156,84 @@ class PciFunction {
   void kick();
 
  private:
+  struct Bar {
+    std::uint64_t size = 0;
+    BarOptions options;
+    std::atomic<std::uint64_t> address{0};
+    UniqueFd file;                ///< of a mappable BAR
+    std::byte* memory = nullptr;  ///< of every memory BAR
+    std::size_t memory_bytes = 0;
+  };
+  /// Lets the thread step back while somebody waits for the lock.
+  class Entry;
+
+  // pci_config.cc
+  void put(std::size_t offset, unsigned width, std::uint32_t value);
+  std::uint32_t get(std::size_t offset, unsigned width) const;
+  void allow(std::size_t offset, unsigned width, std::uint32_t mask);
+  void add_express();
+  void decode_changed();
+  void full_reset();
+
+  // pci_interrupts.cc
+  std::uint32_t* msix_entry(unsigned index) const;
+  std::uint32_t* msix_pending_word(unsigned index) const;
+  void clear_msix_table();
+  bool msi_enabled() const;
+  bool msix_enabled() const;
+  bool msix_masked(unsigned index) const;
+  void send(std::uint64_t address, std::uint32_t data);
+  void send_msi(unsigned index);
+  void send_msix(unsigned index);
+  void send_pending();
+  void drop_pending();
+  void update_pin();
+  bool in_msix_pba(unsigned index, std::uint64_t offset, unsigned width) const;
+
+  // pci_function.cc
+  void make_bar_memory(unsigned index);
+  bool decodes(unsigned index) const;
+  Status may_master(Iova iova, Access access);
+  static void* thread_main(void* self);
+  void run();
+
   Bus& bus_;
   const Sbdf sbdf_;
   FunctionIdentity identity_;
   std::mutex lock_;
-  // implementation's members follow
+  std::atomic<int> entering_{0};
+
+  // Configuration space: bytes, which bits a write changes, which it clears by 1.
+  std::array<std::uint8_t, 4096> config_{};
+  std::array<std::uint8_t, 4096> writable_{};
+  std::array<std::uint8_t, 4096> write_clears_{};
+  std::atomic<std::uint16_t> command_{0};  ///< copy of the register, read without the lock
+  std::uint8_t last_capability_ = 0;
+  std::uint8_t next_free_ = 0x40;
+  std::uint8_t express_ = 0;  ///< offsets of the capabilities, 0: none
+  std::uint8_t msi_ = 0;
+  std::uint8_t msix_ = 0;
+
+  std::array<Bar, kPciBars> bars_;
+  std::atomic<std::uint32_t> mapped_bars_{0};
+
+  bool level_ = false;        ///< what the device wants of the pin
+  bool pin_asserted_ = false; ///< what the bus was told
+  unsigned msi_vectors_ = 0;
+  bool msi_64bit_ = false;
+  bool msi_maskable_ = false;
+  unsigned msix_vectors_ = 0;
+  unsigned msix_table_bar_ = 0;
+  unsigned msix_pba_bar_ = 0;
+  std::uint32_t msix_table_offset_ = 0;
+  std::uint32_t msix_pba_offset_ = 0;
+
+  std::mutex wake_lock_;  ///< taken after lock_, or alone
+  std::condition_variable wake_;
+  bool kicked_ = false;
+  std::atomic<bool> stopping_{false};
+  bool running_ = false;
+  pthread_t thread_{};
 };
 
 }  // namespace pviommu::model
