@@ -1,4 +1,2 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# MSI and MSI-X capability semantics, vector routing.
-
-libpviommu_la_SOURCES +=
+# MSI and MSI-X capability semantics, vector routing, INTx.

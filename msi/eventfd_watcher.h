@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A thread that waits for writes to one eventfd.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "hypercall/result.h"
+#include "hypercall/unique_fd.h"
+
+namespace pviommu::msi {
+
+/// Reads (and so consumes) what is written to the eventfd and calls back, what
+/// was there before included.  Interrupt lines that are resampled are few and
+/// slow: a thread each, only while asked for.
+class EventfdWatcher {
+ public:
+  /// `on_write` runs on the watcher's thread.  EAGAIN, ENOMEM, EMFILE: the
+  /// system has no thread or descriptor left.
+  static Result<std::unique_ptr<EventfdWatcher>> start(UniqueFd fd, std::function<void()> on_write);
+  /// Returns when no call is under way any more.  Not from on_write().
+  ~EventfdWatcher();
+  EventfdWatcher(const EventfdWatcher&) = delete;
+  EventfdWatcher& operator=(const EventfdWatcher&) = delete;
+
+ private:
+  EventfdWatcher(UniqueFd fd, UniqueFd wake, std::function<void()> on_write);
+  void run();
+
+  UniqueFd fd_;
+  UniqueFd wake_;
+  std::function<void()> on_write_;
+  pid_t owner_;
+  std::thread thread_;
+};
+
+}  // namespace pviommu::msi

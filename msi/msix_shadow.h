@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The MSI-X table as a program may touch it: not at all by pread and pwrite,
+// and as dead memory by mmap.
+//
+// Who can write the real table can send interrupt messages anywhere; Xen even
+// lets a store to it fault forever.  The pages that hold the table are replaced
+// by a shadow that looks like a table after reset.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "hypercall/pci_device.h"
+#include "hypercall/result.h"
+#include "hypercall/unique_fd.h"
+#include "msi/capabilities.h"
+
+namespace pviommu::msi {
+
+/// A stretch of a BAR, in bytes.
+struct BarPiece {
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+  bool shadowed = false;
+  friend bool operator==(const BarPiece&, const BarPiece&) = default;
+};
+
+class MsixShadow {
+ public:
+  /// `page_size`: of the machine, a power of two.
+  static Result<MsixShadow> create(const MsixCapability& capability, std::uint64_t page_size);
+
+  /// The front part of a pread/pwrite of [offset, offset + bytes) that is
+  /// either all table entries (shadowed: reads 0xff, writes are dropped) or
+  /// has none.  Loop until bytes are used up.  Exact to the byte, so registers
+  /// and the pending bits beside the table stay reachable.
+  BarPiece front(unsigned bar, std::uint64_t offset, std::uint64_t bytes) const;
+
+  /// [offset, offset + bytes), both multiples of the page size, cut into what
+  /// may be mapped from the BAR and what must come from mapping().
+  std::vector<BarPiece> pages(unsigned bar, std::uint64_t offset, std::uint64_t bytes) const;
+
+  /// The pages of the BAR that the table touches.
+  BarPiece covered_pages() const { return covered_; }
+  /// True when the pending bits live in a page that is shadowed.
+  bool hides_pending_bits() const;
+
+  /// Where to mmap a shadowed page from; `offset` inside covered_pages().
+  BarMapping mapping(std::uint64_t offset) const;
+
+ private:
+  MsixShadow(const MsixCapability& capability, BarPiece covered, UniqueFd fd)
+      : capability_(capability), covered_(covered), fd_(std::move(fd)) {}
+
+  MsixCapability capability_;
+  BarPiece covered_;
+  UniqueFd fd_;
+};
+
+}  // namespace pviommu::msi

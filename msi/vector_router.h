@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The interrupts of one device: vectors of the hypervisor in front, the
+// program's eventfds behind.
+//
+//   hypervisor --event()--> VectorSlot[index] --> eventfd of the program
+//                              | masked or without an eventfd
+//                              +--> pending bit, sent when the way is free
+//
+// One kind of vectors (INTx, MSI, MSI-X) is active at a time, as with SET_IRQS.
+// Every change is all or nothing: when any access to the hypervisor or to
+// configuration space fails, everything before it is undone.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "hypercall/hypervisor.h"
+#include "hypercall/notification.h"
+#include "hypercall/pci_device.h"
+#include "hypercall/result.h"
+#include "hypercall/unique_fd.h"
+#include "msi/capabilities.h"
+#include "msi/eventfd_watcher.h"
+#include "msi/vector_slot.h"
+#include "msi/virtual_capability.h"
+
+namespace pviommu::msi {
+
+/// Methods may be called from any thread.  Those that touch configuration space
+/// (enable, disable, reserve, release_reservation, set_delivery,
+/// reset_happened, close) change single bits of the command register there and
+/// are not to run at the same time as other writers of it: the command
+/// register's INTx-disable bit belongs to the router, a program's write to it
+/// goes to set_intx_disabled().
+class VectorRouter final : public EventSink, public CapabilityEffects {
+ public:
+  /// `hypervisor` and `device` outlive the router.
+  VectorRouter(Hypervisor& hypervisor, PciDevice& device, const InterruptCapabilities& capabilities);
+  VectorRouter(const VectorRouter&) = delete;
+  VectorRouter& operator=(const VectorRouter&) = delete;
+  ~VectorRouter();  ///< close()
+
+  const InterruptCapabilities& capabilities() const { return capabilities_; }
+  /// Vectors the device has of the kind; 0: none.
+  unsigned available(VectorKind kind) const;
+  std::optional<VectorKind> active() const;
+  unsigned count() const;  ///< active vectors
+
+  /// Allocates vectors [0, count), binds them here and lets the device use
+  /// them; none has an eventfd yet.  Answers `count`, or a smaller number when
+  /// the hypervisor has no more: then nothing is enabled (SET_IRQS returns this
+  /// number as it is).  EINVAL: a kind is active already, or more than
+  /// available(); ENODEV: available() is 0; ERANGE: count 0; EBUSY: another
+  /// kind or fewer vectors are reserved.
+  Result<unsigned> enable(VectorKind kind, unsigned count);
+  /// Back to no active kind; eventfds are closed.  EINVAL: none is active.
+  Status disable();
+
+  /// Hypervisors with Capabilities::vectors_before_attach: to be called before
+  /// the device is attached; enable() then takes vectors from the reservation,
+  /// and disable() puts them back.  The device's enable bit stays set all the
+  /// time: set late, some devices lose messages.  Answers how many it got
+  /// (1..count).  EBUSY: a kind is active or reserved; ENODEV, EINVAL, ERANGE as enable().
+  Result<unsigned> reserve(VectorKind kind, unsigned count);
+  /// Not while active (EBUSY).  Without a reservation: nothing to do.
+  Status release_reservation();
+  unsigned reserved(VectorKind kind) const;  ///< 0: none of the kind
+
+  /// Disables and releases, trying again what fails and then leaving it out:
+  /// the error is what could not be given back.
+  Status close();
+
+  /// Where arrivals at vector `index` go; an empty `fd`: nowhere.  Replacing
+  /// loses no arrival.  What arrived while there was no eventfd is sent at once
+  /// where the hardware would have held it (MSI-X, maskable MSI, INTx).
+  /// EINVAL: not an active vector.
+  Status set_eventfd(unsigned index, UniqueFd fd);
+  /// SET_IRQS with NONE or BOOL data: signals the eventfd if there is one,
+  /// masked or not.  EINVAL: not an active vector.
+  Status trigger(unsigned index);
+
+  // ---- INTx ---------------------------------------------------------------
+  // An arrival masks the line; unmasking looks at it again.  EINVAL: INTx is not active.
+  Status mask();
+  Status unmask();
+  /// Writes to `fd` unmask, and are consumed (resample).  EBUSY: one is set;
+  /// an empty `fd` removes it.
+  Status set_unmask_eventfd(UniqueFd fd);
+  /// The program's INTx-disable bit of the command register.  Setting it masks,
+  /// clearing it unmasks.  Remembered while INTx is not active.
+  Status set_intx_disabled(bool disabled);
+
+  /// After PciDevice::reset(): the enable and INTx-disable bits are restored,
+  /// held arrivals are forgotten; vectors and eventfds stay.
+  Status reset_happened();
+
+  // ---- CapabilityEffects --------------------------------------------------
+  bool msi_configured() const override;
+  bool msix_configured() const override;
+  unsigned msi_queue_limit() const override;
+  /// EINVAL: MSI is not active.
+  Status set_delivery(bool enabled) override;
+  std::uint32_t mask_bits() const override;
+  void set_mask_bits(std::uint32_t bits) override;
+  std::uint32_t pending_bits() const override;
+
+  // ---- EventSink ----------------------------------------------------------
+  /// Lock-free; one write() to an eventfd at most.
+  void event(const Vector& vector) noexcept override;
+
+ private:
+  struct Active {
+    VectorKind kind = VectorKind::intx;
+    unsigned count = 0;
+    std::uint16_t idle_control = 0;   ///< capability's control word to go back to
+    bool idle_intx_disable = false;   ///< command bit to go back to
+  };
+  struct Reservation {
+    VectorKind kind = VectorKind::intx;
+    unsigned count = 0;
+    std::uint16_t idle_control = 0;
+    bool idle_intx_disable = false;
+  };
+
+  Vector vector(VectorKind kind, unsigned index) const { return {sbdf_, kind, index}; }
+  Status check(VectorKind kind, unsigned count) const;
+  bool is_active(VectorKind kind) const { return active_ && active_->kind == kind; }
+  Status unmask_locked();
+  Status disable_locked();
+  Status release_locked();
+
+  Result<std::uint16_t> read_control(VectorKind kind);
+  Status write_control(VectorKind kind, std::uint16_t value);
+  std::uint16_t control_for(VectorKind kind, std::uint16_t control, unsigned count) const;
+  Status bind(VectorKind kind, unsigned count);
+  Status unbind(VectorKind kind, unsigned count);
+
+  Hypervisor& hypervisor_;
+  PciDevice& device_;
+  const InterruptCapabilities capabilities_;
+  const Sbdf sbdf_;
+  unsigned slot_count_ = 0;
+  std::unique_ptr<VectorSlot[]> slots_;  ///< as many as any kind can have: event() needs no lock
+
+  mutable std::mutex lock_;  ///< all below; never taken by event()
+  std::optional<Active> active_;
+  std::optional<Reservation> reservation_;
+  std::uint16_t control_ = 0;      ///< control word the device should have now
+  bool intx_disable_ = false;      ///< command bit the device should have now
+  bool program_intx_disabled_ = false;
+  unsigned msi_queue_limit_ = 0;
+  std::uint32_t mask_bits_ = 0;
+  std::unique_ptr<EventfdWatcher> resample_;
+};
+
+}  // namespace pviommu::msi
