@@ -7,9 +7,11 @@
 // Modules are loaded once and stay loaded.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "hypercall/hypervisor.h"
@@ -48,6 +50,10 @@ std::vector<ModuleDescription> list_modules();
 /// Finds the entry of the module NAME of the kind, loading it if need be.
 /// Null with `failure` filled in.  Used by the registries.
 const pviommu_module* find_module(std::string_view name, std::uint32_t kind, OpenFailure& failure);
+
+/// Calls the entry's open().  The result is a Hypervisor* or an IommuDriver*, by
+/// the entry's kind, and the caller's; null with `failure` filled in.
+void* open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor, OpenFailure& failure);
 
 /// Adds a linked-in entry.  Call during start-up, before any open.
 void register_builtin_module(const pviommu_module* entry);

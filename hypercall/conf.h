@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace pviommu {
@@ -17,7 +18,9 @@ std::optional<std::uint64_t> parse_size(std::string_view text);
 
 /// One element of a CONF list: "nvme,file=disk.img,serial=x" -> head "nvme".
 /// Elements are separated by ';', items within one by ','.  A value may be
-/// double-quoted to hold either: file="a,b".
+/// double-quoted to hold either: file="a,b".  Blanks around elements, items,
+/// keys and values are dropped, and so are empty elements: a CONF may span lines
+/// and end with ';'.  An empty item and a key given twice are errors.
 struct ConfElement {
   std::string head;  ///< first item if it has no '=', else empty
   std::vector<std::pair<std::string, std::string>> items;  ///< flag without '=': value "on"
@@ -48,6 +51,7 @@ class ConfReader {
 
  private:
   const std::string* find(std::string_view key);
+  void complain(std::string problem);  ///< the first one is kept
   const ConfElement& element_;
   std::vector<std::string> asked_;
   std::string problem_;

@@ -4,6 +4,7 @@
 nobase_pkginclude_HEADERS += \
 	hypercall/backend.h \
 	hypercall/conf.h \
+	hypercall/device_lock.h \
 	hypercall/hypervisor.h \
 	hypercall/module.h \
 	hypercall/notification.h \
@@ -16,4 +17,11 @@ nobase_pkginclude_HEADERS += \
 	hypercall/unique_fd.h
 
 libpviommu_la_SOURCES += \
+	hypercall/backend.cc \
+	hypercall/conf.cc \
+	hypercall/device_lock.cc \
+	hypercall/names.cc \
+	hypercall/pci_address.cc \
+	hypercall/result.cc \
+	hypercall/statistics.cc \
 	hypercall/unique_fd.cc

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/backend.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+#ifndef PVIOMMU_MODULE_DIR
+#error "PVIOMMU_MODULE_DIR is the installed module folder, set by the build"
+#endif
+
+namespace pviommu {
+namespace {
+
+constexpr std::string_view kPrefix = "pviommu-";
+constexpr std::string_view kSuffix = ".so";
+
+const char* kind_name(std::uint32_t kind) {
+  return kind == PVIOMMU_MODULE_HYPERVISOR ? "hypervisor" : "iommu-driver";
+}
+
+/// What may stand in a file name and before the colon; keeps '/' out of paths.
+bool is_name(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  });
+}
+
+/// dlerror() may have line ends of the linker's making.
+std::string one_line(std::string_view text) {
+  std::string line(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
+}
+
+/// Why `entry` cannot be used; empty when it can.  `size` is looked at first:
+/// nothing beyond it may be read.
+std::string check_entry(const pviommu_module& entry, std::string_view name) {
+  if (entry.size < sizeof(pviommu_module))
+    return "its entry has " + std::to_string(entry.size) + " bytes, API version 1 has " +
+           std::to_string(sizeof(pviommu_module));
+  if (entry.api_version != PVIOMMU_MODULE_API_VERSION)
+    return "it has API version " + std::to_string(entry.api_version) + ", this library has " +
+           std::to_string(PVIOMMU_MODULE_API_VERSION);
+  if (entry.kind != PVIOMMU_MODULE_HYPERVISOR && entry.kind != PVIOMMU_MODULE_IOMMU_DRIVER)
+    return "its kind " + std::to_string(entry.kind) + " is unknown";
+  if (entry.name == nullptr || entry.name != name)
+    return "it calls itself \"" + std::string(entry.name != nullptr ? entry.name : "") + '"';
+  if (entry.open == nullptr) return "it has no open()";
+  return {};
+}
+
+/// Null with `problem`.  A module that can be used is never unloaded: objects
+/// it made have their code in it.
+const pviommu_module* load(const std::string& path, std::string_view name, std::string& problem) {
+  void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) {
+    problem = one_line(::dlerror());
+    return nullptr;
+  }
+  const auto* entry = static_cast<const pviommu_module*>(::dlsym(handle, PVIOMMU_MODULE_ENTRY_SYMBOL));
+  problem = entry == nullptr ? "it has no symbol " PVIOMMU_MODULE_ENTRY_SYMBOL : check_entry(*entry, name);
+  if (problem.empty()) return entry;
+  problem = path + ": " + problem;
+  ::dlclose(handle);
+  return nullptr;
+}
+
+struct ModuleFile {
+  std::string name;
+  std::string path;
+};
+
+/// The module files along the path; of equal names the first comes first.
+std::vector<ModuleFile> module_files() {
+  std::vector<std::string> folders;
+  // Not getenv(): in a set-uid program the caller must not choose our code.
+  if (const char* path = ::secure_getenv("PVIOMMU_MODULE_PATH")) {
+    std::string_view rest = path;
+    while (!rest.empty()) {
+      const auto colon = std::min(rest.find(':'), rest.size());
+      if (colon > 0) folders.emplace_back(rest.substr(0, colon));
+      rest.remove_prefix(std::min(colon + 1, rest.size()));
+    }
+  }
+  folders.emplace_back(PVIOMMU_MODULE_DIR);
+
+  std::vector<ModuleFile> files;
+  for (const std::string& folder : folders) {
+    DIR* dir = ::opendir(folder.c_str());
+    if (dir == nullptr) continue;  // a folder of the path need not exist
+    const auto first = static_cast<std::ptrdiff_t>(files.size());
+    while (const dirent* item = ::readdir(dir)) {
+      std::string_view name = item->d_name;
+      if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
+      name.remove_prefix(kPrefix.size());
+      name.remove_suffix(std::min(name.size(), kSuffix.size()));
+      // A path without a slash would make dlopen() search elsewhere.
+      if (is_name(name)) files.push_back({std::string(name), folder + '/' + item->d_name});
+    }
+    ::closedir(dir);
+    std::sort(files.begin() + first, files.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  }
+  return files;
+}
+
+struct Registry {
+  struct Loaded {
+    const pviommu_module* entry;
+    std::string path;
+  };
+  std::mutex lock;
+  std::vector<const pviommu_module*> builtin;
+  std::map<std::string, Loaded, std::less<>> loaded;  ///< by name
+
+  const pviommu_module* find_builtin(std::string_view name, std::uint32_t kind) const {
+    for (const pviommu_module* entry : builtin)
+      if (entry->kind == kind && name == entry->name) return entry;
+    return nullptr;
+  }
+
+  /// The usable entry behind a file, loaded once.
+  const pviommu_module* use(const ModuleFile& file, std::string& problem) {
+    const auto known = loaded.find(file.name);
+    if (known != loaded.end()) {
+      if (known->second.path == file.path) return known->second.entry;
+      problem = file.path + ": hidden by " + known->second.path;
+      return nullptr;
+    }
+    const pviommu_module* entry = load(file.path, file.name, problem);
+    if (entry != nullptr) loaded.emplace(file.name, Loaded{entry, file.path});
+    return entry;
+  }
+
+  /// Every built-in entry, then every file.  Caller holds `lock`.
+  std::vector<ModuleDescription> describe() {
+    std::vector<ModuleDescription> all;
+    for (const pviommu_module* entry : builtin)
+      all.push_back({entry->name, kind_name(entry->kind), entry->description, "built in", ""});
+    for (const ModuleFile& file : module_files()) {
+      ModuleDescription description{file.name, "", "", file.path, ""};
+      if (const pviommu_module* entry = use(file, description.problem)) {
+        description.kind = kind_name(entry->kind);
+        description.description = entry->description != nullptr ? entry->description : "";
+        if (find_builtin(file.name, entry->kind) != nullptr)
+          description.problem = file.path + ": hidden by the built-in " + file.name;
+      }
+      all.push_back(std::move(description));
+    }
+    std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+    return all;
+  }
+};
+
+/// Entries register from static initialisers in any order, and are asked for
+/// until the process is gone: made at first use, never destroyed.
+Registry& registry() {
+  static Registry* const instance = new Registry;
+  return *instance;
+}
+
+std::string not_found(std::string_view name, std::uint32_t kind, const std::vector<ModuleDescription>& all) {
+  const std::string kind_text = kind_name(kind);
+  std::string message = "no " + kind_text + " \"" + std::string(name) + "\"; there is:";
+  std::string problems;
+  bool any = false;
+  for (const ModuleDescription& module : all) {
+    if (!module.problem.empty()) {
+      problems += "; cannot be loaded: " + module.problem;
+    } else if (module.kind == kind_text) {
+      message += ' ' + module.name;
+      any = true;
+    }
+  }
+  return message + (any ? "" : " none") + problems;
+}
+
+}  // namespace
+
+std::pair<std::string_view, std::string_view> split_name_conf(std::string_view name_conf) {
+  const auto colon = name_conf.find(':');
+  if (colon == name_conf.npos) return {name_conf, {}};
+  return {name_conf.substr(0, colon), name_conf.substr(colon + 1)};
+}
+
+void register_builtin_module(const pviommu_module* entry) {
+  Registry& r = registry();
+  const std::lock_guard guard(r.lock);
+  r.builtin.push_back(entry);
+}
+
+const pviommu_module* find_module(std::string_view name, std::uint32_t kind, OpenFailure& failure) {
+  Registry& r = registry();
+  const std::lock_guard guard(r.lock);
+  if (const pviommu_module* entry = r.find_builtin(name, kind)) return entry;
+  const auto known = r.loaded.find(name);
+  if (known != r.loaded.end() && known->second.entry->kind == kind) return known->second.entry;
+  if (is_name(name)) {
+    for (const ModuleFile& file : module_files()) {
+      std::string problem;
+      if (file.name != name) continue;
+      const pviommu_module* entry = r.use(file, problem);
+      if (entry != nullptr && entry->kind == kind) return entry;
+    }
+  }
+  failure.error = Error{ENOENT, "find module"};
+  failure.message = not_found(name, kind, r.describe());
+  return nullptr;
+}
+
+void* open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor, OpenFailure& failure) {
+  const std::string conf_text(conf);
+  std::array<char, 1024> message{};
+  pviommu_open_args args{};
+  args.size = sizeof args;
+  args.conf = conf_text.c_str();
+  args.hypervisor = hypervisor;
+  args.message = message.data();
+  args.message_size = message.size();
+  int code = 0;
+  void* instance = entry.open(&args, &code);
+  if (instance != nullptr) return instance;
+  message.back() = '\0';
+  failure.error = Error{code > 0 ? code : EIO, "open module"};
+  failure.message = std::string(entry.name) + ": " +
+                    (message[0] != '\0' ? one_line(message.data()) : to_string(failure.error));
+  return nullptr;
+}
+
+Opened<Hypervisor> open_hypervisor(std::string_view name_conf) {
+  Opened<Hypervisor> opened;
+  const auto [name, conf] = split_name_conf(name_conf);
+  const pviommu_module* entry = find_module(name, PVIOMMU_MODULE_HYPERVISOR, opened.failure);
+  if (entry != nullptr)
+    opened.instance.reset(static_cast<Hypervisor*>(open_instance(*entry, conf, nullptr, opened.failure)));
+  return opened;
+}
+
+std::vector<ModuleDescription> list_modules() {
+  Registry& r = registry();
+  const std::lock_guard guard(r.lock);
+  return r.describe();
+}
+
+}  // namespace pviommu

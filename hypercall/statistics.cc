@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/statistics.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <type_traits>
+
+namespace pviommu {
+namespace {
+
+// The block is read by another process: no pointers, no locks inside.
+static_assert(std::is_standard_layout_v<Statistics>);
+static_assert(Counter::is_always_lock_free);
+
+constinit Statistics own_block{};
+constinit std::atomic<Statistics*> block{&own_block};
+
+std::uint64_t now_ns() noexcept {
+  timespec t{};
+  ::clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+}  // namespace
+
+Statistics& statistics() noexcept { return *block.load(std::memory_order_acquire); }
+
+Status share_statistics(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return Error{errno, "statistics: fstat"};
+  if (st.st_size < static_cast<off_t>(sizeof(Statistics)))
+    return Error{EINVAL, "statistics: file is smaller than the block"};
+  void* memory = ::mmap(nullptr, sizeof(Statistics), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (memory == MAP_FAILED) return Error{errno, "statistics: mmap"};
+  auto* shared = static_cast<Statistics*>(memory);
+
+  // All zero is a valid block but for the magic; the first of several
+  // processes sets it.
+  std::uint32_t magic = 0;
+  if (!std::atomic_ref(shared->magic).compare_exchange_strong(magic, Statistics::kMagic) &&
+      magic != Statistics::kMagic) {
+    ::munmap(memory, sizeof(Statistics));
+    return Error{EINVAL, "statistics: not a block of this version"};
+  }
+  // The block before this one stays where it is: somebody may hold a reference.
+  block.store(shared, std::memory_order_release);
+  return {};
+}
+
+HypercallTimer::HypercallTimer(HypercallOp op) noexcept : op_(op) {
+  Statistics& s = statistics();
+  s.hypercalls[static_cast<std::size_t>(op)].count.fetch_add(1, std::memory_order_relaxed);
+  if (s.timed.load(std::memory_order_relaxed) != 0) start_ = now_ns();
+}
+
+HypercallTimer::~HypercallTimer() {
+  if (start_ != 0)
+    statistics().hypercalls[static_cast<std::size_t>(op_)].nanoseconds.fetch_add(now_ns() - start_,
+                                                                               std::memory_order_relaxed);
+}
+
+void HypercallTimer::failed() noexcept {
+  statistics().hypercall_failures[static_cast<std::size_t>(op_)].fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace pviommu
