@@ -41,6 +41,10 @@ class PinnedMemory {
   virtual Status from_file(int fd, std::uint64_t file_offset, std::uint64_t offset, std::size_t bytes) = 0;
   virtual Status to_file(int fd, std::uint64_t file_offset, std::uint64_t offset, std::size_t bytes) = 0;
 
+  /// The hypervisor's own note between its frames_of() and forget_frames(), so
+  /// that it finds its record without a search; 0: not known to it.
+  std::uint64_t hypervisor_note = 0;
+
  private:
   HvaRange range_;
 };
