@@ -61,6 +61,13 @@ class AddressSpace {
   Result<std::uint64_t> invalidate_hva(Iova iova, std::uint64_t size, bool all);
   Status update_hva(Iova iova, Hva hva, std::uint64_t size);
 
+  /// The mappings that overlap [iova, iova + size), ascending (for dirty page
+  /// tracking).  The range does not wrap.
+  std::vector<IovaRange> mapped_in(Iova iova, std::uint64_t size) const;
+  /// True when the range's first or last byte lies inside a mapping that goes
+  /// on beyond the range.
+  bool cuts_mapping(Iova iova, std::uint64_t size) const;
+
   /// Entries that can still be made (VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL).
   std::uint32_t available() const;
   const Capabilities& capabilities() const;

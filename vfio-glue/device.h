@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// An open VFIO device: a PCI function in an address space.
+//
+// Exists while at least one device file does.  Open and close are the two
+// places where the order of hypercalls matters:
+//
+//   open    take the function -> bus mastering off -> decoding on -> reset ->
+//           (reserve vectors) -> attach to the address space
+//   close   bus mastering off -> interrupts off -> reset -> detach ->
+//           give the function back
+//
+// After close no access of the device is under way and none can begin.
+#pragma once
+
+#include <linux/vfio.h>
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+
+#include "hypercall/hypervisor.h"
+#include "hypercall/unique_fd.h"
+#include "msi/capabilities.h"
+#include "msi/msix_shadow.h"
+#include "msi/vector_router.h"
+#include "msi/virtual_capability.h"
+#include "pviommu/address_space.h"
+#include "vfio-glue/config_space.h"
+#include "vfio-glue/file.h"
+
+namespace pviommu::vfio {
+
+/// Region offsets: index << 40, as Linux's VFIO_PCI_OFFSET_SHIFT; programs hard-code it.
+inline constexpr unsigned kRegionShift = 40;
+constexpr std::uint64_t region_offset(unsigned index) { return std::uint64_t{index} << kRegionShift; }
+constexpr std::uint64_t region_index(std::uint64_t offset) { return offset >> kRegionShift; }
+constexpr std::uint64_t within_region(std::uint64_t offset) { return offset & ((std::uint64_t{1} << kRegionShift) - 1); }
+
+struct RegionInfo {
+  std::uint64_t size = 0;
+  std::uint32_t flags = 0;  ///< VFIO_REGION_INFO_FLAG_*
+  bool msix_mappable = false;
+};
+
+struct IrqInfo {
+  std::uint32_t count = 0;
+  std::uint32_t flags = 0;  ///< VFIO_IRQ_INFO_*
+};
+
+/// A SET_IRQS whose header has passed validation (irq_set.cc).
+struct IrqSet {
+  std::uint32_t data_kind = 0;  ///< one VFIO_IRQ_SET_DATA_*
+  std::uint32_t action = 0;     ///< VFIO_IRQ_SET_ACTION_* bits
+  std::uint32_t index = 0;
+  std::uint32_t start = 0;
+  std::uint32_t count = 0;
+  std::span<const std::uint8_t> bools;    ///< DATA_BOOL: count of them
+  std::span<const std::int32_t> eventfds; ///< DATA_EVENTFD: count of them
+};
+
+/// Thread-safe: one lock; arrivals of interrupts do not take it.
+class Device final : private ConfigEffects {
+ public:
+  static Result<std::unique_ptr<Device>> open(Hypervisor& hypervisor, AddressSpace& space, Sbdf sbdf);
+  ~Device();
+
+  const PciDeviceInfo& info() const { return hardware_->info(); }
+
+  /// Files on the device; guarded by the group's lock.
+  void add_user() { ++users_; }
+  bool drop_user() { return --users_ == 0; }
+
+  bool can_reset() const { return hardware_->can_reset(); }
+  /// VFIO_DEVICE_RESET; interrupts stay configured.
+  Status reset();
+
+  /// Empty: no such region / irq index.
+  std::optional<RegionInfo> region(std::uint32_t index) const;
+  std::optional<IrqInfo> irq(std::uint32_t index) const;
+
+  /// Region access at a file offset; >= 0 bytes done or -errno.
+  ssize_t read(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
+  ssize_t write(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
+
+  Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags);
+  void mapping_changed(std::uint64_t offset, int delta);
+
+  /// Where a mapping of this device's file lies, for peer-to-peer.  EFAULT when
+  /// it is no BAR or its decoding is off.
+  struct MmioPlace {
+    unsigned bar;
+    std::uint64_t offset;
+  };
+  Result<MmioPlace> mmio_place(std::uint64_t file_offset);
+
+  /// 0, a positive number of available vectors, or -errno.
+  long set_irqs(Client& client, const IrqSet& set);
+
+ private:
+  Device(AddressSpace& space, std::unique_ptr<PciDevice> hardware, Hypervisor& hypervisor,
+         const msi::InterruptCapabilities& capabilities);
+  Status start();
+
+  void intx_disable_changed(bool disabled) override;
+  void function_level_reset() override;
+
+  // Region accesses, lock held.
+  ssize_t access_config(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at, bool write);
+  ssize_t access_bar(Client& client, unsigned bar, std::uint64_t buffer, std::size_t bytes, std::uint64_t at,
+                     bool write);
+  ssize_t access_rom(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at);
+
+  // SET_IRQS by index and action (device_irqs.cc), lock held.
+  long set_intx_mask(const IrqSet& set);
+  long set_intx_unmask(Client& client, const IrqSet& set);
+  long set_intx_trigger(Client& client, const IrqSet& set);
+  long set_msi_trigger(Client& client, const IrqSet& set);
+  long set_msi_block(Client& client, const IrqSet& set);
+  long set_single_trigger(Client& client, const IrqSet& set, UniqueFd& eventfd);
+
+  AddressSpace& space_;
+  Hypervisor& hypervisor_;
+  std::unique_ptr<PciDevice> hardware_;
+  const msi::InterruptCapabilities capabilities_;
+  msi::VectorRouter router_;
+  msi::VirtualCapability msi_view_;
+  std::optional<msi::MsixShadow> shadow_;
+  std::optional<ConfigSpace> config_;
+  std::mutex lock_;
+  bool express_ = false;
+  bool attached_ = false;
+  UniqueFd error_eventfd_;
+  UniqueFd request_eventfd_;
+  std::array<int, kPciBars> mappings_{};  ///< live mmaps of each BAR
+  int users_ = 0;                         ///< guarded by the group's lock
+};
+
+}  // namespace pviommu::vfio

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/device_file.h"
+
+#include <vector>
+
+#include "vfio-glue/info_chain.h"
+
+namespace pviommu::vfio {
+
+struct DeviceTable {
+  static constexpr IoctlTable<DeviceFile> table = make_table<DeviceFile>({
+      Bound<&DeviceFile::get_info>::entry(VFIO_DEVICE_GET_INFO, offsetof(vfio_device_info, cap_offset), kAnyFlags),
+      Bound<&DeviceFile::get_region_info>::entry(VFIO_DEVICE_GET_REGION_INFO, sizeof(vfio_region_info), kAnyFlags),
+      Bound<&DeviceFile::get_irq_info>::entry(VFIO_DEVICE_GET_IRQ_INFO, sizeof(vfio_irq_info), kAnyFlags),
+      Bound<&DeviceFile::set_irqs>::entry(VFIO_DEVICE_SET_IRQS, sizeof(vfio_irq_set), kAnyFlags),
+      Bound<&DeviceFile::reset>::entry(VFIO_DEVICE_RESET),
+      Bound<&DeviceFile::get_hot_reset_info>::entry(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
+                                                    sizeof(vfio_pci_hot_reset_info), kAnyFlags),
+      Bound<&DeviceFile::hot_reset>::entry(VFIO_DEVICE_PCI_HOT_RESET, sizeof(vfio_pci_hot_reset), 0),
+      Bound<&DeviceFile::feature>::entry(VFIO_DEVICE_FEATURE, sizeof(vfio_device_feature),
+                                         VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET |
+                                             VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE),
+  });
+};
+
+long DeviceFile::ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+  return dispatch(DeviceTable::table, *this, client, request, argument, -ENOTTY);
+}
+
+ssize_t DeviceFile::pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) {
+  if (offset < 0) return -EINVAL;
+  return device_->read(client, buffer, bytes, static_cast<std::uint64_t>(offset));
+}
+
+ssize_t DeviceFile::pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) {
+  if (offset < 0) return -EINVAL;
+  return device_->write(client, buffer, bytes, static_cast<std::uint64_t>(offset));
+}
+
+Result<MmapPieces> DeviceFile::mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) {
+  return device_->mmap(offset, bytes, prot, flags);
+}
+
+void DeviceFile::mapping_changed(std::uint64_t offset, int delta) { device_->mapping_changed(offset, delta); }
+
+long DeviceFile::get_info(const Call& call, vfio_device_info& info) {
+  info.flags = VFIO_DEVICE_FLAGS_PCI | (device_->can_reset() ? VFIO_DEVICE_FLAGS_RESET : 0);
+  info.num_regions = VFIO_PCI_NUM_REGIONS;
+  info.num_irqs = VFIO_PCI_NUM_IRQS;
+  info.cap_offset = 0;
+  constexpr std::size_t kShort = offsetof(vfio_device_info, cap_offset);
+  constexpr std::size_t kLong = kShort + sizeof info.cap_offset;
+  return call.reply(info, info.argsz >= kLong ? kLong : kShort);
+}
+
+long DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
+  const auto region = device_->region(info.index);
+  if (!region) return -EINVAL;
+  info.flags = region->flags;
+  info.size = region->size;
+  info.offset = region_offset(info.index);
+  info.cap_offset = 0;
+  if (region->msix_mappable) {
+    InfoChain chain(sizeof info);
+    const vfio_info_cap_header header{};
+    chain.add(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1, &header, sizeof header);
+    info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
+    if (info.argsz < chain.total()) {
+      info.argsz = chain.total();
+    } else {
+      info.cap_offset = sizeof info;
+      if (!call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size()))
+        return -EFAULT;
+    }
+  }
+  return call.reply(info);
+}
+
+long DeviceFile::get_irq_info(const Call& call, vfio_irq_info& info) {
+  const auto irq = device_->irq(info.index);
+  if (!irq) return -EINVAL;
+  info.flags = irq->flags;
+  info.count = irq->count;
+  return call.reply(info);
+}
+
+/// All of SET_IRQS that does not depend on the device's state; order and errnos
+/// of Linux's vfio_set_irqs_validate_and_prepare().
+long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
+  constexpr std::uint32_t kKnown = VFIO_IRQ_SET_DATA_TYPE_MASK | VFIO_IRQ_SET_ACTION_TYPE_MASK;
+  if (set.index >= VFIO_PCI_NUM_IRQS || set.count >= ~std::uint32_t{0} - set.start || (set.flags & ~kKnown))
+    return -EINVAL;
+  const auto irq = device_->irq(set.index);
+  const std::uint32_t available = irq ? irq->count : 0;
+  if (set.start >= available || set.start + set.count > available) return -EINVAL;
+
+  IrqSet request{.data_kind = set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK,
+                 .action = set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK,
+                 .index = set.index,
+                 .start = set.start,
+                 .count = set.count,
+                 .bools = {},
+                 .eventfds = {}};
+  std::uint32_t element = 0;
+  switch (request.data_kind) {
+    case VFIO_IRQ_SET_DATA_NONE:
+      break;
+    case VFIO_IRQ_SET_DATA_BOOL:
+      element = sizeof(std::uint8_t);
+      break;
+    case VFIO_IRQ_SET_DATA_EVENTFD:
+      element = sizeof(std::int32_t);
+      break;
+    default:
+      return -EINVAL;
+  }
+  std::vector<std::int32_t> eventfds;
+  std::vector<std::uint8_t> bools;
+  if (element) {
+    if (set.argsz - sizeof set < std::uint64_t{set.count} * element) return -EINVAL;
+    const std::uint64_t data = call.argument + sizeof set;
+    if (element == sizeof(std::int32_t)) {
+      eventfds.resize(set.count);
+      if (set.count && !call.client.copy_in(eventfds.data(), data, set.count * sizeof(std::int32_t))) return -EFAULT;
+      request.eventfds = eventfds;
+    } else {
+      bools.resize(set.count);
+      if (set.count && !call.client.copy_in(bools.data(), data, set.count)) return -EFAULT;
+      request.bools = bools;
+    }
+  }
+  return device_->set_irqs(call.client, request);
+}
+
+long DeviceFile::reset(const Call&) {
+  if (!device_->can_reset()) return -EINVAL;
+  return errno_of(device_->reset());
+}
+
+// Hot reset resets a whole slot or bus; no backend has that, which is what
+// Linux answers for a device without such a reset.
+long DeviceFile::get_hot_reset_info(const Call&, vfio_pci_hot_reset_info&) { return -ENODEV; }
+long DeviceFile::hot_reset(const Call&, vfio_pci_hot_reset&) { return -ENODEV; }
+
+/// VFIO_DEVICE_FEATURE: the low power hints, which allow and never oblige the
+/// host to save power.
+long DeviceFile::feature(const Call&, vfio_device_feature& feature) {
+  const std::uint32_t operations = feature.flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET);
+  const bool probe = feature.flags & VFIO_DEVICE_FEATURE_PROBE;
+  constexpr std::uint32_t kBoth = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
+  if (!probe && operations == kBoth) return -EINVAL;
+  switch (feature.flags & VFIO_DEVICE_FEATURE_MASK) {
+    case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
+    case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
+    case VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
+      if (operations & VFIO_DEVICE_FEATURE_GET) return -EINVAL;
+      return probe || operations ? 0 : -EINVAL;
+    default:
+      return -ENOTTY;
+  }
+}
+
+}  // namespace pviommu::vfio

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Capability chains behind the VFIO info structures.
+//
+//   | info structure | cap header, body | cap header, body | ...
+//        cap_offset --^        next -----^
+//
+// Offsets count from the start of the info structure (vfio.h, struct
+// vfio_info_cap_header).
+#pragma once
+
+#include <linux/vfio.h>
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace pviommu::vfio {
+
+class InfoChain {
+ public:
+  /// `base`: size of the info structure the chain follows.
+  explicit InfoChain(std::uint32_t base) : base_(base) {}
+
+  /// Appends a capability; `body` begins with a vfio_info_cap_header, whose
+  /// fields are filled in here.
+  void add(std::uint16_t id, std::uint16_t version, const void* body, std::size_t bytes) {
+    const std::size_t at = bytes_.size();
+    bytes_.resize(at + bytes);
+    std::memcpy(bytes_.data() + at, body, bytes);
+    const vfio_info_cap_header header{.id = id, .version = version, .next = 0};
+    std::memcpy(bytes_.data() + at, &header, sizeof header);
+    if (at != 0) {
+      const std::uint32_t next = base_ + static_cast<std::uint32_t>(at);
+      std::memcpy(bytes_.data() + last_ + offsetof(vfio_info_cap_header, next), &next, sizeof next);
+    }
+    last_ = at;
+  }
+
+  bool empty() const { return bytes_.empty(); }
+  /// argsz that takes the structure and the whole chain.
+  std::uint32_t total() const { return base_ + static_cast<std::uint32_t>(bytes_.size()); }
+  const std::vector<std::uint8_t>& bytes() const { return bytes_; }
+
+ private:
+  std::uint32_t base_;
+  std::size_t last_ = 0;
+  std::vector<std::uint8_t> bytes_;
+};
+
+}  // namespace pviommu::vfio

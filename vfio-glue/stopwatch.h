@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Counts and, when asked to, times one operation.
+#pragma once
+
+#include <time.h>
+
+#include "hypercall/statistics.h"
+
+namespace pviommu::vfio {
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(TimedCounter& counter) : counter_(counter) {
+    if (statistics().timed.load(std::memory_order_relaxed)) [[unlikely]]
+      start_ = now();
+  }
+  /// The operation succeeded.
+  void count() {
+    counter_.count.fetch_add(1, std::memory_order_relaxed);
+    if (start_) [[unlikely]]
+      counter_.nanoseconds.fetch_add(now() - start_, std::memory_order_relaxed);
+  }
+
+ private:
+  static std::uint64_t now() {
+    timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
+  }
+  TimedCounter& counter_;
+  std::uint64_t start_ = 0;
+};
+
+}  // namespace pviommu::vfio
