@@ -1,2 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # MSI and MSI-X capability semantics, vector routing, INTx.
+
+libpviommu_la_SOURCES += \
+	msi/capabilities.cc \
+	msi/capabilities.h \
+	msi/eventfd_watcher.cc \
+	msi/eventfd_watcher.h \
+	msi/msix_shadow.cc \
+	msi/msix_shadow.h \
+	msi/vector_router.cc \
+	msi/vector_router.h \
+	msi/vector_slot.cc \
+	msi/vector_slot.h \
+	msi/virtual_capability.cc \
+	msi/virtual_capability.h

@@ -112,17 +112,16 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   void event(const Vector& vector) noexcept override;
 
  private:
+  /// The two registers of the device that decide about its interrupts.
+  struct Registers {
+    std::uint16_t command = 0;  ///< of it, the INTx-disable bit
+    std::uint16_t control = 0;  ///< control word of the capability; INTx: 0
+  };
   struct Active {
     VectorKind kind = VectorKind::intx;
     unsigned count = 0;
-    std::uint16_t idle_control = 0;   ///< capability's control word to go back to
-    bool idle_intx_disable = false;   ///< command bit to go back to
-  };
-  struct Reservation {
-    VectorKind kind = VectorKind::intx;
-    unsigned count = 0;
-    std::uint16_t idle_control = 0;
-    bool idle_intx_disable = false;
+    Registers before;  ///< to go back to
+    Registers after;   ///< now, and after a reset
   };
 
   Vector vector(VectorKind kind, unsigned index) const { return {sbdf_, kind, index}; }
@@ -131,10 +130,16 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   Status unmask_locked();
   Status disable_locked();
   Status release_locked();
+  void forget(unsigned count);
 
-  Result<std::uint16_t> read_control(VectorKind kind);
-  Status write_control(VectorKind kind, std::uint16_t value);
-  std::uint16_t control_for(VectorKind kind, std::uint16_t control, unsigned count) const;
+  Result<std::uint16_t> read_word(std::size_t offset);
+  Status write_word(std::size_t offset, std::uint16_t value);
+  std::size_t control_offset(VectorKind kind) const;
+  Result<Registers> read_registers(VectorKind kind);
+  static Registers running(VectorKind kind, unsigned count, Registers registers);
+  Status write_control(VectorKind kind, std::uint16_t control);
+  Status restore_intx_disable(std::uint16_t model);
+  Result<std::uint16_t> open_table(VectorKind kind, std::uint16_t command);
   Status bind(VectorKind kind, unsigned count);
   Status unbind(VectorKind kind, unsigned count);
 
@@ -147,9 +152,7 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
 
   mutable std::mutex lock_;  ///< all below; never taken by event()
   std::optional<Active> active_;
-  std::optional<Reservation> reservation_;
-  std::uint16_t control_ = 0;      ///< control word the device should have now
-  bool intx_disable_ = false;      ///< command bit the device should have now
+  std::optional<Active> reservation_;
   bool program_intx_disabled_ = false;
   unsigned msi_queue_limit_ = 0;
   std::uint32_t mask_bits_ = 0;

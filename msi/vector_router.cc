@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "msi/vector_router.h"
+
+#include <algorithm>
+#include <bit>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "hypercall/statistics.h"
+
+namespace pviommu::msi {
+namespace {
+
+constexpr std::size_t kCommand = 0x04;
+constexpr std::uint16_t kCommandMemory = 1 << 1;
+constexpr std::uint16_t kCommandIntxDisable = 1 << 10;
+
+constexpr std::uint16_t kMsiEnable = 1 << 0;
+constexpr unsigned kMsiQueueSizeShift = 4;
+constexpr std::uint16_t kMsiQueueSize = 7 << kMsiQueueSizeShift;
+constexpr std::uint16_t kMsixEnable = 1 << 15;
+constexpr std::uint16_t kMsixMaskAll = 1 << 14;
+
+/// log2, rounded up.
+unsigned queue_size(unsigned count) { return static_cast<unsigned>(std::bit_width(count - 1)); }
+
+/// `command` with the one bit that is the router's taken from `model`.
+std::uint16_t with_intx_disable_of(std::uint16_t model, std::uint16_t command) {
+  return static_cast<std::uint16_t>((command & ~kCommandIntxDisable) | (model & kCommandIntxDisable));
+}
+
+/// What to do, last first, should a later step fail.
+class Undo {
+ public:
+  Undo() = default;
+  Undo(const Undo&) = delete;
+  Undo& operator=(const Undo&) = delete;
+  ~Undo() {
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) (*step)();
+  }
+  void add(std::function<void()> step) { steps_.push_back(std::move(step)); }
+  void drop() { steps_.pop_back(); }  ///< the last one is done already
+  void commit() { steps_.clear(); }
+
+ private:
+  std::vector<std::function<void()>> steps_;
+};
+
+/// For steps of an Undo: the error that is reported is the one that led to it.
+void ignore(Status) {}
+void ignore(Result<unsigned>) {}
+
+Counter& interrupts(VectorKind kind) {
+  switch (kind) {
+    case VectorKind::intx:
+      return statistics().interrupts_intx;
+    case VectorKind::msi:
+      return statistics().interrupts_msi;
+    default:
+      return statistics().interrupts_msix;
+  }
+}
+
+void count_arrivals(Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+
+}  // namespace
+
+VectorRouter::VectorRouter(Hypervisor& hypervisor, PciDevice& device,
+                           const InterruptCapabilities& capabilities)
+    : hypervisor_(hypervisor), device_(device), capabilities_(capabilities), sbdf_(device.info().sbdf) {
+  for (const VectorKind kind : {VectorKind::intx, VectorKind::msi, VectorKind::msix})
+    slot_count_ = std::max(slot_count_, available(kind));
+  slots_ = std::make_unique<VectorSlot[]>(slot_count_);
+}
+
+VectorRouter::~VectorRouter() { ignore(close()); }
+
+unsigned VectorRouter::available(VectorKind kind) const {
+  switch (kind) {
+    case VectorKind::intx:
+      return capabilities_.intx ? 1 : 0;
+    case VectorKind::msi:
+      return capabilities_.msi ? capabilities_.msi->vectors : 0;
+    default:
+      return capabilities_.msix ? capabilities_.msix->vectors : 0;
+  }
+}
+
+std::optional<VectorKind> VectorRouter::active() const {
+  const std::lock_guard guard(lock_);
+  if (!active_) return std::nullopt;
+  return active_->kind;
+}
+
+unsigned VectorRouter::count() const {
+  const std::lock_guard guard(lock_);
+  return active_ ? active_->count : 0;
+}
+
+unsigned VectorRouter::reserved(VectorKind kind) const {
+  const std::lock_guard guard(lock_);
+  return reservation_ && reservation_->kind == kind ? reservation_->count : 0;
+}
+
+// ---- registers of the device -------------------------------------------------
+
+Result<std::uint16_t> VectorRouter::read_word(std::size_t offset) {
+  return static_cast<std::uint16_t>(PVIOMMU_TRY(device_.config_read(offset, 2)));
+}
+
+Status VectorRouter::write_word(std::size_t offset, std::uint16_t value) {
+  return device_.config_write(offset, 2, value);
+}
+
+std::size_t VectorRouter::control_offset(VectorKind kind) const {
+  return (kind == VectorKind::msi ? capabilities_.msi->offset : capabilities_.msix->offset) + 2u;
+}
+
+Result<VectorRouter::Registers> VectorRouter::read_registers(VectorKind kind) {
+  Registers registers;
+  registers.command = PVIOMMU_TRY(read_word(kCommand));
+  if (kind != VectorKind::intx) registers.control = PVIOMMU_TRY(read_word(control_offset(kind)));
+  return registers;
+}
+
+VectorRouter::Registers VectorRouter::running(VectorKind kind, unsigned count, Registers registers) {
+  switch (kind) {
+    case VectorKind::intx:
+      registers.command &= static_cast<std::uint16_t>(~kCommandIntxDisable);
+      return registers;
+    case VectorKind::msi:
+      registers.control &= static_cast<std::uint16_t>(~kMsiQueueSize);
+      registers.control |= static_cast<std::uint16_t>(kMsiEnable | queue_size(count) << kMsiQueueSizeShift);
+      break;
+    default:
+      registers.control &= static_cast<std::uint16_t>(~kMsixMaskAll);
+      registers.control |= kMsixEnable;
+  }
+  registers.command |= kCommandIntxDisable;
+  return registers;
+}
+
+Status VectorRouter::write_control(VectorKind kind, std::uint16_t control) {
+  if (kind == VectorKind::intx) return {};
+  return write_word(control_offset(kind), control);
+}
+
+Status VectorRouter::restore_intx_disable(std::uint16_t model) {
+  const std::uint16_t command = PVIOMMU_TRY(read_word(kCommand));
+  const std::uint16_t wanted = with_intx_disable_of(model, command);
+  if (wanted == command) return {};
+  return write_word(kCommand, wanted);
+}
+
+// ---- steps of the hypervisor ---------------------------------------------------
+
+Status VectorRouter::check(VectorKind kind, unsigned count) const {
+  if (available(kind) == 0) return Error{ENODEV, "device has no vectors of the kind"};
+  if (count == 0) return Error{ERANGE, "enable of no vectors"};
+  if (count > available(kind)) return Error{EINVAL, "more vectors than the device has"};
+  return {};
+}
+
+Status VectorRouter::bind(VectorKind kind, unsigned count) {
+  Notification notification;
+  notification.kind = NotificationKind::sink;
+  notification.sink = this;
+  for (unsigned i = 0; i < count; ++i) {
+    const Status status = hypervisor_.bind_vector(vector(kind, i), notification);
+    if (status) continue;
+    while (i-- > 0) ignore(hypervisor_.unbind_vector(vector(kind, i)));
+    return status;
+  }
+  return {};
+}
+
+Status VectorRouter::unbind(VectorKind kind, unsigned count) {
+  Notification notification;
+  notification.kind = NotificationKind::sink;
+  notification.sink = this;
+  for (unsigned i = 0; i < count; ++i) {
+    const Status status = hypervisor_.unbind_vector(vector(kind, i));
+    if (status) continue;
+    while (i-- > 0) ignore(hypervisor_.bind_vector(vector(kind, i), notification));
+    return status;
+  }
+  return {};
+}
+
+// ---- enable, disable -----------------------------------------------------------
+
+Result<unsigned> VectorRouter::enable(VectorKind kind, unsigned count) {
+  const std::lock_guard guard(lock_);
+  PVIOMMU_TRY(check(kind, count));
+  if (active_) return Error{EINVAL, "vectors are enabled already"};
+  if (reservation_ && (reservation_->kind != kind || reservation_->count < count))
+    return Error{EBUSY, "more or other vectors than are reserved"};
+
+  Undo undo;
+  const Registers before = PVIOMMU_TRY(read_registers(kind));
+  const Registers after = running(kind, count, before);
+  const std::uint16_t between = PVIOMMU_TRY(open_table(kind, before.command));
+  if (between != before.command) undo.add([&] { ignore(write_word(kCommand, before.command)); });
+
+  if (!reservation_) {
+    const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
+    undo.add([&] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
+    if (granted < count) {
+      PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));  // tried once more by `undo`
+      undo.drop();
+      return granted;
+    }
+  }
+
+  // Where the hardware can mask a vector, an arrival nobody waits for stays
+  // pending in it; messages of plain MSI are lost.
+  const bool holds = kind != VectorKind::msi || capabilities_.msi->maskable;
+  const bool level = kind == VectorKind::intx;
+  for (unsigned i = 0; i < count; ++i) slots_[i].start(level, holds, level && program_intx_disabled_);
+  PVIOMMU_TRY(bind(kind, count));
+  undo.add([&] { ignore(unbind(kind, count)); });
+
+  PVIOMMU_TRY(write_control(kind, after.control));
+  undo.add([&] { ignore(write_control(kind, before.control)); });
+  if (between != after.command) PVIOMMU_TRY(write_word(kCommand, after.command));
+
+  undo.commit();
+  active_ = Active{kind, count, before, after};
+  mask_bits_ = 0;
+  if (kind == VectorKind::msi) msi_queue_limit_ = queue_size(count);
+  return count;
+}
+
+Status VectorRouter::disable() {
+  std::unique_ptr<EventfdWatcher> resample;
+  {
+    const std::lock_guard guard(lock_);
+    PVIOMMU_TRY(disable_locked());
+    resample = std::move(resample_);
+  }
+  return {};  // the watcher ends without the lock, which its last call may wait for
+}
+
+Status VectorRouter::disable_locked() {
+  if (!active_) return Error{EINVAL, "no vectors are enabled"};
+  const VectorKind kind = active_->kind;
+  const unsigned count = active_->count;
+
+  Undo undo;
+  const std::uint16_t command = PVIOMMU_TRY(read_word(kCommand));
+  const std::uint16_t after = with_intx_disable_of(active_->before.command, command);
+  PVIOMMU_TRY(write_control(kind, active_->before.control));
+  undo.add([&] { ignore(write_control(kind, active_->after.control)); });
+  const std::uint16_t between = PVIOMMU_TRY(open_table(kind, command));
+  if (between != command) undo.add([&] { ignore(write_word(kCommand, command)); });
+
+  PVIOMMU_TRY(unbind(kind, count));
+  undo.add([&] { ignore(bind(kind, count)); });
+  if (!reservation_) {
+    PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
+    undo.add([&] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, count)); });
+  }
+  if (between != after) PVIOMMU_TRY(write_word(kCommand, after));
+
+  undo.commit();
+  forget(count);
+  return {};
+}
+
+void VectorRouter::forget(unsigned count) {
+  for (unsigned i = 0; i < count; ++i) slots_[i].arm(UniqueFd());
+  mask_bits_ = 0;
+  active_.reset();
+}
+
+Result<unsigned> VectorRouter::reserve(VectorKind kind, unsigned count) {
+  const std::lock_guard guard(lock_);
+  PVIOMMU_TRY(check(kind, count));
+  if (active_ || reservation_) return Error{EBUSY, "vectors are enabled or reserved already"};
+
+  Undo undo;
+  const Registers before = PVIOMMU_TRY(read_registers(kind));
+  const std::uint16_t between = PVIOMMU_TRY(open_table(kind, before.command));
+  if (between != before.command) undo.add([&] { ignore(write_word(kCommand, before.command)); });
+  const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
+  undo.add([&] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
+
+  // INTx has no enable bit: its line stays off until enable().
+  const Registers after = kind == VectorKind::intx ? before : running(kind, granted, before);
+  PVIOMMU_TRY(write_control(kind, after.control));
+  undo.add([&] { ignore(write_control(kind, before.control)); });
+  if (between != after.command) PVIOMMU_TRY(write_word(kCommand, after.command));
+
+  undo.commit();
+  reservation_ = Active{kind, granted, before, after};
+  return granted;
+}
+
+Status VectorRouter::release_reservation() {
+  const std::lock_guard guard(lock_);
+  return release_locked();
+}
+
+Status VectorRouter::release_locked() {
+  if (active_) return Error{EBUSY, "vectors are enabled"};
+  if (!reservation_) return {};
+  const VectorKind kind = reservation_->kind;
+
+  Undo undo;
+  const std::uint16_t command = PVIOMMU_TRY(read_word(kCommand));
+  const std::uint16_t after = with_intx_disable_of(reservation_->before.command, command);
+  PVIOMMU_TRY(write_control(kind, reservation_->before.control));
+  undo.add([&] { ignore(write_control(kind, reservation_->after.control)); });
+  const std::uint16_t between = PVIOMMU_TRY(open_table(kind, command));
+  if (between != command) undo.add([&] { ignore(write_word(kCommand, command)); });
+  PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
+  undo.add([&] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, reservation_->count)); });
+  if (between != after) PVIOMMU_TRY(write_word(kCommand, after));
+
+  undo.commit();
+  reservation_.reset();
+  return {};
+}
+
+/// The hypervisor masks and writes entries of the MSI-X table, which answers
+/// only while memory decoding is on (vfio_pci_memory_lock_and_enable() of the
+/// kernel).  The command register to go back to stays with the caller.
+Result<std::uint16_t> VectorRouter::open_table(VectorKind kind, std::uint16_t command) {
+  if (kind != VectorKind::msix || (command & kCommandMemory) != 0) return command;
+  const auto open = static_cast<std::uint16_t>(command | kCommandMemory);
+  PVIOMMU_TRY(write_word(kCommand, open));
+  return open;
+}
+
+Status VectorRouter::close() {
+  std::unique_ptr<EventfdWatcher> resample;
+  Status first;
+  {
+    const std::lock_guard guard(lock_);
+    const auto note = [&first](const Status& status) {
+      if (!status && first) first = status;
+    };
+    if (active_ && !disable_locked() && !disable_locked()) {
+      // One step fails for good: do all the others.
+      const Active was = *active_;
+      note(write_control(was.kind, was.before.control));
+      for (unsigned i = 0; i < was.count; ++i) note(hypervisor_.unbind_vector(vector(was.kind, i)));
+      if (!reservation_) note(hypervisor_.free_vectors(sbdf_, was.kind));
+      note(restore_intx_disable(was.before.command));
+      forget(was.count);
+    }
+    if (reservation_ && !release_locked() && !release_locked()) {
+      note(write_control(reservation_->kind, reservation_->before.control));
+      note(hypervisor_.free_vectors(sbdf_, reservation_->kind));
+      note(restore_intx_disable(reservation_->before.command));
+      reservation_.reset();
+    }
+    resample = std::move(resample_);
+  }
+  return first;
+}
+
+// ---- eventfds --------------------------------------------------------------------
+
+Status VectorRouter::set_eventfd(unsigned index, UniqueFd fd) {
+  const std::lock_guard guard(lock_);
+  if (!active_ || index >= active_->count) return Error{EINVAL, "eventfd for a vector that is not enabled"};
+  if (slots_[index].arm(std::move(fd))) count_arrivals(interrupts(active_->kind));
+  return {};
+}
+
+Status VectorRouter::trigger(unsigned index) {
+  const std::lock_guard guard(lock_);
+  if (!active_ || index >= active_->count) return Error{EINVAL, "trigger of a vector that is not enabled"};
+  if (active_->kind == VectorKind::intx && program_intx_disabled_) return {};
+  slots_[index].signal();
+  return {};
+}
+
+void VectorRouter::event(const Vector& vector) noexcept {
+  if (vector.index >= slot_count_) return;
+  switch (slots_[vector.index].arrive()) {
+    case VectorSlot::Arrival::sent:
+      count_arrivals(interrupts(vector.kind));
+      break;
+    case VectorSlot::Arrival::held:
+      count_arrivals(statistics().interrupts_held);
+      break;
+    case VectorSlot::Arrival::dropped:
+      break;
+  }
+}
+
+// ---- INTx --------------------------------------------------------------------------
+
+Status VectorRouter::mask() {
+  const std::lock_guard guard(lock_);
+  if (!is_active(VectorKind::intx)) return Error{EINVAL, "mask: INTx is not enabled"};
+  // An arrival from now on is not sent, and it is the last: the hypervisor
+  // masks a level-triggered vector when it delivers it.
+  slots_[0].mask();
+  return {};
+}
+
+Status VectorRouter::unmask() {
+  const std::lock_guard guard(lock_);
+  return unmask_locked();
+}
+
+Status VectorRouter::unmask_locked() {
+  if (!is_active(VectorKind::intx)) return Error{EINVAL, "unmask: INTx is not enabled"};
+  if (!slots_[0].masked() || program_intx_disabled_) return {};
+  // First here, then there: an asserted line arrives from within the call.
+  slots_[0].unmask();
+  const Status status = hypervisor_.unmask_vector(vector(VectorKind::intx, 0));
+  if (!status) slots_[0].mask();
+  return status;
+}
+
+Status VectorRouter::set_unmask_eventfd(UniqueFd fd) {
+  std::unique_ptr<EventfdWatcher> removed;  // ends without the lock
+  const std::lock_guard guard(lock_);
+  if (!is_active(VectorKind::intx)) return Error{EINVAL, "unmask eventfd: INTx is not enabled"};
+  if (!fd) {
+    removed = std::move(resample_);
+    return {};
+  }
+  if (resample_) return Error{EBUSY, "an unmask eventfd is set"};
+  // There is nobody to tell about an error: the line stays masked, and the
+  // hypervisor's counter of failed calls shows it.
+  resample_ = PVIOMMU_TRY(EventfdWatcher::start(std::move(fd), [this] { ignore(unmask()); }));
+  return {};
+}
+
+Status VectorRouter::set_intx_disabled(bool disabled) {
+  const std::lock_guard guard(lock_);
+  if (disabled == program_intx_disabled_) return {};
+  program_intx_disabled_ = disabled;
+  if (!is_active(VectorKind::intx)) return {};
+  if (disabled) {
+    slots_[0].mask();
+    return {};
+  }
+  const Status status = unmask_locked();
+  if (!status) program_intx_disabled_ = true;
+  return status;
+}
+
+// ---- the rest ------------------------------------------------------------------------
+
+Status VectorRouter::reset_happened() {
+  const std::lock_guard guard(lock_);
+  const std::optional<Active>& now = active_ ? active_ : reservation_;
+  if (!now) return {};
+  for (unsigned i = 0; active_ && i < active_->count; ++i) slots_[i].forget_pending();
+  PVIOMMU_TRY(write_control(now->kind, now->after.control));
+  return restore_intx_disable(now->after.command);
+}
+
+bool VectorRouter::msi_configured() const { return active() == VectorKind::msi; }
+
+bool VectorRouter::msix_configured() const { return active() == VectorKind::msix; }
+
+unsigned VectorRouter::msi_queue_limit() const {
+  const std::lock_guard guard(lock_);
+  return msi_queue_limit_;
+}
+
+Status VectorRouter::set_delivery(bool enabled) {
+  const std::lock_guard guard(lock_);
+  if (!is_active(VectorKind::msi)) return Error{EINVAL, "delivery: MSI is not enabled"};
+  const auto control = static_cast<std::uint16_t>((active_->after.control & ~kMsiEnable) |
+                                                  (enabled ? kMsiEnable : 0));
+  if (control == active_->after.control) return {};
+  PVIOMMU_TRY(write_control(VectorKind::msi, control));
+  active_->after.control = control;
+  return {};
+}
+
+std::uint32_t VectorRouter::mask_bits() const {
+  const std::lock_guard guard(lock_);
+  return mask_bits_;
+}
+
+void VectorRouter::set_mask_bits(std::uint32_t bits) {
+  const std::lock_guard guard(lock_);
+  const unsigned vectors = available(VectorKind::msi);
+  mask_bits_ = vectors >= 32 ? bits : bits & ((std::uint32_t{1} << vectors) - 1);
+  if (!is_active(VectorKind::msi)) return;
+  for (unsigned i = 0; i < active_->count; ++i) {
+    if ((mask_bits_ >> i & 1) != 0)
+      slots_[i].mask();
+    else if (slots_[i].masked() && slots_[i].unmask())
+      count_arrivals(statistics().interrupts_msi);
+  }
+}
+
+std::uint32_t VectorRouter::pending_bits() const {
+  const std::lock_guard guard(lock_);
+  std::uint32_t bits = 0;
+  if (is_active(VectorKind::msi))
+    for (unsigned i = 0; i < active_->count; ++i) bits |= std::uint32_t{slots_[i].pending()} << i;
+  return bits;
+}
+
+}  // namespace pviommu::msi
