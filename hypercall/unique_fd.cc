@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 
 namespace pviommu {
@@ -30,6 +31,16 @@ void mark(int fd, bool ours) {
 bool is_internal_fd(int fd) {
   return fd >= 0 && fd < kTracked &&
          (internal[fd / 32].load(std::memory_order_relaxed) >> (fd % 32) & 1) != 0;
+}
+
+int next_internal_fd(int from) {
+  if (from < 0) from = 0;
+  for (int word = from / 32; word < kTracked / 32; ++word) {
+    std::uint32_t bits = internal[word].load(std::memory_order_relaxed);
+    if (word == from / 32) bits &= ~std::uint32_t{0} << (from % 32);
+    if (bits != 0) return word * 32 + std::countr_zero(bits);
+  }
+  return -1;
 }
 
 int UniqueFd::release() {

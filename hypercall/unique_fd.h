@@ -14,6 +14,8 @@ namespace pviommu {
 
 /// True when `fd` is held by some UniqueFd of this process.  Lock-free.
 bool is_internal_fd(int fd);
+/// The lowest such descriptor that is not below `from`; -1: there is none.
+int next_internal_fd(int from);
 
 class UniqueFd {
  public:
