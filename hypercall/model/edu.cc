@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "hypercall/model/edu.h"
 
-#include <endian.h>
-
 #include <algorithm>
+#include <atomic>
+#include <bit>
+#include <memory>
+#include <mutex>
 #include <span>
+#include <thread>
+
+#include "hypercall/model/device_factory.h"
 
 namespace pviommu::model {
 namespace {
@@ -24,6 +29,7 @@ constexpr std::uint64_t kDmaSource = 0x80;
 constexpr std::uint64_t kDmaDestination = 0x88;
 constexpr std::uint64_t kDmaCount = 0x90;
 constexpr std::uint64_t kDmaCommand = 0x98;
+constexpr std::uint64_t kRegistersSize = 0x100;
 constexpr std::uint64_t kDmaBuffer = 0x40000;
 
 constexpr std::uint32_t kIdentity = 0x010000ed;  // version 1.0 of "edu"
@@ -52,12 +58,20 @@ bool width_fits(std::uint64_t offset, unsigned width) {
   return width == 4 || (width == 8 && offset >= kWideRegisters);
 }
 
+/// Register memory is little endian.
+template <class T>
+T little_endian(T value) {
+  if constexpr (std::endian::native == std::endian::little) return value;
+  return sizeof(T) == 4 ? static_cast<T>(__builtin_bswap32(static_cast<std::uint32_t>(value)))
+                        : static_cast<T>(__builtin_bswap64(value));
+}
+
 template <class T>
 std::atomic_ref<T> cell(std::byte* memory, std::uint64_t offset) {
   return std::atomic_ref<T>(*reinterpret_cast<T*>(memory + offset));
 }
 
-FunctionIdentity identity() {
+FunctionIdentity edu_identity() {
   FunctionIdentity identity;
   identity.vendor = 0x1234;
   identity.device = 0x11e8;
@@ -71,24 +85,31 @@ FunctionIdentity identity() {
 
 }  // namespace
 
-EduOptions EduOptions::from(ConfReader& conf) {
+EduOptions EduOptions::from(ConfReader& conf, std::string& problem) {
   EduOptions options;
-  options.mmap = conf.flag("mmap", options.mmap);
   options.dma_mask = conf.size("dma_mask", options.dma_mask);
-  options.dma_delay = std::chrono::milliseconds(std::min(conf.size("dma-delay", 0), kMaxDelay));
+  const std::uint64_t delay = conf.size("dma-delay", 0);
+  if (delay > kMaxDelay)
+    problem = "dma-delay=" + std::to_string(delay) + " is more than " + std::to_string(kMaxDelay) + " ms";
+  options.dma_delay = std::chrono::milliseconds(delay);
   return options;
 }
 
+std::unique_ptr<PciFunction> make_edu(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem) {
+  const EduOptions options = EduOptions::from(conf, problem);
+  if (!problem.empty()) return nullptr;
+  return std::make_unique<Edu>(bus, sbdf, options);
+}
+
 Edu::Edu(Bus& bus, Sbdf sbdf, const EduOptions& options)
-    : PciFunction(bus, sbdf, identity()), options_(options) {
+    : PciFunction(bus, sbdf, edu_identity()), options_(options) {
   BarOptions bar;
-  bar.mappable = options_.mmap;
+  bar.mappable = true;
   add_bar(kBar, kBarSize, bar);
   set_interrupt_pin(1);
   add_msi(1, /*address_64bit=*/true, /*per_vector_mask=*/false);
-  if (options_.mmap) registers_ = bar_memory(kBar);
+  registers_ = bar_memory(kBar);
   device_reset();
-  start();
 }
 
 Edu::~Edu() { stop(); }
@@ -100,24 +121,27 @@ Edu::Counters Edu::counters() {
 
 // ---- registers in memory -----------------------------------------------------
 
-std::uint32_t Edu::load32(std::uint64_t offset) const {
-  return le32toh(cell<std::uint32_t>(registers_, offset).load(std::memory_order_acquire));
+template <class T>
+T Edu::load(std::uint64_t offset) const {
+  return little_endian(cell<T>(registers_, offset).load(std::memory_order_acquire));
 }
 
-std::uint64_t Edu::load64(std::uint64_t offset) const {
-  return le64toh(cell<std::uint64_t>(registers_, offset).load(std::memory_order_acquire));
+template <class T>
+void Edu::store(std::uint64_t offset, T value) {
+  cell<T>(registers_, offset).store(little_endian(value), std::memory_order_release);
 }
 
-void Edu::store32(std::uint64_t offset, std::uint32_t value) {
-  cell<std::uint32_t>(registers_, offset).store(htole32(value), std::memory_order_release);
+template <class T>
+T Edu::exchange(std::uint64_t offset, T value) {
+  return little_endian(cell<T>(registers_, offset).exchange(little_endian(value)));
 }
 
-void Edu::store64(std::uint64_t offset, std::uint64_t value) {
-  cell<std::uint64_t>(registers_, offset).store(htole64(value), std::memory_order_release);
-}
-
-std::uint32_t Edu::exchange32(std::uint64_t offset, std::uint32_t value) {
-  return le32toh(cell<std::uint32_t>(registers_, offset).exchange(htole32(value)));
+/// Publishes `value` unless the program has stored something in the meantime:
+/// that stays, and the next look() finds it.
+template <class T>
+void Edu::replace(std::uint64_t offset, T expected, T value) {
+  T old = little_endian(expected);
+  cell<T>(registers_, offset).compare_exchange_strong(old, little_endian(value));
 }
 
 void Edu::device_reset() {
@@ -129,16 +153,16 @@ void Edu::device_reset() {
   buffer_.fill(std::byte{0});
   set_intx(false);
 
-  const std::uint64_t bytes = options_.mmap ? kBarSize : own_registers_.size();
+  const std::uint64_t bytes = bar(kBar).mappable ? kBarSize : kRegistersSize;
   for (std::uint64_t offset = 0; offset < bytes; offset += 8) {
     const bool dma = offset >= kDmaSource && offset <= kDmaCommand;
-    cell<std::uint64_t>(registers_, offset).store(dma ? 0 : ~std::uint64_t{0}, std::memory_order_relaxed);
+    store<std::uint64_t>(offset, dma ? 0 : ~std::uint64_t{0});
   }
-  store32(kIdentification, kIdentity);
-  store32(kLiveness, 0);
-  store32(kFactorial, 0);
-  store32(kStatus, 0);
-  store32(kInterruptStatus, 0);
+  store(kIdentification, kIdentity);
+  store(kLiveness, liveness_);
+  store(kFactorial, factorial_);
+  store(kStatus, status_);
+  store(kInterruptStatus, interrupt_status_);
 }
 
 // ---- accesses ----------------------------------------------------------------
@@ -146,19 +170,19 @@ void Edu::device_reset() {
 std::uint64_t Edu::mmio_read(unsigned, std::uint64_t offset, unsigned width) {
   if (width < 4) return 0;
   if (!width_fits(offset, width)) return ~std::uint64_t{0};
-  if (options_.mmap && look()) kick();
+  if (look()) kick();
   switch (offset) {
     case kIdentification:
     case kLiveness:
     case kFactorial:
     case kStatus:
     case kInterruptStatus:
-      return load32(offset);
+      return load<std::uint32_t>(offset);
     case kDmaSource:
     case kDmaDestination:
     case kDmaCount:
     case kDmaCommand:
-      return width == 4 ? load64(offset) & 0xffffffff : load64(offset);
+      return width == 4 ? load<std::uint64_t>(offset) & 0xffffffff : load<std::uint64_t>(offset);
     default:
       return ~std::uint64_t{0};
   }
@@ -167,18 +191,18 @@ std::uint64_t Edu::mmio_read(unsigned, std::uint64_t offset, unsigned width) {
 void Edu::mmio_write(unsigned, std::uint64_t offset, unsigned width, std::uint64_t value) {
   if (!width_fits(offset, width)) return;
   // Stores through a mapping come before this one in the program's order.
-  if (options_.mmap && look()) kick();
+  if (look()) kick();
   const auto low = static_cast<std::uint32_t>(value);
   switch (offset) {
     case kLiveness:
-      write_liveness(low);
+      write_liveness(low, liveness_);
       break;
     case kFactorial:
-      write_factorial(low);
+      write_factorial(low, factorial_);
       kick();
       break;
     case kStatus:
-      write_status(low);
+      write_status(low, status_);
       break;
     case kInterruptRaise:
       raise_interrupt(low);
@@ -189,11 +213,11 @@ void Edu::mmio_write(unsigned, std::uint64_t offset, unsigned width, std::uint64
     case kDmaSource:
     case kDmaDestination:
     case kDmaCount:
-      if (!(command_ & kRun)) store64(offset, value);
+      if (!(command_ & kRun)) store(offset, value);
       break;
     case kDmaCommand:
       if (!(command_ & kRun) && (value & kRun)) {
-        start_transfer(value);
+        start_transfer(value, command_);
         kick();
       }
       break;
@@ -208,71 +232,78 @@ void Edu::mmio_write(unsigned, std::uint64_t offset, unsigned width, std::uint64
 bool Edu::look() {
   bool seen = false;
 
-  if (const std::uint32_t liveness = load32(kLiveness); liveness != liveness_) {
-    write_liveness(liveness);
+  if (const std::uint32_t liveness = load<std::uint32_t>(kLiveness); liveness != liveness_) {
+    write_liveness(liveness, liveness);
     seen = true;
   }
 
-  const std::uint32_t factorial = load32(kFactorial);
-  if (const std::uint32_t status = load32(kStatus); status != status_) {
-    write_status(status);
+  const std::uint32_t factorial = load<std::uint32_t>(kFactorial);
+  if (const std::uint32_t status = load<std::uint32_t>(kStatus); status != status_) {
+    write_status(status, status);
     seen = true;
   }
   if (factorial != factorial_) {
-    write_factorial(factorial);
+    write_factorial(factorial, factorial);
     seen = true;
   }
 
   // An interrupt handler acknowledges, and raises again if it likes.
-  const bool raised = load32(kInterruptRaise) != kNothing;
-  if (load32(kInterruptAcknowledge) != kNothing) {
-    acknowledge(exchange32(kInterruptAcknowledge, kNothing));
+  const bool raised = load<std::uint32_t>(kInterruptRaise) != kNothing;
+  if (load<std::uint32_t>(kInterruptAcknowledge) != kNothing) {
+    acknowledge(exchange(kInterruptAcknowledge, kNothing));
     seen = true;
   }
   if (raised) {
-    raise_interrupt(exchange32(kInterruptRaise, kNothing));
+    raise_interrupt(exchange(kInterruptRaise, kNothing));
     seen = true;
   }
 
-  if (const std::uint64_t command = load64(kDmaCommand); command != command_) {
+  if (const std::uint64_t command = load<std::uint64_t>(kDmaCommand); command != command_) {
     if (!(command_ & kRun) && (command & kRun)) {
-      start_transfer(command);
+      start_transfer(command, command);
     } else {
-      store64(kDmaCommand, command_);
+      replace(kDmaCommand, command, command_);
     }
     seen = true;
   }
 
-  if (load32(kIdentification) != kIdentity) store32(kIdentification, kIdentity);
-  if (load32(kInterruptStatus) != interrupt_status_) store32(kInterruptStatus, interrupt_status_);
+  if (load<std::uint32_t>(kIdentification) != kIdentity) store(kIdentification, kIdentity);
+  if (load<std::uint32_t>(kInterruptStatus) != interrupt_status_) store(kInterruptStatus, interrupt_status_);
   return seen;
 }
 
-void Edu::write_liveness(std::uint32_t value) {
+void Edu::write_liveness(std::uint32_t value, std::uint32_t in_memory) {
   liveness_ = ~value;
-  store32(kLiveness, liveness_);
+  replace(kLiveness, in_memory, liveness_);
 }
 
-void Edu::write_factorial(std::uint32_t value) {
+void Edu::write_factorial(std::uint32_t value, std::uint32_t in_memory) {
   if (!(status_ & kStatusComputing)) {
-    // In this order: a program that reads its n back finds the computing bit set.
-    status_ |= kStatusComputing;
-    store32(kStatus, status_);
+    // In this order: a program that finds its n taken finds the computing bit set.
+    set_status(status_ | kStatusComputing, status_);
     factorial_ = value;
   }
-  store32(kFactorial, factorial_);
+  replace(kFactorial, in_memory, factorial_);
 }
 
-void Edu::write_status(std::uint32_t value) {
-  status_ = (status_ & ~kStatusInterrupt) | (value & kStatusInterrupt);
-  store32(kStatus, status_);
+void Edu::write_status(std::uint32_t value, std::uint32_t in_memory) {
+  set_status((status_ & ~kStatusInterrupt) | (value & kStatusInterrupt), in_memory);
+}
+
+void Edu::set_status(std::uint32_t status, std::uint32_t in_memory) {
+  status_ = status;
+  replace(kStatus, in_memory, status_);
+}
+
+void Edu::set_interrupt_status(std::uint32_t status) {
+  interrupt_status_ = status;
+  store(kInterruptStatus, interrupt_status_);
 }
 
 // ---- interrupts --------------------------------------------------------------
 
 void Edu::raise_interrupt(std::uint32_t value) {
-  interrupt_status_ |= value;
-  store32(kInterruptStatus, interrupt_status_);
+  set_interrupt_status(interrupt_status_ | value);
   if (interrupt_status_ == 0) return;
   if (uses_intx()) {
     set_intx(true);
@@ -282,41 +313,48 @@ void Edu::raise_interrupt(std::uint32_t value) {
 }
 
 void Edu::acknowledge(std::uint32_t value) {
-  interrupt_status_ &= ~value;
-  store32(kInterruptStatus, interrupt_status_);
+  set_interrupt_status(interrupt_status_ & ~value);
   if (interrupt_status_ == 0) set_intx(false);
 }
 
 // ---- work of the thread ------------------------------------------------------
 
 bool Edu::poll() {
-  bool worked = options_.mmap && look();
+  bool worked = look();
   if (status_ & kStatusComputing) {
     compute();
     worked = true;
   }
   if (command_ & kRun) {
-    // Not due yet: true, to be asked again.
-    if (std::chrono::steady_clock::now() >= due_) transfer();
+    if (const auto now = std::chrono::steady_clock::now(); now >= due_) {
+      transfer();
+    } else {
+      // The thread has no timer: true asks to be called again, and accesses must
+      // get through meanwhile.  Nothing learnt above is used after the sleep.
+      const auto left = std::min<std::chrono::nanoseconds>(due_ - now, std::chrono::milliseconds(1));
+      lock().unlock();
+      std::this_thread::sleep_for(left);
+      lock().lock();
+    }
     worked = true;
   }
   return worked;
 }
 
 void Edu::compute() {
-  factorial_ = factorial(factorial_);
-  store32(kFactorial, factorial_);
-  status_ &= ~kStatusComputing;
-  store32(kStatus, status_);
+  const std::uint32_t n = factorial_;
+  factorial_ = factorial(n);
+  replace(kFactorial, n, factorial_);
+  set_status(status_ & ~kStatusComputing, status_);
   if (status_ & kStatusInterrupt) raise_interrupt(kFactorialDone);
 }
 
-void Edu::start_transfer(std::uint64_t command) {
-  source_ = load64(kDmaSource);
-  destination_ = load64(kDmaDestination);
-  count_ = load64(kDmaCount);
+void Edu::start_transfer(std::uint64_t command, std::uint64_t in_memory) {
+  source_ = load<std::uint64_t>(kDmaSource);
+  destination_ = load<std::uint64_t>(kDmaDestination);
+  count_ = load<std::uint64_t>(kDmaCount);
   command_ = command;
-  store64(kDmaCommand, command_);
+  replace(kDmaCommand, in_memory, command_);
   due_ = std::chrono::steady_clock::now() + options_.dma_delay;
 }
 
@@ -337,8 +375,8 @@ void Edu::transfer() {
 
   // A driver that waits for the run bit or the interrupt must not wait for ever,
   // whatever became of the bytes.
+  replace(kDmaCommand, command_, command_ & ~kRun);
   command_ &= ~kRun;
-  store64(kDmaCommand, command_);
   if (command_ & kInterruptWhenDone) raise_interrupt(kDmaDone);
 }
 

@@ -18,19 +18,18 @@
 // wide one below 0x80 and everything undocumented reads all ones, such writes
 // are ignored; that is what QEMU answers.
 //
-// With `mmap` the BAR can be mapped and the function's thread watches it.  That
-// is enough for DMA and interrupts, and it has the limits of watching: an answer
-// (liveness, factorial) appears some time after the store, a store of what the
-// register holds already is no store, and of two stores to one register in quick
-// succession the device may see only the last.  Accesses by bar_read() and
-// bar_write() have none of these limits, and see earlier mapped stores.
+// The BAR can be mapped, the function's thread watches it then.  That is enough for DMA and interrupts, and
+// it has the limits of watching: an answer (liveness, factorial) appears some time after the store, a store
+// of what the register holds already is no store, and of two stores to one register in quick succession the
+// device may see only the last.  Accesses by bar_read() and bar_write() have none of these limits, and see
+// earlier mapped stores.
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <string>
 
 #include "hypercall/conf.h"
 #include "hypercall/model/pci_function.h"
@@ -38,15 +37,14 @@
 namespace pviommu::model {
 
 struct EduOptions {
-  bool mmap = true;
   /// Address bits the DMA engine has; others are cut off, as QEMU does.
   std::uint64_t dma_mask = (std::uint64_t{1} << 28) - 1;
   /// From the run bit to the transfer (QEMU: 100 ms).
   std::chrono::milliseconds dma_delay{0};
 
-  /// Keys mmap, dma_mask, dma-delay (milliseconds, at most one minute).
-  /// Errors show in conf.finish().
-  static EduOptions from(ConfReader& conf);
+  /// Keys dma_mask, dma-delay (milliseconds, at most one minute).  What is not a
+  /// number shows in conf.finish(); `problem` is set for one out of range.
+  static EduOptions from(ConfReader& conf, std::string& problem);
 };
 
 class Edu final : public PciFunction {
@@ -70,29 +68,34 @@ class Edu final : public PciFunction {
   bool poll() override;
 
   bool look();
-  void write_liveness(std::uint32_t value);
-  void write_factorial(std::uint32_t value);
-  void write_status(std::uint32_t value);
+  // `in_memory` is what is in the register's place: the published value, or what
+  // the program stored there.
+  void write_liveness(std::uint32_t value, std::uint32_t in_memory);
+  void write_factorial(std::uint32_t value, std::uint32_t in_memory);
+  void write_status(std::uint32_t value, std::uint32_t in_memory);
+  void set_status(std::uint32_t status, std::uint32_t in_memory);
+  void set_interrupt_status(std::uint32_t status);
   void raise_interrupt(std::uint32_t value);
   void acknowledge(std::uint32_t value);
-  void start_transfer(std::uint64_t command);
+  void start_transfer(std::uint64_t command, std::uint64_t in_memory);
   void compute();
   void transfer();
 
-  std::uint32_t load32(std::uint64_t offset) const;
-  std::uint64_t load64(std::uint64_t offset) const;
-  void store32(std::uint64_t offset, std::uint32_t value);
-  void store64(std::uint64_t offset, std::uint64_t value);
-  std::uint32_t exchange32(std::uint64_t offset, std::uint32_t value);
+  template <class T>
+  T load(std::uint64_t offset) const;
+  template <class T>
+  void store(std::uint64_t offset, T value);
+  template <class T>
+  T exchange(std::uint64_t offset, T value);
+  template <class T>
+  void replace(std::uint64_t offset, T expected, T value);
 
   static constexpr std::size_t kBufferSize = 4096;
 
   const EduOptions options_;
-  /// The registers live in the BAR's memory, or here when there is none.
-  alignas(8) std::array<std::byte, 0x100> own_registers_{};
-  std::byte* registers_ = own_registers_.data();
+  std::byte* registers_ = nullptr;  ///< the BAR's memory
 
-  // What the device knows it published; a difference in memory is a store.
+  // What the device published there; a difference in memory is a program's store.
   std::uint32_t liveness_ = 0;
   std::uint32_t factorial_ = 0;
   std::uint32_t status_ = 0;
