@@ -104,7 +104,8 @@ std::vector<ModuleFile> module_files() {
       if (is_name(name)) files.push_back({std::string(name), folder + '/' + item->d_name});
     }
     ::closedir(dir);
-    std::sort(files.begin() + first, files.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+    std::sort(files.begin() + first, files.end(),
+              [](const auto& a, const auto& b) { return a.name < b.name; });
   }
   return files;
 }
@@ -213,7 +214,8 @@ const pviommu_module* find_module(std::string_view name, std::uint32_t kind, Ope
   return nullptr;
 }
 
-void* open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor, OpenFailure& failure) {
+void* open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor,
+                    OpenFailure& failure) {
   const std::string conf_text(conf);
   std::array<char, 1024> message{};
   pviommu_open_args args{};

@@ -66,7 +66,8 @@ std::string own_comm() {
 Result<DeviceLock> DeviceLock::acquire(std::string_view name) {
   if (!is_file_name(name)) return Error{EINVAL, "device lock: name"};
   const UniqueFd folder = PVIOMMU_TRY(open_folder(true));
-  UniqueFd fd(::openat(folder.get(), std::string(name).c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  UniqueFd fd(
+      ::openat(folder.get(), std::string(name).c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return Error{errno, "device lock: open"};
 
   // The file is never removed: removing it would let one process lock the old

@@ -22,8 +22,10 @@ class Range {
   /// [first, first + size - 1].  EINVAL for size 0, EOVERFLOW when it wraps.
   static Result<Range> from_size(T first, rep size) {
     if (size == 0) return Error{EINVAL, "range of size 0"};
-    if (first.raw() + (size - 1) < first.raw()) return Error{EOVERFLOW, "range wraps"};
-    return Range(first, T(first.raw() + (size - 1)));
+    // Converted back: a narrow rep is added as int, which does not wrap.
+    const rep last = static_cast<rep>(first.raw() + (size - 1));
+    if (last < first.raw()) return Error{EOVERFLOW, "range wraps"};
+    return Range(first, T(last));
   }
   /// [first, last].  EINVAL when last < first.
   static Result<Range> from_last(T first, T last) {
@@ -34,7 +36,7 @@ class Range {
   constexpr T first() const { return first_; }
   constexpr T last() const { return last_; }
   /// 0 stands for the whole space, whose size does not fit.
-  constexpr rep size() const { return last_.raw() - first_.raw() + 1; }
+  constexpr rep size() const { return static_cast<rep>(last_.raw() - first_.raw() + 1); }
   constexpr bool contains(T v) const { return first_ <= v && v <= last_; }
   constexpr bool contains(const Range& r) const { return first_ <= r.first_ && r.last_ <= last_; }
   constexpr bool overlaps(const Range& r) const { return first_ <= r.last_ && r.first_ <= last_; }

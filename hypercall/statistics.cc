@@ -58,7 +58,7 @@ HypercallTimer::HypercallTimer(HypercallOp op) noexcept : op_(op) {
 HypercallTimer::~HypercallTimer() {
   if (start_ != 0)
     statistics().hypercalls[static_cast<std::size_t>(op_)].nanoseconds.fetch_add(now_ns() - start_,
-                                                                               std::memory_order_relaxed);
+                                                                                 std::memory_order_relaxed);
 }
 
 void HypercallTimer::failed() noexcept {

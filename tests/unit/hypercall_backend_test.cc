@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The module registry, with good, spoilt and false modules.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "hypercall/backend.h"
+
+namespace pviommu {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kModules = fs::path(PVIOMMU_TEST_BUILDDIR) / "tests/unit/modules/.libs";
+
+bool has(const std::string& text, std::string_view part) { return text.find(part) != text.npos; }
+
+// Modules stay loaded, under the path they were loaded from: every test has its
+// folder in the same place.
+class BackendTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("pviommu-modules-" + std::to_string(::getpid()));
+    fs::create_directory(folder_);
+    use(folder_.string());
+  }
+  void TearDown() override {
+    ::unsetenv("PVIOMMU_MODULE_PATH");
+    fs::remove_all(folder_);
+  }
+  static void use(const std::string& path) { ::setenv("PVIOMMU_MODULE_PATH", path.c_str(), 1); }
+  void install(const std::string& name) {
+    const std::string file = "pviommu-" + name + ".so";
+    fs::copy_file(kModules / file, folder_ / file);
+  }
+  /// Asks for the hypervisor; the message of the failure, which must be ENOENT.
+  static std::string missing(std::string_view name) {
+    const auto opened = open_hypervisor(name);
+    EXPECT_EQ(opened.instance, nullptr);
+    EXPECT_EQ(opened.failure.error.code, ENOENT);
+    EXPECT_FALSE(has(opened.failure.message, "\n"));
+    return opened.failure.message;
+  }
+
+  fs::path folder_;
+};
+
+TEST(SplitNameConf, FirstColon) {
+  EXPECT_EQ(split_name_conf("model"), (std::pair<std::string_view, std::string_view>("model", "")));
+  EXPECT_EQ(split_name_conf("model:"), (std::pair<std::string_view, std::string_view>("model", "")));
+  EXPECT_EQ(split_name_conf("model:a=00:05.0"),
+            (std::pair<std::string_view, std::string_view>("model", "a=00:05.0")));
+  EXPECT_EQ(split_name_conf(":x"), (std::pair<std::string_view, std::string_view>("", "x")));
+}
+
+TEST_F(BackendTest, OpensAModule) {
+  install("testgood");
+  const auto opened = open_hypervisor("testgood:anything");
+  ASSERT_NE(opened.instance, nullptr) << opened.failure.message;
+  EXPECT_EQ(opened.instance->name(), "testgood");
+  OpenFailure failure;
+  const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
+  EXPECT_EQ(entry, find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure)) << "loaded once";
+}
+
+TEST_F(BackendTest, OpenFailuresCarryTheMessage) {
+  install("testgood");
+  auto opened = open_hypervisor("testgood:fail");
+  EXPECT_EQ(opened.failure.error.code, ENXIO);
+  EXPECT_EQ(opened.failure.message, "testgood: told to fail, second line");
+  opened = open_hypervisor("testgood:silent");
+  EXPECT_EQ(opened.failure.error.code, EIO);
+  EXPECT_TRUE(has(opened.failure.message, "testgood: "));
+  EXPECT_TRUE(has(opened.failure.message, "Input/output error"));
+}
+
+TEST_F(BackendTest, NewerModuleMayBeLarger) {
+  install("testlarger");
+  EXPECT_NE(open_hypervisor("testlarger").instance, nullptr);
+}
+
+TEST_F(BackendTest, UnknownNameListsAllAndWhy) {
+  for (const char* name : {"testgood", "testnosymbol", "testundefined"}) install(name);
+  std::ofstream(folder_ / "pviommu-testtext.so") << "not a shared object\n";
+  std::ofstream(folder_ / "unrelated.so") << "x";
+  std::ofstream(folder_ / "pviommu-.so") << "x";
+  const std::string message = missing("nosuch");
+  EXPECT_TRUE(has(message, "no hypervisor \"nosuch\"")) << message;
+  EXPECT_TRUE(has(message, " testgood")) << message;
+  EXPECT_TRUE(has(message, "pviommu-testnosymbol.so: it has no symbol pviommu_module_entry")) << message;
+  EXPECT_TRUE(has(message, "pviommu_test_nobody_has_this")) << message;
+  EXPECT_TRUE(has(message, "pviommu-testtext.so")) << message;
+  EXPECT_FALSE(has(message, "unrelated")) << message;
+}
+
+TEST_F(BackendTest, SpoiltModulesAreRefusedWithReason) {
+  for (const char* name :
+       {"testnosymbol", "testversion", "testtruncated", "testzero", "testname", "testkind", "testundefined"})
+    install(name);
+  std::ofstream(folder_ / "pviommu-testtext.so") << "not a shared object\n";
+  EXPECT_TRUE(has(missing("testnosymbol"), "no symbol"));
+  EXPECT_TRUE(has(missing("testversion"), "it has API version 99, this library has 1"));
+  EXPECT_TRUE(has(missing("testtruncated"), "its entry has 16 bytes"));
+  EXPECT_TRUE(has(missing("testzero"), "its entry has 0 bytes"));
+  EXPECT_TRUE(has(missing("testname"), "it calls itself \"somethingelse\""));
+  EXPECT_TRUE(has(missing("testkind"), "its kind 77 is unknown"));
+  EXPECT_TRUE(has(missing("testtext"), "pviommu-testtext.so"));
+}
+
+TEST_F(BackendTest, KindsAreKeptApart) {
+  install("testdriver");
+  const std::string message = missing("testdriver");
+  EXPECT_TRUE(has(message, "no hypervisor \"testdriver\"")) << message;
+  OpenFailure failure;
+  EXPECT_NE(find_module("testdriver", PVIOMMU_MODULE_IOMMU_DRIVER, failure), nullptr) << failure.message;
+  EXPECT_EQ(find_module("nosuch", PVIOMMU_MODULE_IOMMU_DRIVER, failure), nullptr);
+  EXPECT_TRUE(has(failure.message, "no iommu-driver \"nosuch\"")) << failure.message;
+  EXPECT_TRUE(has(failure.message, " testdriver")) << failure.message;
+}
+
+TEST_F(BackendTest, NamesAreNotPaths) {
+  install("testgood");
+  missing("../testgood");
+  missing("/etc/passwd");
+  missing("");
+  missing(":testgood");
+}
+
+TEST_F(BackendTest, FirstFolderWinsAndMissingFoldersAreSkipped) {
+  const fs::path second = folder_ / "second";
+  fs::create_directory(second);
+  fs::copy_file(kModules / "pviommu-testpath.so", folder_ / "pviommu-testpath.so");
+  fs::copy_file(kModules / "pviommu-testpath.so", second / "pviommu-testpath.so");
+  use("/nonexistent::" + folder_.string() + ":" + second.string());
+  ASSERT_NE(open_hypervisor("testpath").instance, nullptr);
+  int usable = 0;
+  int hidden = 0;
+  for (const auto& module : list_modules()) {
+    if (module.name != "testpath") continue;
+    if (module.problem.empty()) {
+      ++usable;
+      EXPECT_EQ(module.origin, (folder_ / "pviommu-testpath.so").string());
+    } else {
+      ++hidden;
+      EXPECT_TRUE(has(module.problem, "hidden by " + folder_.string())) << module.problem;
+    }
+  }
+  EXPECT_EQ(usable, 1);
+  EXPECT_EQ(hidden, 1);
+}
+
+TEST_F(BackendTest, BrokenFileDoesNotHideALaterGoodOne) {
+  const fs::path second = folder_ / "second";
+  fs::create_directory(second);
+  std::ofstream(folder_ / "pviommu-testsecond.so") << "not a shared object\n";
+  fs::copy_file(kModules / "pviommu-testsecond.so", second / "pviommu-testsecond.so");
+  use(folder_.string() + ":" + second.string());
+  EXPECT_NE(open_hypervisor("testsecond").instance, nullptr);
+}
+
+void* open_nothing(const pviommu_open_args*, int* error) {
+  *error = ENODEV;
+  return nullptr;
+}
+const pviommu_module kBuiltin = {sizeof(pviommu_module),
+                                 PVIOMMU_MODULE_API_VERSION,
+                                 PVIOMMU_MODULE_HYPERVISOR,
+                                 "testbuiltin",
+                                 "linked in",
+                                 open_nothing};
+
+TEST_F(BackendTest, BuiltinEntries) {
+  register_builtin_module(&kBuiltin);
+  install("testbuiltin");
+  OpenFailure failure;
+  EXPECT_EQ(find_module("testbuiltin", PVIOMMU_MODULE_HYPERVISOR, failure), &kBuiltin);
+  const auto opened = open_hypervisor("testbuiltin:x");
+  EXPECT_EQ(opened.failure.error.code, ENODEV);
+  EXPECT_EQ(opened.failure.message, "testbuiltin: open module: No such device");
+
+  const auto all = list_modules();
+  const auto builtin = std::find_if(all.begin(), all.end(), [](const auto& m) {
+    return m.origin == "built in" && m.name == "testbuiltin";
+  });
+  ASSERT_NE(builtin, all.end());
+  EXPECT_EQ(builtin->kind, "hypervisor");
+  EXPECT_EQ(builtin->description, "linked in");
+  const auto file = std::find_if(all.begin(), all.end(), [](const auto& m) {
+    return m.origin != "built in" && m.name == "testbuiltin";
+  });
+  ASSERT_NE(file, all.end());
+  EXPECT_TRUE(has(file->problem, "hidden by the built-in testbuiltin")) << file->problem;
+  EXPECT_TRUE(
+      std::is_sorted(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; }));
+}
+
+TEST_F(BackendTest, ConcurrentFinding) {
+  install("testgood");
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([] {
+      OpenFailure failure;
+      for (int n = 0; n < 20; ++n) {
+        EXPECT_NE(find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure), nullptr);
+        EXPECT_EQ(find_module("nosuch", PVIOMMU_MODULE_HYPERVISOR, failure), nullptr);
+      }
+    });
+  for (auto& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace pviommu
