@@ -115,6 +115,7 @@ std::uint32_t PciFunction::config_read(std::size_t offset, unsigned width) {
 
 void PciFunction::config_write(std::size_t offset, unsigned width, std::uint32_t value) {
   Entry entry(*this);
+  const bool messages_before = msi_enabled() || msix_enabled();
   for (unsigned i = 0; i < width; ++i) {
     const std::size_t at = offset + i;
     const auto byte = static_cast<std::uint8_t>(value >> (8 * i));
@@ -132,6 +133,8 @@ void PciFunction::config_write(std::size_t offset, unsigned width, std::uint32_t
   }
   decode_changed();
   update_pin();
+  // What was held when messages were switched off has no vector any more.
+  if (messages_before && !msi_enabled() && !msix_enabled()) drop_pending();
   send_pending();
 }
 
@@ -144,6 +147,11 @@ void PciFunction::decode_changed() {
     if (bars_[i].options.is_64bit) address |= std::uint64_t{get(offset + 4, 4)} << 32;
     bars_[i].address.store(address, std::memory_order_relaxed);
   }
+}
+
+void PciFunction::cold_reset() {
+  Entry entry(*this);
+  full_reset();
 }
 
 void PciFunction::reset() {
@@ -171,7 +179,7 @@ void PciFunction::full_reset() {
     config_[msix_ + 3u] &= static_cast<std::uint8_t>(~writable_[msix_ + 3u]);
     clear_msix_table();
   }
-  put(express_ + reg::kExpressDevCtl, 2, 0x2810);
+  if (express_ != 0) put(express_ + reg::kExpressDevCtl, 2, 0x2810);
   decode_changed();
   update_pin();
 }

@@ -78,6 +78,9 @@ class PciFunction {
   /// Stops DMA, forgets all state, keeps BAR addresses and programmed messages
   /// as a function-level reset restored by the OS would.
   void reset();
+  /// The reset the hardware does by itself: BAR addresses, command register and
+  /// programmed messages are gone, too.
+  void cold_reset();
   /// Level of the pin: asserted by the device and not disabled.
   bool intx_asserted();
 

@@ -10,6 +10,7 @@
 #include "hypercall/model/pci_function.h"
 #include "hypercall/model/pci_function_entry.h"
 #include "hypercall/model/pci_registers.h"
+#include "hypercall/statistics.h"
 
 namespace pviommu::model {
 namespace {
@@ -121,6 +122,7 @@ void PciFunction::raise(unsigned index) {
     if (msix_masked(index)) {
       std::uint32_t* word = msix_pending_word(index);
       store(word, load(word) | 1u << index % 32);
+      statistics().interrupts_held.fetch_add(1, std::memory_order_relaxed);
     } else {
       send_msix(index);
     }
@@ -133,6 +135,7 @@ void PciFunction::raise(unsigned index) {
   if (msi_maskable_ && (get(msi_ + reg::msi_mask(msi_64bit_), 4) >> index & 1) != 0) {
     const std::size_t pending = msi_ + reg::msi_pending(msi_64bit_);
     put(pending, 4, get(pending, 4) | 1u << index);
+    statistics().interrupts_held.fetch_add(1, std::memory_order_relaxed);
   } else {
     send_msi(index);
   }
