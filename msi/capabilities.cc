@@ -66,14 +66,16 @@ Result<MsixCapability> read_msix(PciDevice& device, unsigned offset) {
 
 Result<InterruptCapabilities> read_capabilities(PciDevice& device) {
   InterruptCapabilities capabilities;
-  capabilities.intx = PVIOMMU_TRY(device.config_read(kInterruptPin, 1)) != 0;
+  capabilities.intx = PVIOMMU_TRY(device.config_read(kInterruptPin, 1))
+  != 0;
   const std::uint32_t status = PVIOMMU_TRY(device.config_read(kStatus, 2));
   if ((status & kStatusCapabilityList) == 0) return capabilities;
 
   // Capabilities are dword aligned: a place seen twice is a loop, and there are
   // no more places than bits here, so the walk ends.
   std::bitset<kListEnd / 4> seen;
-  unsigned offset = PVIOMMU_TRY(device.config_read(kCapabilityPointer, 1)) & ~3u;
+  unsigned offset = PVIOMMU_TRY(device.config_read(kCapabilityPointer, 1))
+  &~3u;
   while (offset != 0) {
     if (offset < kHeaderEnd) return broken("capability list: points into the header");
     if (seen[offset / 4]) return broken("capability list: loop");

@@ -30,7 +30,7 @@ struct MsiCapability {
 
 /// PCI Local Bus 3.0, 6.8.2.
 struct MsixCapability {
-  static constexpr unsigned kSize = 12;           ///< bytes of the capability
+  static constexpr unsigned kSize = 12;            ///< bytes of the capability
   static constexpr std::uint64_t kEntrySize = 16;  ///< bytes of a table entry
   std::uint8_t offset = 0;
   unsigned vectors = 1;            ///< table entries, 1..2048

@@ -17,7 +17,9 @@ namespace {
 /// after poll() could then wait for ever where it was made without O_NONBLOCK.
 bool consume(int fd) {
   std::uint64_t value = 0;
-  struct iovec piece{&value, sizeof value};
+  struct iovec piece {
+    &value, sizeof value
+  };
   ssize_t got = ::preadv2(fd, &piece, 1, -1, RWF_NOWAIT);
   if (got < 0 && errno == EOPNOTSUPP) got = ::read(fd, &value, sizeof value);  // Linux before 5.8
   return got == static_cast<ssize_t>(sizeof value);

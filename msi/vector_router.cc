@@ -207,8 +207,11 @@ Result<unsigned> VectorRouter::enable(VectorKind kind, unsigned count) {
     const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
     undo.add([&] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
     if (granted < count) {
-      PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));  // tried once more by `undo`
+      // Step by step, so that a refusal is reported; `undo` then tries it again.
+      PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
       undo.drop();
+      if (between != before.command) PVIOMMU_TRY(write_word(kCommand, before.command));
+      undo.commit();
       return granted;
     }
   }
@@ -470,8 +473,8 @@ unsigned VectorRouter::msi_queue_limit() const {
 Status VectorRouter::set_delivery(bool enabled) {
   const std::lock_guard guard(lock_);
   if (!is_active(VectorKind::msi)) return Error{EINVAL, "delivery: MSI is not enabled"};
-  const auto control = static_cast<std::uint16_t>((active_->after.control & ~kMsiEnable) |
-                                                  (enabled ? kMsiEnable : 0));
+  const auto control =
+      static_cast<std::uint16_t>((active_->after.control & ~kMsiEnable) | (enabled ? kMsiEnable : 0));
   if (control == active_->after.control) return {};
   PVIOMMU_TRY(write_control(VectorKind::msi, control));
   active_->after.control = control;

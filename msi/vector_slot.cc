@@ -15,7 +15,9 @@ void add_one(int fd, bool may_block) noexcept {
   // A counter full up to 2^64 - 2 makes a blocking write wait.  Only the program
   // itself can fill it so; as in the kernel the arrival is then merged.
   if (may_block) {
-    struct pollfd room{fd, POLLOUT, 0};
+    struct pollfd room {
+      fd, POLLOUT, 0
+    };
     if (::poll(&room, 1, 0) == 0) return;
   }
   const std::uint64_t one = 1;
@@ -26,7 +28,8 @@ void add_one(int fd, bool may_block) noexcept {
 }  // namespace
 
 void VectorSlot::start(bool level, bool holds, bool masked) {
-  word_.store((level ? kLevel : 0) | (holds ? kHolds : 0) | (masked ? kMasked : 0), std::memory_order_release);
+  word_.store((level ? kLevel : 0) | (holds ? kHolds : 0) | (masked ? kMasked : 0),
+              std::memory_order_release);
 }
 
 void VectorSlot::send_and_leave(unsigned side) noexcept {

@@ -4,11 +4,11 @@
 // Arrivals come on the hypervisor's threads while the program masks, unmasks
 // and replaces the eventfd.  All that decides about an arrival is one word:
 //
-//   63      40 39      24 23       8 7    5    4      3      2       1        0
-//   +---------+----------+----------+-----+-------+------+-------+---------+--------+
-//   |         |  users 1 |  users 0 |     | level | holds| armed | pending | masked |
-//   +---------+----------+----------+-----+-------+------+-------+---------+--------+
-//                                     bit 5: side, the target arrivals use now
+//   39     24 23      8       5       4       3       2        1         0
+//   +--------+--------+---+------+-------+-------+-------+---------+--------+
+//   | users  | users  |   | side | level | holds | armed | pending | masked |
+//   | side 1 | side 0 |   |      |       |       |       |         |        |
+//   +--------+--------+---+------+-------+-------+-------+---------+--------+
 //
 // There are two targets.  A sender enters by adding itself to the users of the
 // current side in the same compare-and-swap that decided to send, so a target

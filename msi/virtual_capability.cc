@@ -16,8 +16,8 @@ constexpr std::uint8_t kMsiEnable = 1 << 0;
 constexpr unsigned kMsiQueueSizeShift = 4;
 constexpr std::uint8_t kMsiQueueSize = 7 << kMsiQueueSizeShift;
 constexpr std::uint8_t kMsi64Bit = 1 << 7;
-constexpr std::uint8_t kMsiMaskableHigh = 1 << 0;   // bit 8 of the control word
-constexpr std::uint8_t kMsixEnableHigh = 1 << 7;    // bit 15 of the control word
+constexpr std::uint8_t kMsiMaskableHigh = 1 << 0;  // bit 8 of the control word
+constexpr std::uint8_t kMsixEnableHigh = 1 << 7;   // bit 15 of the control word
 
 constexpr std::uint8_t byte_of(std::uint32_t value, unsigned index) {
   return static_cast<std::uint8_t>(value >> 8 * index);
@@ -31,8 +31,8 @@ bool in_register(unsigned offset, unsigned reg) { return offset >= reg && offset
 VirtualCapability::VirtualCapability(const InterruptCapabilities& capabilities, CapabilityEffects& effects)
     : capabilities_(capabilities), effects_(effects) {
   if (const auto& msi = capabilities_.msi) {
-    msi_[kControl] = static_cast<std::uint8_t>((msi->is_64bit ? kMsi64Bit : 0) |
-                                               std::countr_zero(msi->vectors) << 1);
+    msi_[kControl] =
+        static_cast<std::uint8_t>((msi->is_64bit ? kMsi64Bit : 0) | std::countr_zero(msi->vectors) << 1);
     // Bits above 8 announce extended message data, which is not offered.
     msi_[kControlHigh] = msi->maskable ? kMsiMaskableHigh : 0;
   }
@@ -63,7 +63,8 @@ Status VirtualCapability::write(std::size_t offset, std::uint8_t value) {
 std::uint8_t VirtualCapability::read_msi(unsigned offset) const {
   const MsiCapability& msi = *capabilities_.msi;
   if (msi.maskable) {
-    if (in_register(offset, msi.mask_offset())) return byte_of(effects_.mask_bits(), offset - msi.mask_offset());
+    if (in_register(offset, msi.mask_offset()))
+      return byte_of(effects_.mask_bits(), offset - msi.mask_offset());
     if (in_register(offset, msi.pending_offset()))
       return byte_of(effects_.pending_bits(), offset - msi.pending_offset());
   }
@@ -78,16 +79,16 @@ Status VirtualCapability::write_msi(unsigned offset, std::uint8_t value) {
     // program's, the read-only fields of real hardware too.
     if (!effects_.msi_configured()) value &= static_cast<std::uint8_t>(~kMsiEnable);
     if (static_cast<unsigned>(value & kMsiQueueSize) >> kMsiQueueSizeShift > effects_.msi_queue_limit())
-      value = static_cast<std::uint8_t>((value & ~kMsiQueueSize) |
-                                        effects_.msi_queue_limit() << kMsiQueueSizeShift);
+      value = static_cast<std::uint8_t>((value & ~kMsiQueueSize) | effects_.msi_queue_limit()
+                                                                       << kMsiQueueSizeShift);
     if (effects_.msi_configured()) PVIOMMU_TRY(effects_.set_delivery((value & kMsiEnable) != 0));
     msi_[kControl] = value;
     return {};
   }
   if (msi.maskable && in_register(offset, msi.mask_offset())) {
     const unsigned shift = 8 * (offset - msi.mask_offset());
-    effects_.set_mask_bits((effects_.mask_bits() & ~(std::uint32_t{0xff} << shift)) |
-                           std::uint32_t{value} << shift);
+    effects_.set_mask_bits((effects_.mask_bits() & ~(std::uint32_t{0xff} << shift)) | std::uint32_t{value}
+                                                                                          << shift);
     return {};
   }
   // The two bytes behind the data register are reserved.
