@@ -5,3 +5,8 @@ unit_model_SOURCES +=
 unit_model_SOURCES += \
 	tests/unit/model_edu_test.cc \
 	tests/unit/model_test_bus.h
+
+unit_model_SOURCES += \
+	tests/unit/model_virtio_driver.h \
+	tests/unit/model_virtio_net_rings_test.cc \
+	tests/unit/model_virtio_net_test.cc
