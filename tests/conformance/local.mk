@@ -1,6 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Programs:  CONFORMANCE_BINARIES += conformance    conformance_SOURCES = ...
-# Run:       CONFORMANCE_TESTS += ./conformance  or  $(srcdir)/tests/conformance/x.sh
-# in this order, by tests/run-tests.  Scripts also go to EXTRA_DIST.
+# One program that knows nothing of pviommu, run against every backend:
+# CONFORMANCE_TESTS, in this order, by tests/run-tests.
 
-CONFORMANCE_TESTS +=
+CONFORMANCE_BINARIES += vfio_conformance
+vfio_conformance_SOURCES = \
+	tests/conformance/container_test.cc \
+	tests/conformance/device_test.cc \
+	tests/conformance/dma_test.cc \
+	tests/conformance/group_test.cc \
+	tests/conformance/irqs_test.cc \
+	tests/conformance/map_test.cc \
+	tests/conformance/vfio_client.cc \
+	tests/conformance/vfio_client.h
+vfio_conformance_CPPFLAGS = $(GTEST_CFLAGS)
+vfio_conformance_LDADD = $(GTEST_LIBS) $(SYSTEM_LIBS)
+
+CONFORMANCE_TESTS += $(srcdir)/tests/conformance/model.sh
+EXTRA_DIST += tests/conformance/model.sh

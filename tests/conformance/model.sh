@@ -1,0 +1,57 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The conformance program through the preload front end on the model, once for
+# each shape of the model that a real hypervisor has.
+#
+#   model.sh [VARIANT...]     default: all
+set -u
+build=${PVIOMMU_BUILD:-build}
+devices='nvme,size=16M,addr=0000:00:05.0;edu,addr=0000:00:06.0'
+without_mmap='nvme,size=16M,addr=0000:00:05.0,mmap=off;edu,addr=0000:00:06.0,mmap=off'
+# The preload library is not linked first, by its nature.
+export ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS:-}
+
+declare -A options=(
+  [plain]="--hypervisor=model:$devices"
+  [no-mmap]="--hypervisor=model:$without_mmap"
+  [scattered]="--hypervisor=model:frames=scattered;$devices"
+  [xen-limits]="--hypervisor=model:limits=xen;$devices"
+  [copy]="--frames=copy --hypervisor=model:$devices"
+)
+# What a variant cannot do by its nature, with the reason that is printed.
+declare -A excluded=(
+  [copy]='Dma.MemoryFreedWhileMapped*:*/Dma.MemoryFreedWhileMapped*:*/Dma.PinnedMemoryKeeps*'
+)
+declare -A reason=([copy]='the copying frame source holds no pages')
+
+variants=("$@")
+[ ${#variants[@]} -gt 0 ] || variants=(plain no-mmap scattered xen-limits copy)
+status=0
+for variant in "${variants[@]}"; do
+  filter="-${excluded[$variant]:-none}"
+  log=$(mktemp)
+  # shellcheck disable=SC2086  # several options
+  timeout --kill-after=10 300 "$build/run" pviommu run --quiet ${options[$variant]} -- \
+    "$build/vfio_conformance" --gtest_filter="$filter" >"$log" 2>&1
+  result=$?
+  sed -n "s/^\[       OK \] \([^ ]*\).*/ok $variant:\1/p" "$log"
+  if [ $result -ne 0 ]; then
+    status=1
+    cat "$log"
+    sed -n "s/^\[  FAILED  \] \([^ ,]*\).*ms)$/not ok $variant:\1 - see above/p" "$log"
+    grep -q '^\[  FAILED  \].*ms)$' "$log" || echo "not ok $variant - ended with status $result before its end"
+  elif ! grep -q '^\[==========\] .* ran\.' "$log"; then
+    status=1
+    cat "$log"
+    echo "not ok $variant - ran no test"
+  fi
+  # GTEST_SKIP prints its reason in the line behind the place.
+  awk -v v="$variant" '/: Skipped$/ { getline; why = $0 } /^\[  SKIPPED \] .*ms\)$/ { print "skip " v ":" $4 " - " why }' "$log"
+  if [ -n "${excluded[$variant]:-}" ]; then
+    while read -r name; do echo "skip $variant:$name - ${reason[$variant]}"; done < <(
+      "$build/vfio_conformance" --gtest_list_tests --gtest_filter="${excluded[$variant]}" |
+        awk '/^[^ ]/ { suite = $1; next } { print suite $1 }')
+  fi
+  rm -f "$log"
+done
+exit $status
