@@ -10,3 +10,10 @@ unit_model_SOURCES += \
 	tests/unit/model_virtio_driver.h \
 	tests/unit/model_virtio_net_rings_test.cc \
 	tests/unit/model_virtio_net_test.cc
+
+unit_model_SOURCES += \
+	tests/unit/model_nvme_admin_test.cc \
+	tests/unit/model_nvme_controller_test.cc \
+	tests/unit/model_nvme_fuzz_test.cc \
+	tests/unit/model_nvme_io_test.cc \
+	tests/unit/model_nvme_rig.h
