@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Every hypercall of a program's whole life fails once, for every one of them.
+//
+// The failing step must answer the injected errno and leave things as they were,
+// so that the same step works when it is tried again; in the end nothing is
+// mapped, pinned, attached or allocated.
+#include <functional>
+
+#include "hypercall/statistics.h"
+#include "vfio_engine_rig.h"
+
+namespace pviommu::vfio {
+namespace {
+
+constexpr int kInjected = EHOSTDOWN;  // no other place answers this
+
+std::uint64_t live(const Counter& counter) { return counter.load(); }
+
+class Life {
+ public:
+  explicit Life(EngineRig& rig) : rig_(rig) {
+    memory_ = static_cast<std::uint8_t*>(
+        ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    std::memset(memory_, 1, kBytes);
+    event_ = ::eventfd(0, EFD_NONBLOCK);
+  }
+  ~Life() {
+    ::munmap(memory_, kBytes);
+    ::close(event_);
+  }
+
+  /// Runs all steps; a step that answers the injected errno is checked and
+  /// repeated.  Returns how many did.
+  int run() {
+    container_ = rig_.open_container();
+    group_ = rig_.open_group(group_number());
+    step("SET_CONTAINER", [&] { return rig_.client.ioctl(group_, VFIO_GROUP_SET_CONTAINER, &container_); });
+    step("SET_IOMMU", [&] {
+      return rig_.client.ioctl(container_, VFIO_SET_IOMMU, reinterpret_cast<void*>(VFIO_TYPE1v2_IOMMU));
+    });
+    // One page, scattered pages, more than one hypercall takes.
+    step("MAP 1", [&] { return map(0x10000, kPageSize); });
+    step("GET_DEVICE_FD", [&] {
+      const long fd = rig_.client.ioctl(group_, VFIO_GROUP_GET_DEVICE_FD, const_cast<char*>("0000:00:06.0"));
+      if (fd >= 0) device_ = static_cast<int>(fd);
+      return fd < 0 ? fd : 0;
+    });
+    step("MAP 300", [&] { return map(0x400000, 300 * kPageSize); });
+    step("MSI on", [&] { return set_irqs(VFIO_PCI_MSI_IRQ_INDEX, true); });
+    step("MSI off", [&] { return set_irqs(VFIO_PCI_MSI_IRQ_INDEX, false); });
+    step("INTx on", [&] { return set_irqs(VFIO_PCI_INTX_IRQ_INDEX, true); });
+    step("INTx mask", [&] { return intx(VFIO_IRQ_SET_ACTION_MASK); });
+    step("INTx unmask", [&] { return intx(VFIO_IRQ_SET_ACTION_UNMASK); });
+    step("UNMAP 300", [&] { return unmap(0x400000, 300 * kPageSize); });
+    step("MAP again", [&] { return map(0x400000, 300 * kPageSize); });
+    // Teardown answers nobody: it has to cope.
+    rig_.client.close(device_);
+    rig_.client.close(group_);
+    rig_.client.close(container_);
+    return failures_;
+  }
+
+ private:
+  static constexpr std::size_t kBytes = 300 * kPageSize;
+
+  unsigned group_number() {
+    for (const auto& info : *rig_.engine->hypervisor().devices())
+      if (info.vendor == 0x1234) return info.group;
+    return ~0u;
+  }
+
+  void step(const char* name, const std::function<long()>& work) {
+    const auto& statistics = pviommu::statistics();
+    const std::uint64_t mappings = live(statistics.live_mappings), pages = live(statistics.live_pages),
+                        pinned = live(statistics.pinned_pages);
+    const long result = work();
+    if (result == 0) return;
+    ++failures_;
+    EXPECT_EQ(result, -kInjected) << name;
+    EXPECT_EQ(live(statistics.live_mappings), mappings) << name;
+    EXPECT_EQ(live(statistics.live_pages), pages) << name;
+    EXPECT_EQ(live(statistics.pinned_pages), pinned) << name;
+    EXPECT_EQ(work(), 0) << name << ", a second time";
+  }
+
+  long map(std::uint64_t iova, std::uint64_t size) {
+    vfio_iommu_type1_dma_map map{.argsz = sizeof map,
+                                 .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+                                 .vaddr = reinterpret_cast<std::uint64_t>(memory_),
+                                 .iova = iova,
+                                 .size = size};
+    return rig_.client.ioctl(container_, VFIO_IOMMU_MAP_DMA, &map);
+  }
+  long unmap(std::uint64_t iova, std::uint64_t size) {
+    alignas(8) std::uint8_t bytes[sizeof(vfio_iommu_type1_dma_unmap)] = {};
+    auto& unmap = *reinterpret_cast<vfio_iommu_type1_dma_unmap*>(bytes);
+    unmap.argsz = sizeof bytes;
+    unmap.iova = iova;
+    unmap.size = size;
+    const long result = rig_.client.ioctl(container_, VFIO_IOMMU_UNMAP_DMA, &unmap);
+    if (result == 0) {
+      EXPECT_EQ(unmap.size, size);
+    }
+    return result;
+  }
+  long set_irqs(std::uint32_t index, bool on) {
+    struct {
+      std::uint32_t argsz, flags, index, start, count;
+      std::int32_t fd;
+    } set{sizeof set, VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, on ? 1u : 0u, event_};
+    set.flags |= on ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE;
+    return rig_.client.ioctl(device_, VFIO_DEVICE_SET_IRQS, &set);
+  }
+  long intx(std::uint32_t action) {
+    vfio_irq_set set{.argsz = sizeof set,
+                     .flags = VFIO_IRQ_SET_DATA_NONE | action,
+                     .index = VFIO_PCI_INTX_IRQ_INDEX,
+                     .start = 0,
+                     .count = 1};
+    return rig_.client.ioctl(device_, VFIO_DEVICE_SET_IRQS, &set);
+  }
+
+  EngineRig& rig_;
+  std::uint8_t* memory_ = nullptr;
+  int event_ = -1;
+  int container_ = -1, group_ = -1, device_ = -1;
+  int failures_ = 0;
+};
+
+class Failures : public testing::TestWithParam<const char*> {};
+
+TEST_P(Failures, EveryHypercallOnce) {
+  const std::string machine = std::string("model:") + GetParam() + "edu,addr=0:0:6.0";
+  std::uint64_t calls = 0;
+  {
+    EngineRig rig(machine);
+    EXPECT_EQ(Life(rig).run(), 0);
+    calls = rig.model->calls().calls();
+  }
+  ASSERT_GT(calls, 10u);
+  int seen = 0;
+  for (std::uint64_t n = 1; n <= calls; ++n)
+    for (std::uint64_t after_pages : {0, 3}) {
+      SCOPED_TRACE("hypercall " + std::to_string(n) + " of " + std::to_string(calls) + " after " +
+                   std::to_string(after_pages) + " pages");
+      EngineRig rig(machine);
+      rig.model->calls().inject(std::nullopt, n, kInjected, after_pages);
+      seen += Life(rig).run();
+      const auto& statistics = pviommu::statistics();
+      EXPECT_EQ(live(statistics.live_mappings), 0u);
+      EXPECT_EQ(live(statistics.live_pages), 0u);
+      EXPECT_EQ(live(statistics.pinned_pages), 0u);
+      EXPECT_EQ(rig.model->spaces(), 0u);
+      EXPECT_EQ(rig.model->violations().forgotten_in_use, 0u);
+      EXPECT_EQ(rig.model->violations().wrong_frame, 0u);
+      EXPECT_EQ(rig.model->violations().vectors_left, 0u);
+      // The device is free: a second life works.
+      EXPECT_EQ(Life(rig).run(), 0);
+      if (testing::Test::HasFailure()) return;
+    }
+  EXPECT_GT(seen, 10) << "some step must have seen a failure";
+}
+
+INSTANTIATE_TEST_SUITE_P(Machines, Failures, testing::Values("", "frames=scattered;", "limits=xen;"));
+
+TEST(Engine, DeviceIsGivenBackWhenTheDescriptorCannotBeMade) {
+  EngineRig rig("model:edu,addr=0:0:6.0");
+  const int container = rig.open_container();
+  const int group = rig.open_group(0);
+  int fd = container;
+  ASSERT_EQ(rig.client.ioctl(group, VFIO_GROUP_SET_CONTAINER, &fd), 0);
+  ASSERT_EQ(rig.client.ioctl(container, VFIO_SET_IOMMU, reinterpret_cast<void*>(VFIO_TYPE1_IOMMU)), 0);
+  rig.client.fail_install = true;
+  EXPECT_EQ(rig.client.ioctl(group, VFIO_GROUP_GET_DEVICE_FD, const_cast<char*>("0000:00:06.0")), -EMFILE);
+  EXPECT_EQ(rig.client.ioctl(group, VFIO_GROUP_UNSET_CONTAINER, nullptr), 0) << "no device is left open";
+  rig.client.fail_install = false;
+}
+
+TEST(Engine, BusyGroupIsNotViable) {
+  EngineRig rig("model:edu,addr=0:0:6.0,busy=on");
+  const int container = rig.open_container();
+  const int group = rig.open_group(0);
+  vfio_group_status status{.argsz = sizeof status, .flags = 0xff};
+  ASSERT_EQ(rig.client.ioctl(group, VFIO_GROUP_GET_STATUS, &status), 0);
+  EXPECT_EQ(status.flags, 0u);
+  int fd = container;
+  EXPECT_EQ(rig.client.ioctl(group, VFIO_GROUP_SET_CONTAINER, &fd), -EPERM);
+}
+
+}  // namespace
+}  // namespace pviommu::vfio
