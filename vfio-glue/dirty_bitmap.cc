@@ -6,6 +6,7 @@
 // mapped counts as dirty, as Linux answers for pinned pages
 // (vfio_iommu_type1.c, vfio_dma_populate_bitmap).
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include "vfio-glue/container.h"
@@ -26,6 +27,7 @@ bool bitmap_size_valid(std::uint64_t pages, std::uint64_t bitmap_bytes) {
 /// Bits are or-ed into the program's bitmap, one a 4 KiB page from `iova` on.
 Status Container::report_dirty(const Call& call, const vfio_bitmap& bitmap, Iova iova, std::uint64_t size) {
   const auto address = reinterpret_cast<std::uintptr_t>(bitmap.data);
+  std::array<std::uint64_t, 512> words;
   for (const IovaRange& mapped : space_->mapped_in(iova, size)) {
     // A mapping may begin before the range and end behind it.
     const std::uint64_t first = std::max(mapped.first().raw(), iova.raw());
@@ -34,14 +36,11 @@ Status Container::report_dirty(const Call& call, const vfio_bitmap& bitmap, Iova
     const std::uint64_t end = ((last - iova.raw()) >> kPageShift) + 1;
     while (bit < end) {
       const std::uint64_t word = bit / 64;
-      const std::uint64_t word_end = std::min(end, (word + 1) * 64);
-      const std::uint64_t bits = word_end - bit;
-      const std::uint64_t mask = (bits == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << bits) - 1) << (bit % 64);
-      std::uint64_t value = 0;
-      PVIOMMU_TRY(call.client.copy_in(&value, address + word * 8, sizeof value));
-      value |= mask;
-      PVIOMMU_TRY(call.client.copy_out(address + word * 8, &value, sizeof value));
-      bit = word_end;
+      const std::uint64_t count = std::min<std::uint64_t>(words.size(), (end + 63) / 64 - word);
+      PVIOMMU_TRY(call.client.copy_in(words.data(), address + word * 8, count * 8));
+      const std::uint64_t stop = std::min(end, (word + count) * 64);
+      for (; bit < stop; ++bit) words[bit / 64 - word] |= std::uint64_t{1} << (bit % 64);
+      PVIOMMU_TRY(call.client.copy_out(address + word * 8, words.data(), count * 8));
     }
   }
   return {};
