@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The example driver as a third party would have it: pviommu installed under a
+# prefix, the module built with pkg-config alone, loaded by name.
+set -u
+failed=0
+ok() { echo "ok dropin: $1"; }
+not_ok() {
+  echo "not ok dropin: $1 - $2"
+  failed=1
+}
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
+root=$scratch/root
+module=$scratch/module
+
+make -C "$PVIOMMU_BUILD" install DESTDIR="$root" >"$scratch/log" 2>&1 || {
+  tail -n 20 "$scratch/log"
+  not_ok "make install" "failed"
+  exit 1
+}
+ok "make install"
+pc=$(find "$root" -name pviommu.pc)
+prefix=$root$(sed -n 's/^prefix=//p' "$pc")
+# The paths inside pviommu.pc are those of the final place.
+PKG_CONFIG_PATH=$(dirname "$pc")
+PKG_CONFIG_SYSROOT_DIR=$root
+export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
+
+mkdir "$module"
+cp "$PVIOMMU_SOURCE/tests/dropin/counting.cc" "$PVIOMMU_SOURCE/tests/dropin/Makefile" "$module" || exit 1
+if env -u CPPFLAGS -u CPATH -u CPLUS_INCLUDE_PATH make -C "$module" CXXFLAGS='-O1 -Wall -Wextra -Werror' \
+    >"$scratch/log" 2>&1; then
+  ok "builds with pkg-config alone"
+else
+  cat "$scratch/log"
+  not_ok "builds with pkg-config alone" "failed"
+  exit 1
+fi
+
+# From here on the installed command, library and preload front end.
+libdir=$(dirname "$(find "$prefix" -name 'libpviommu.so.0')")
+PATH=$prefix/bin:$PATH
+LD_LIBRARY_PATH=$libdir
+PVIOMMU_PRELOAD=$libdir/pviommu/libpviommu-preload.so
+PVIOMMU_MODULE_PATH=$module
+export PATH LD_LIBRARY_PATH PVIOMMU_PRELOAD PVIOMMU_MODULE_PATH
+truncate -s 16M "$scratch/disk.img"
+
+# qemu_io DRIVER: output in $scratch/out
+qemu_io() {
+  timeout 60 pviommu run --hypervisor="model:nvme,file=$scratch/disk.img" --iommu-driver="$1" -- \
+    qemu-io -f raw -c 'write -P 0x5a 0 4M' -c 'read -P 0x5a 0 4M' nvme://0000:00:05.0/1 >"$scratch/out" 2>&1
+}
+if ! command -v qemu-io >/dev/null; then
+  echo "skip dropin: qemu-io through the module - qemu-io is not installed (Debian: qemu-utils)"
+elif qemu_io counting && grep -q 'read 4194304/4194304' "$scratch/out" &&
+    ! grep -q 'verification failed' "$scratch/out"; then
+  ok "qemu-io through the module"
+  line=$(sed -n 's/^counting: \([0-9]*\) maps with \([0-9]*\) pages, \([0-9]*\) unmaps$/\1 \2 \3/p' "$scratch/out")
+  # shellcheck disable=SC2086 # three numbers
+  set -- $line
+  # 4 MiB is 1024 pages; qemu-io maps them, and unmaps all it maps.
+  if [ $# -eq 3 ] && [ "$1" -ge 1 ] && [ "$2" -ge 1024 ] && [ "$3" -ge 1 ]; then
+    ok "the module counted ($line)"
+  else
+    cat "$scratch/out"
+    not_ok "the module counted" "its line says: ${line:-nothing}"
+  fi
+  cmp -s -n 4194304 "$scratch/disk.img" - <<EOF || not_ok "disk contents" "not the pattern"
+$(head -c 4194304 /dev/zero | tr '\0' '\132')
+EOF
+else
+  cat "$scratch/out"
+  not_ok "qemu-io through the module" "failed"
+fi
+
+qemu_io counting:loud && not_ok "bad configuration is refused" "was taken"
+if grep -q 'the only setting is quiet' "$scratch/out"; then
+  ok "bad configuration is refused"
+else
+  cat "$scratch/out"
+  not_ok "bad configuration is refused" "not with the module's words"
+fi
+qemu_io cuonting && not_ok "misspelt name is refused" "was taken"
+if grep -q 'no iommu-driver "cuonting"; there is:.* counting' "$scratch/out"; then
+  ok "misspelt name lists the module"
+else
+  cat "$scratch/out"
+  not_ok "misspelt name lists the module" "does not"
+fi
+exit $failed
