@@ -2,4 +2,27 @@
 # Third-party programs, as scripts: CLIENT_TESTS += $(srcdir)/tests/clients/x.sh
 # run in this order by tests/run-tests.  Scripts also go to EXTRA_DIST.
 
-CLIENT_TESTS +=
+CLIENT_SCRIPTS = \
+	tests/clients/errors.sh \
+	tests/clients/qemu-io.sh \
+	tests/clients/qemu-img.sh \
+	tests/clients/memory.sh \
+	tests/clients/qemu-system.sh \
+	tests/clients/kill.sh
+
+CLIENT_TESTS += $(CLIENT_SCRIPTS:%=$(srcdir)/%)
+
+EXTRA_DIST += $(CLIENT_SCRIPTS) \
+	tests/clients/boot-sector.S \
+	tests/clients/guest-init \
+	tests/clients/guest.sh \
+	tests/clients/lib.sh
+
+# A plain VFIO program in C, built as anybody would build it.
+CLIENT_BINARIES += tests/clients/edu-dma
+tests_clients_edu_dma_SOURCES = tests/clients/edu-dma.c
+tests_clients_edu_dma_CPPFLAGS = -D_GNU_SOURCE
+tests_clients_edu_dma_LDFLAGS =
+
+CLIENT_BINARIES += tests/clients/json-get
+tests_clients_json_get_SOURCES = tests/clients/json-get.cc
