@@ -1,3 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
-EXTRA_DIST +=
+dist_man_MANS += doc/pviommu.1
+EXTRA_DIST += \
+	doc/architecture.md \
+	doc/developer.md \
+	doc/iommu-drivers.md \
+	doc/power.md \
+	doc/xen-dom0.md
