@@ -59,7 +59,7 @@ class FakeDevice final : public PciDevice {
  public:
   explicit FakeDevice(Script& script) : script_(script) {
     info_.sbdf = make_sbdf(0, 0, 5, 0);
-    config_.resize(256);
+    config_.resize(4096);
     put16(0x04, 0x0003);
     put16(0x06, 0x0010);
     config_[0x3d] = 1;
