@@ -22,15 +22,49 @@ libpviommu_la_SOURCES += \
 	vfio-glue/ioctl_table.h \
 	vfio-glue/stopwatch.h
 
+# ---- front ends and the command ----------------------------------------------
+
+libpviommu_la_SOURCES += \
+	vfio-glue/sysfs_view.cc \
+	vfio-glue/sysfs_view.h
+
+# The parts of the preload front end that tests use without the wrapped functions.
+PRELOAD_PARTS = \
+	vfio-glue/fd_table.cc \
+	vfio-glue/fd_table.h \
+	vfio-glue/preload_front_end.cc \
+	vfio-glue/preload_front_end.h \
+	vfio-glue/preload_mappings.cc \
+	vfio-glue/preload_mappings.h \
+	vfio-glue/preload_process.cc \
+	vfio-glue/preload_process.h \
+	vfio-glue/preload_real.cc \
+	vfio-glue/preload_real.h \
+	vfio-glue/user_memory.cc \
+	vfio-glue/user_memory.h
+
 # The preload front end: build/.libs/libpviommu-preload.so, installed in
 # $(pkglibdir).
 pkglib_LTLIBRARIES += libpviommu-preload.la
-libpviommu_preload_la_SOURCES =
-nodist_EXTRA_libpviommu_preload_la_SOURCES = force-c++-linking.cc
-libpviommu_preload_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared
-libpviommu_preload_la_LIBADD = libpviommu.la
+libpviommu_preload_la_SOURCES = \
+	$(PRELOAD_PARTS) \
+	vfio-glue/preload_files.cc \
+	vfio-glue/preload_paths.cc \
+	vfio-glue/preload_wrap.h
+libpviommu_preload_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
+	-Wl,--version-script=$(srcdir)/vfio-glue/preload.map
+EXTRA_libpviommu_preload_la_DEPENDENCIES = $(srcdir)/vfio-glue/preload.map
+libpviommu_preload_la_LIBADD = libpviommu.la $(SYSTEM_LIBS)
+EXTRA_DIST += vfio-glue/preload.map
 
 # The command.  In this folder because pviommu/ beside the Makefile is a folder.
-# bin_PROGRAMS += vfio-glue/pviommu
-# vfio_glue_pviommu_SOURCES =
-# vfio_glue_pviommu_LDADD = libpviommu.la
+bin_PROGRAMS += vfio-glue/pviommu
+vfio_glue_pviommu_SOURCES = \
+	vfio-glue/command.cc \
+	vfio-glue/command.h \
+	vfio-glue/command_info.cc \
+	vfio-glue/command_list.cc \
+	vfio-glue/command_run.cc \
+	vfio-glue/stats_report.cc \
+	vfio-glue/stats_report.h
+vfio_glue_pviommu_LDADD = libpviommu.la $(SYSTEM_LIBS)

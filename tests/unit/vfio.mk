@@ -3,3 +3,10 @@
 unit_vfio_SOURCES += \
 	tests/unit/vfio_engine_rig.h \
 	tests/unit/vfio_failures_test.cc
+
+# The preload front end without the functions it wraps.
+unit_vfio_SOURCES += \
+	$(PRELOAD_PARTS) \
+	tests/unit/vfio_frontend_fake_engine.h \
+	tests/unit/vfio_frontend_fd_test.cc \
+	tests/unit/vfio_frontend_memory_test.cc

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// An engine of a few lines: what the preload front end is tested against.
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <mutex>
+
+#include "vfio-glue/engine.h"
+
+namespace pviommu::vfio::test {
+
+struct FakeLog {
+  std::atomic<int> files{0};  ///< File objects alive
+  std::atomic<int> ioctls{0};
+  std::atomic<int> mapped{0};  ///< sum of mapping_changed()
+  std::atomic<bool> group_open[8]{};
+  std::atomic<int> engines{0};
+  std::atomic<bool> engine_lock_held_at_release{false};
+};
+
+inline FakeLog& fake_log() {
+  static FakeLog log;
+  return log;
+}
+
+/// ioctl numbers the fake understands.
+enum FakeRequest : std::uint32_t {
+  kCount = 1,       ///< returns how many ioctls this file saw
+  kMakeDevice = 2,  ///< GET_DEVICE_FD
+  kCopy = 3,        ///< reads 8 bytes at the argument, writes them back plus 1
+  kFileOf = 4,      ///< argument: fd; returns 1 for one of ours, 0 else
+  kEventfd = 5,     ///< argument: fd; 0 or -errno
+  kMmioAt = 6,      ///< argument: address; returns offset / 4096, or -1 (EPERM)
+  kSlow = 7,        ///< 20 ms
+};
+
+class FakeFile final : public File {
+ public:
+  FakeFile(const char* kind, int group, int bar_fd) : kind_(kind), group_(group), bar_fd_(bar_fd) {
+    ++fake_log().files;
+  }
+  ~FakeFile() override {
+    --fake_log().files;
+    if (group_ >= 0) fake_log().group_open[group_] = false;
+  }
+  const char* kind() const override { return kind_; }
+
+  long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override {
+    ++fake_log().ioctls;
+    switch (request) {
+      case kCount:
+        return ++count_;
+      case kMakeDevice: {
+        auto fd = client.install(FileRef(new FakeFile("device", -1, bar_fd_)));
+        return fd ? *fd : -fd.error().code;
+      }
+      case kCopy: {
+        std::uint64_t value = 0;
+        if (const Status s = client.copy_in(&value, argument, sizeof value); !s) return -s.error().code;
+        ++value;
+        if (const Status s = client.copy_out(argument, &value, sizeof value); !s) return -s.error().code;
+        return 0;
+      }
+      case kFileOf:
+        return client.file_of(static_cast<int>(argument)) != nullptr;
+      case kEventfd: {
+        auto duplicate = client.duplicate_eventfd(static_cast<int>(argument));
+        return duplicate ? 0 : -duplicate.error().code;
+      }
+      case kMmioAt: {
+        const auto found = client.mmio_at(argument, 4096);
+        return found.file ? static_cast<long>(found.offset >> 12) : -EPERM;
+      }
+      case kSlow:
+        ::usleep(20000);
+        return 0;
+      default:
+        return -ENOTTY;
+    }
+  }
+  ssize_t pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override {
+    if (std::strcmp(kind_, "device") != 0) return -EINVAL;
+    std::string data(bytes, '\0');
+    for (std::size_t i = 0; i < bytes; ++i)
+      data[i] = static_cast<char>(offset + static_cast<std::int64_t>(i));
+    if (const Status s = client.copy_out(buffer, data.data(), bytes); !s) return -s.error().code;
+    return static_cast<ssize_t>(bytes);
+  }
+  ssize_t pwrite(Client&, std::uint64_t, std::size_t bytes, std::int64_t) override {
+    return std::strcmp(kind_, "device") != 0 ? -EINVAL : static_cast<ssize_t>(bytes);
+  }
+  Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int, int flags) override {
+    if (std::strcmp(kind_, "device") != 0) return Error{ENODEV, "mmap"};
+    if ((flags & MAP_SHARED) == 0 || offset + bytes > 16 * 4096) return Error{EINVAL, "mmap"};
+    if (bytes < 3 * 4096) return MmapPieces{{bar_fd_, offset, bytes}};
+    // The second page comes from elsewhere, as an MSI-X table's shadow does.
+    return MmapPieces{
+        {bar_fd_, offset, 4096}, {bar_fd_, 16 * 4096, 4096}, {bar_fd_, offset + 2 * 4096, bytes - 2 * 4096}};
+  }
+  void mapping_changed(std::uint64_t, int delta) override { fake_log().mapped += delta; }
+
+ private:
+  const char* kind_;
+  int group_;
+  int bar_fd_;
+  std::atomic<long> count_{0};
+};
+
+class FakeEngine final : public Engine {
+ public:
+  FakeEngine() : bar_(::memfd_create("bar", MFD_CLOEXEC)) {
+    ++fake_log().engines;
+    if (::ftruncate(bar_.get(), 17 * 4096) != 0) std::abort();
+    for (int page = 0; page < 17; ++page) {
+      const char mark = static_cast<char>('a' + page);
+      if (::pwrite(bar_.get(), &mark, 1, page * 4096) != 1) std::abort();
+    }
+  }
+  ~FakeEngine() override { --fake_log().engines; }
+  Hypervisor& hypervisor() override { std::abort(); }
+  IommuDriver& iommu_driver() override { std::abort(); }
+  FrameSource& frames() override { std::abort(); }
+  Result<FileRef> open_container() override { return FileRef(new FakeFile("container", -1, bar_.get())); }
+  Result<FileRef> open_group(unsigned group) override {
+    if (group >= 8) return Error{ENOENT, "group"};
+    if (fake_log().group_open[group].exchange(true)) return Error{EBUSY, "group"};
+    return FileRef(new FakeFile("group", static_cast<int>(group), bar_.get()));
+  }
+  int bar_fd() const { return bar_.get(); }
+
+ private:
+  UniqueFd bar_;
+};
+
+}  // namespace pviommu::vfio::test

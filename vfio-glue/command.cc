@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/command.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "config.h"
+#include "hypercall/backend.h"
+
+namespace pviommu::command {
+
+void complain(const std::string& message) { std::fprintf(stderr, "pviommu: %s\n", message.c_str()); }
+
+std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config) {
+  auto opened = open_hypervisor(config.hypervisor);
+  if (!opened.instance)
+    complain(opened.failure.message.empty()
+                 ? "hypervisor '" + config.hypervisor + "': " + to_string(opened.failure.error)
+                 : opened.failure.message);
+  return std::move(opened.instance);
+}
+
+namespace {
+
+void add_engine_options(CLI::App& app, vfio::EngineConfig& config, bool all) {
+  app.add_option("--hypervisor", config.hypervisor,
+                 "Hypervisor backend and its configuration (PVIOMMU_HYPERVISOR); `pviommu info` lists them")
+      ->type_name("NAME[:CONF]");
+  app.add_option("--frames", config.frame_source,
+                 "How memory is pinned (PVIOMMU_FRAMES): auto, io_uring or copy")
+      ->type_name("SOURCE")
+      ->check(CLI::IsMember({"auto", "io_uring", "copy"}));
+  app.add_option("--iommu-driver", config.iommu_driver, "IOMMU driver (PVIOMMU_IOMMU_DRIVER)")
+      ->type_name("NAME[:CONF]");
+  if (!all) return;
+  app.add_option("--max-mappings", config.max_mappings,
+                 "DMA mappings a container can hold (PVIOMMU_MAX_MAPPINGS)")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 4294967295u));
+  app.add_flag("--strict", config.strict,
+               "Refuse access rights the hypervisor cannot enforce (PVIOMMU_STRICT)");
+  app.add_flag("--quiet", config.quiet, "No notices (PVIOMMU_QUIET)");
+}
+
+// "--stats" alone and "--stats=json": an option whose value can be missing
+// would take the next word.
+std::vector<std::string> give_stats_a_value(const std::vector<std::string>& words) {
+  std::vector<std::string> out = words;
+  for (std::string& word : out)
+    if (word == "--stats") word = "--stats=table";
+  return out;
+}
+
+int report(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return app.exit(error);  // help, version
+  std::string message = error.what();
+  if (const std::size_t end = message.find('\n'); end != message.npos) message.resize(end);
+  complain(message + "; see pviommu --help");
+  return kBadInput;
+}
+
+int main(int argc, char** argv) {
+  CLI::App app("Runs unmodified VFIO programs on hypervisors that own the IOMMU.", "pviommu");
+  app.set_version_flag("--version", std::string(PACKAGE_STRING));
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+
+  std::string message;
+  const auto environment = vfio::EngineConfig::from_environment(message);
+  if (!environment) {
+    complain(message);
+    return kBadInput;
+  }
+
+  RunOptions run_options;
+  run_options.engine = *environment;
+  CLI::App* run_command = app.add_subcommand(
+      "run", "Runs PROGRAM with a VFIO interface: run [OPTIONS] [--] PROGRAM [ARGUMENT...]");
+  add_engine_options(*run_command, run_options.engine, true);
+  run_command
+      ->add_option("--stats", run_options.stats,
+                   "Prints what happened after the run: table (default) or json")
+      ->type_name("[=FORMAT]")
+      ->check(CLI::IsMember({"table", "json"}));
+  run_command->add_option("--stats-file", run_options.stats_file, "Where to, instead of standard error")
+      ->type_name("PATH");
+  run_command
+      ->add_option("--sysfs", run_options.sysfs, "Makes the device tree here (missing or empty folder)")
+      ->type_name("DIR");
+  run_command->footer(
+      "The exit status is the program's; when it was killed by a signal, pviommu ends by\n"
+      "the same signal (128 + its number in a shell).");
+  run_command->prefix_command();
+
+  QueryOptions list_options;
+  list_options.engine = *environment;
+  CLI::App* list_command = app.add_subcommand("list", "Lists the devices programs can use");
+  add_engine_options(*list_command, list_options.engine, false);
+  list_command->add_flag("--json", list_options.json, "For programs");
+
+  QueryOptions info_options;
+  info_options.engine = *environment;
+  CLI::App* info_command = app.add_subcommand("info", "Shows version, backends, capabilities and limits");
+  add_engine_options(*info_command, info_options.engine, false);
+  info_command->add_flag("--json", info_options.json, "For programs");
+
+  // The program's own words are not for the parser.
+  std::vector<std::string> words(argv + 1, argv + argc);
+  std::vector<std::string> program;
+  if (const auto dashes = std::find(words.begin(), words.end(), "--"); dashes != words.end()) {
+    program.assign(dashes + 1, words.end());
+    words.erase(dashes, words.end());
+  }
+  words = give_stats_a_value(words);
+  std::reverse(words.begin(), words.end());
+  try {
+    app.parse(words);
+  } catch (const CLI::ParseError& error) {
+    return report(app, error);
+  }
+
+  if (run_command->parsed()) {
+    run_options.program = run_command->remaining();
+    if (!run_options.program.empty() && run_options.program[0].starts_with("-")) {
+      complain("unknown option '" + run_options.program[0] + "'; see pviommu run --help");
+      return kBadInput;
+    }
+    run_options.program.insert(run_options.program.end(), program.begin(), program.end());
+    if (run_options.program.empty()) {
+      complain("no program to run: pviommu run [OPTIONS] -- PROGRAM [ARGUMENT...]");
+      return kBadInput;
+    }
+    if (!run_options.stats_file.empty() && run_options.stats.empty()) run_options.stats = "table";
+    return run(run_options);
+  }
+  if (!program.empty()) {
+    complain("unexpected words behind --; only pviommu run takes a program");
+    return kBadInput;
+  }
+  return list_command->parsed() ? list(list_options) : info(info_options);
+}
+
+}  // namespace
+}  // namespace pviommu::command
+
+int main(int argc, char** argv) {
+  try {
+    return pviommu::command::main(argc, argv);
+  } catch (const std::exception& error) {
+    pviommu::command::complain(error.what());
+    return pviommu::command::kFailed;
+  }
+}

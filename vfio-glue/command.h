@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The `pviommu` command: one file a subcommand.
+//
+// Exit status: 0, that of the program run, 1 when something failed, 2 for bad
+// input, 126/127 when the program cannot be executed / found (as in a shell).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "vfio-glue/engine.h"
+
+namespace pviommu::command {
+
+inline constexpr int kFailed = 1;
+inline constexpr int kBadInput = 2;
+inline constexpr int kCannotExecute = 126;
+inline constexpr int kNotFound = 127;
+
+struct RunOptions {
+  vfio::EngineConfig engine;
+  std::string stats;       ///< "", "table" or "json"
+  std::string stats_file;  ///< empty: stderr
+  std::string sysfs;       ///< empty: a folder of ours
+  std::vector<std::string> program;
+};
+int run(const RunOptions& options);
+
+struct QueryOptions {
+  vfio::EngineConfig engine;
+  bool json = false;
+};
+int list(const QueryOptions& options);
+int info(const QueryOptions& options);
+
+/// "pviommu: <message>" on stderr.
+void complain(const std::string& message);
+
+/// Opens the hypervisor; empty after a complaint.
+std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config);
+
+}  // namespace pviommu::command

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The functions behind the ones we wrap: what the program would have called.
+//
+// Found with RTLD_NEXT, so that other preloaded libraries and sanitizers keep
+// their place in the chain, and calls stay cancellation points.
+#pragma once
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+
+namespace pviommu::vfio {
+
+struct RealFunctions {
+  int (*openat)(int, const char*, int, ...);
+  int (*close)(int);
+  int (*close_range)(unsigned, unsigned, int);
+  int (*ioctl)(int, unsigned long, ...);
+  int (*fcntl)(int, int, ...);
+  int (*dup)(int);
+  int (*dup2)(int, int);
+  int (*dup3)(int, int, int);
+  ssize_t (*read)(int, void*, size_t);
+  ssize_t (*write)(int, const void*, size_t);
+  ssize_t (*pread)(int, void*, size_t, off_t);
+  ssize_t (*pwrite)(int, const void*, size_t, off_t);
+  ssize_t (*readv)(int, const iovec*, int);
+  ssize_t (*writev)(int, const iovec*, int);
+  ssize_t (*preadv)(int, const iovec*, int, off_t);
+  ssize_t (*pwritev)(int, const iovec*, int, off_t);
+  off_t (*lseek)(int, off_t, int);
+  void* (*mmap)(void*, size_t, int, int, int, off_t);
+  int (*munmap)(void*, size_t);
+  void* (*mremap)(void*, size_t, size_t, int, ...);
+  int (*fstat)(int, struct stat*);
+  int (*fstatat)(int, const char*, struct stat*, int);
+  int (*statx)(int, const char*, int, unsigned, struct statx*);
+  int (*access)(const char*, int);
+  int (*faccessat)(int, const char*, int, int);
+  ssize_t (*readlink)(const char*, char*, size_t);
+  ssize_t (*readlinkat)(int, const char*, char*, size_t);
+  char* (*realpath)(const char*, char*);
+  DIR* (*opendir)(const char*);
+  int (*scandir)(const char*, dirent***, int (*)(const dirent*), int (*)(const dirent**, const dirent**));
+  FILE* (*fopen)(const char*, const char*);
+};
+
+namespace real_detail {
+extern RealFunctions functions;
+extern std::atomic<bool> found;
+void find();
+}  // namespace real_detail
+
+inline const RealFunctions& real() {
+  if (!real_detail::found.load(std::memory_order_acquire)) [[unlikely]]
+    real_detail::find();
+  return real_detail::functions;
+}
+
+}  // namespace pviommu::vfio

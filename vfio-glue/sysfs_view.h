@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The devices of a hypervisor as a sysfs tree.
+//
+//   ROOT/bus/pci/devices/0000:00:05.0 -> ../../../devices/pci0000:00/0000:00:05.0
+//   ROOT/devices/pci0000:00/0000:00:05.0/{vendor,device,...,iommu_group->,driver->}
+//   ROOT/bus/pci/drivers/vfio-pci/
+//   ROOT/kernel/iommu_groups/<group>/devices/
+//   ROOT/module/{vfio,vfio_pci,...}
+//   ROOT/dev/vfio/{vfio,<group>}            stand-ins for the device nodes
+//
+// Links are relative and as deep as the kernel's, so that what a program reads
+// out of one is right below /sys as well as below ROOT.  A program's paths
+// below /sys are led into the tree for what is there; the real sysfs stays
+// visible beside it (real devices appear as links).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "hypercall/hypervisor.h"
+
+namespace pviommu::vfio {
+
+class SysfsView {
+ public:
+  /// Builds the tree in `root`, which is made if it does not exist and else
+  /// must be empty.  `message` is one line for people on failure.
+  static Result<SysfsView> build(const std::string& root, Hypervisor& hypervisor, std::string& message);
+  /// A tree that somebody built.  ENOENT: there is none.
+  static Result<SysfsView> open(const std::string& root);
+  /// Removes a tree; what is not there is no error.
+  static void remove(const std::string& root) noexcept;
+
+  const std::string& root() const { return root_; }
+
+  /// Where the absolute path `path` really leads; empty: it is not ours.  At
+  /// most one system call, none for paths that are neither /sys/... nor
+  /// /dev/vfio....
+  std::optional<std::string> resolve(std::string_view path) const;
+  /// The inverse for results of realpath(): ROOT/... -> /sys/...
+  std::optional<std::string> unresolve(std::string_view path) const;
+
+  /// "vfio", "12" for /dev/vfio/vfio, /dev/vfio/12; empty for other paths.
+  static std::optional<std::string_view> vfio_node(std::string_view normalised);
+  /// Without "//", "/./" and a "/" at the end; ".." stays (it may follow a link).
+  static std::string normalise(std::string_view path);
+
+ private:
+  explicit SysfsView(std::string root) : root_(std::move(root)) {}
+  std::string root_;
+};
+
+/// A new folder for a run's files, mode 0700: $XDG_RUNTIME_DIR, $TMPDIR or /tmp.
+Result<std::string> make_run_folder();
+
+}  // namespace pviommu::vfio
