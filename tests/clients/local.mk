@@ -2,7 +2,7 @@
 # Third-party programs, as scripts: CLIENT_TESTS += $(srcdir)/tests/clients/x.sh
 # run in this order by tests/run-tests.  Scripts also go to EXTRA_DIST.
 
-CLIENT_SCRIPTS = \
+CLIENT_LIST = \
 	tests/clients/errors.sh \
 	tests/clients/qemu-io.sh \
 	tests/clients/qemu-img.sh \
@@ -10,9 +10,9 @@ CLIENT_SCRIPTS = \
 	tests/clients/qemu-system.sh \
 	tests/clients/kill.sh
 
-CLIENT_TESTS += $(CLIENT_SCRIPTS:%=$(srcdir)/%)
+CLIENT_TESTS += $(CLIENT_LIST:%=$(srcdir)/%)
 
-EXTRA_DIST += $(CLIENT_SCRIPTS) \
+EXTRA_DIST += $(CLIENT_LIST) \
 	tests/clients/boot-sector.S \
 	tests/clients/guest-init \
 	tests/clients/guest.sh \
