@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -45,12 +46,15 @@ class TestBus final : public Bus {
   Status write(Sbdf, Iova iova, std::span<const std::byte> in) override {
     writes.fetch_add(1);
     if (refuse_writes.load()) return fault();
-    return copy(iova, in.size(), [&](std::byte* memory, std::size_t offset, auto type) {
+    const Status status = copy(iova, in.size(), [&](std::byte* memory, std::size_t offset, auto type) {
       using T = decltype(type);
       T value;
       std::memcpy(&value, &in[offset], sizeof(T));
       std::atomic_ref<T>(*reinterpret_cast<T*>(memory)).store(value, std::memory_order_release);
     });
+    // A copy, because it may take itself away.
+    if (const auto hook = after_write) hook(iova.raw());
+    return status;
   }
   Status read_to_file(Sbdf, Iova, std::size_t, int, std::uint64_t) override { return Error{ENOSYS, "file"}; }
   Status write_from_file(Sbdf, Iova, std::size_t, int, std::uint64_t) override {
@@ -75,6 +79,7 @@ class TestBus final : public Bus {
 
   std::atomic<unsigned> reads{0}, writes{0}, faults{0}, master_off{0};
   std::atomic<bool> line{false}, refuse_writes{false};
+  std::function<void(std::uint64_t iova)> after_write;  ///< only while no thread runs
 
  private:
   Status fault() {

@@ -48,6 +48,19 @@ TEST_F(VirtioNetTest, IndicesWrap) {
   EXPECT_EQ(net_.counters().packets, sent);
 }
 
+TEST_F(VirtioNetTest, LongestChain) {
+  bring_up();
+  for (unsigned i = 0; i < kSize; ++i)
+    tx().descriptor(i, kTxBuffers + 8 * i, 8, i == kSize - 1 ? 0 : kNext, static_cast<std::uint16_t>(i + 1));
+  tx().offer(0);
+  offer_receive(0, 4096);
+  notify(1);
+  ASSERT_TRUE(settle());
+  EXPECT_EQ(net_.queue_error(VirtioNet::kTransmit), nullptr);
+  ASSERT_EQ(rx().ready(), 1u);
+  EXPECT_EQ(rx().take().bytes, 8 * kSize);
+}
+
 // ---- rings that break the rules ---------------------------------------------------
 
 class VirtioNetBroken : public VirtioNetTest {

@@ -155,6 +155,7 @@ TEST_F(VirtioNetTest, NothingWithoutBusMastering) {
   ASSERT_TRUE(settle());
   EXPECT_EQ(tx().ready(), 0u);
   EXPECT_EQ(bus_.reads, 0u);
+  EXPECT_EQ(bus_.master_off, 0u) << "it does not even try";
 }
 
 TEST_F(VirtioNetTest, DropsWithoutBuffer) {
@@ -176,6 +177,12 @@ TEST_F(VirtioNetTest, DropsWithoutBuffer) {
   EXPECT_TRUE(holds(kRxBuffers + 12, 8, 2));
   EXPECT_TRUE(holds(kRxBuffers + kBufferSize, 52, 2, 8));
   EXPECT_EQ(bus_.get<std::uint16_t>(kRxBuffers + 10), 2u) << "num_buffers";
+  offer_receive(2);
+  send(2, 60, 3);
+  notify(1);
+  ASSERT_TRUE(settle());
+  ASSERT_EQ(rx().ready(), 1u);
+  EXPECT_EQ(rx().take().id, 2u) << "both buffers were taken";
 }
 
 TEST_F(VirtioNetTest, DropsWhatIsTooBigWithoutMergeableBuffers) {
@@ -314,6 +321,19 @@ TEST_F(VirtioNetTest, NotificationsAreOffWhileItWatches) {
   ASSERT_TRUE(settle());
   EXPECT_EQ(tx().used_flags(), 0u) << "before it sleeps";
   EXPECT_EQ(tx().ready(), 2u);
+
+  // A packet sent in the moment before the driver can see that notifications are
+  // on again comes without a doorbell, and must not be left lying.
+  send(2, 60, 3);
+  notify(1);
+  ASSERT_TRUE(Stepper::step(net_));
+  bus_.after_write = [&](std::uint64_t iova) {
+    if (iova != tx().base + 8192 || tx().used_flags() != 0) return;
+    bus_.after_write = nullptr;
+    send(3, 60, 4);
+  };
+  ASSERT_TRUE(settle());
+  EXPECT_EQ(tx().ready(), 4u);
 }
 
 // ---- control queue ---------------------------------------------------------------
