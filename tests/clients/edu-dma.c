@@ -317,6 +317,31 @@ static void after_munmap(const struct edu* edu) {
   expect(again, 16 * kPage, 3, "new memory after the unmap");
 }
 
+// The program frees its memory and nothing comes in its place.  Pinned frames stay
+// the device's until the unmap; without a pin there is nothing left to reach.
+static void after_free(const struct edu* edu) {
+  const struct window window = open_window(edu, kWindowIova);
+  unsigned char* memory = new_memory(kPage, NULL);
+  fill(memory, kPage, 2);
+  map(edu, kIova, memory, kPage, kBoth);
+  must(munmap(memory, kPage), "munmap");
+  load_buffer(edu, &window, 1);
+  device_writes(edu, kIova, kPage);
+  load_buffer(edu, &window, 9);
+  device_reads(edu, kIova, kPage);
+  memset(window.page, 0, kPage);
+  device_writes(edu, window.iova, kPage);
+  uint32_t first;
+  memcpy(&first, window.page, sizeof first);
+  if (first == pattern(9, 0)) {
+    refused += 2;
+    expect(window.page, kPage, 9, "the device's buffer after a read of freed memory");
+  } else {
+    expect(window.page, kPage, 1, "freed memory that is still mapped");
+  }
+  unmap(edu, kIova, kPage);
+}
+
 static void bus_master_off(const struct edu* edu) {
   const struct window window = open_window(edu, kWindowIova);
   load_buffer(edu, &window, 1);
@@ -413,6 +438,8 @@ int main(int argc, char** argv) {
     after_unmap(&edu);
   } else if (strcmp(name, "after-munmap") == 0) {
     after_munmap(&edu);
+  } else if (strcmp(name, "after-free") == 0) {
+    after_free(&edu);
   } else if (strcmp(name, "bus-master-off") == 0) {
     bus_master_off(&edu);
   } else if (strcmp(name, "reopened") == 0) {

@@ -55,7 +55,10 @@ all "" ""
 all -scattered frames=scattered
 all -xen limits=xen
 all -copy "" --frames=copy
-# Only pinned frames stay what they were; the copying frame source goes by address.
+verdict after-free isolation after-free unreachable 0 "" -- after-free
+verdict after-free-copy isolation after-free-copy unreachable 2 "" --frames=copy -- after-free
+# Only pinned frames stay what they were when other memory comes to their
+# address; the copying frame source goes by address, as it says.
 for conf in "" frames=scattered limits=xen; do
   name=after-munmap${conf:+-${conf#*=}}
   verdict "$name" isolation "$name" not_mapped 1 "$conf" -- after-munmap

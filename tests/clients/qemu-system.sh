@@ -55,7 +55,7 @@ start() {
   serial=$work/$name.serial
   mkfifo "$work/$name.qmp.in" "$work/$name.qmp.out"
   local common=(-accel tcg -m 256 -nodefaults -display none -no-reboot -serial "file:$serial"
-    -chardev "pipe,id=qmp,path=$work/$name.qmp" -mon chardev=qmp,mode=control "$@")
+    -chardev "pipe,id=qmp,path=$work/$name.qmp" -mon "chardev=qmp,mode=control" "$@")
   if [ $emulated = yes ]; then
     device=${device#*"$address"}
     timeout -k 5 "$limit" qemu-system-x86_64 "${common[@]}" -blockdev "driver=file,filename=$disk,node-name=disk" \
