@@ -118,6 +118,7 @@ TEST_F(BackendTest, KindsAreKeptApart) {
   EXPECT_TRUE(has(message, "no hypervisor \"testdriver\"")) << message;
   OpenFailure failure;
   EXPECT_NE(find_module("testdriver", PVIOMMU_MODULE_IOMMU_DRIVER, failure), nullptr) << failure.message;
+  missing("testdriver");  // also now that it is loaded
   EXPECT_EQ(find_module("nosuch", PVIOMMU_MODULE_IOMMU_DRIVER, failure), nullptr);
   EXPECT_TRUE(has(failure.message, "no iommu-driver \"nosuch\"")) << failure.message;
   EXPECT_TRUE(has(failure.message, " testdriver")) << failure.message;
@@ -179,6 +180,7 @@ TEST_F(BackendTest, BuiltinEntries) {
   install("testbuiltin");
   OpenFailure failure;
   EXPECT_EQ(find_module("testbuiltin", PVIOMMU_MODULE_HYPERVISOR, failure), &kBuiltin);
+  EXPECT_EQ(find_module("testbuiltin", PVIOMMU_MODULE_IOMMU_DRIVER, failure), nullptr);
   const auto opened = open_hypervisor("testbuiltin:x");
   EXPECT_EQ(opened.failure.error.code, ENODEV);
   EXPECT_EQ(opened.failure.message, "testbuiltin: open module: No such device");

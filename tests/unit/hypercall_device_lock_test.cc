@@ -105,6 +105,7 @@ TEST_F(DeviceLockTest, LongFormerOwnerLeavesNoRest) {
   ASSERT_TRUE(lock);
   EXPECT_EQ(DeviceLock::owner("x")->value().pid, ::getpid());
   EXPECT_EQ(DeviceLock::owner("x")->value().comm.find("former"), std::string::npos);
+  EXPECT_LT(fs::file_size(top_ / "run/x"), std::string("999999999 a-very-long").size() + 10);
 }
 
 TEST_F(DeviceLockTest, ForkSharesExecDoesNot) {
