@@ -78,13 +78,18 @@ bool Controller::complete(CompletionQueue& cq, const SubmissionQueue& sq, const 
   return post(cq, entry);
 }
 
-// The program may look at any time.  The half with the phase tag, the command
-// identifier and the status goes last, in one atomic access.
+// The program may look at any time, and the bytes of one bus write may appear in
+// any order.  So the entry comes with the old phase tag first; the second write
+// changes nothing but the tag.
 bool Controller::post(CompletionQueue& cq, Completion entry) {
-  entry.status |= cq.phase ? 1 : 0;
+  constexpr std::size_t kTail = offsetof(Completion, cid);
   const auto bytes = std::as_bytes(std::span(&entry, 1));
   const Iova iova = cq.base + (std::uint64_t{cq.tail} << kCqeShift);
-  if (!dma_write(iova, bytes.first(8)) || !dma_write(iova + 8, bytes.last(8))) {
+  entry.status = static_cast<std::uint16_t>(entry.status | (cq.phase ? 0 : 1));
+  bool written = dma_write(iova, bytes).ok();
+  entry.status ^= 1;
+  written = written && dma_write(iova + kTail, bytes.subspan(kTail)).ok();
+  if (!written) {
     fail_fatally();
     return false;
   }
