@@ -135,10 +135,13 @@ TEST_F(Router, OneEventfdOnTwoVectors) {
 }
 
 TEST_F(Router, MsiMaskBitsHoldAndShowPending) {
+  router->set_mask_bits(0xff);
+  EXPECT_EQ(router->mask_bits(), 0xffu);
   enable(VectorKind::msi, 4);
   Eventfd a, b;
   EXPECT_TRUE(router->set_eventfd(0, a.duplicate()));
   EXPECT_TRUE(router->set_eventfd(3, b.duplicate()));
+  EXPECT_EQ(router->mask_bits(), 0u) << "enabling unmasks, as the kernel's request_irq()";
   router->set_mask_bits(0xffffffff);
   EXPECT_EQ(router->mask_bits(), 0xffu) << "8 vectors implemented";
   raise(VectorKind::msi, 0);
