@@ -15,6 +15,7 @@
 #include "hypercall/hypervisor.h"
 #include "pviommu/frame_source.h"
 #include "pviommu/iommu_driver.h"
+#include "pviommu/locked_memory.h"
 #include "pviommu/mapping_index.h"
 
 namespace pviommu {
@@ -70,8 +71,48 @@ class AddressSpace {
 
   /// Entries that can still be made (VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL).
   std::uint32_t available() const;
-  const Capabilities& capabilities() const;
-  UnmapRule rule() const;
+  const Capabilities& capabilities() const { return driver_.capabilities(); }
+  UnmapRule rule() const { return config_.rule; }
+
+  /// Pages of this process that stay pinned for good because no hypervisor
+  /// confirmed that devices cannot reach them any more.
+  static std::uint64_t abandoned_pages();
+
+ private:
+  struct Backing;
+  struct Pending;
+
+  AddressSpace(IommuDriver& driver, Hypervisor& hypervisor, FrameSource& frames,
+               const AddressSpaceConfig& config, std::unique_ptr<IommuDomain> domain);
+
+  Result<MappingIndex::Cursor> reserve(Iova iova, Hva hva, std::uint64_t size, Access access, bool mmio);
+  bool enforceable(Access access) const;
+  Status pin(Hva hva, std::uint64_t size, Access access, Pending& pending);
+  Status publish(MappingIndex::Cursor cursor, Pending& pending);
+  Result<IovaRange> checked_range(Iova iova, std::uint64_t size) const;
+  bool cuts(const IovaRange& range) const;
+  MappingIndex::Cursor first_by_rule(const IovaRange& range) const;
+  Result<std::uint64_t> unmap_range(const IovaRange& range);
+  Result<std::uint64_t> unmap_one(MappingIndex::Cursor cursor);
+  void append_runs(MappingIndex::Cursor cursor);
+  void release(const MappingRecord& record);
+  void note_state_lost(const Error& error);
+  void unmap_everything();
+
+  IommuDriver& driver_;
+  Hypervisor& hypervisor_;
+  FrameSource& frames_;
+  const AddressSpaceConfig config_;
+  const std::uint64_t page_mask_;  ///< of the smallest page a mapping can be made of
+  std::unique_ptr<IommuDomain> domain_;
+
+  mutable std::mutex lock_;  ///< guards all below and calls of the domain
+  MappingIndex index_;
+  LockedMemory locked_;
+  bool state_lost_ = false;  ///< an undo failed: no further mappings
+  // One operation's frames and runs, kept for their capacity.
+  std::vector<FrameRun> frame_runs_;
+  std::vector<MapRun> map_runs_;
 };
 
 }  // namespace pviommu

@@ -4,5 +4,20 @@
 nobase_pkginclude_HEADERS += pviommu/iommu_driver.h
 
 libpviommu_la_SOURCES += \
+	pviommu/address_space.cc \
 	pviommu/address_space.h \
-	pviommu/frame_source.h
+	pviommu/copying_pins.cc \
+	pviommu/copying_pins.h \
+	pviommu/frame_source.cc \
+	pviommu/frame_source.h \
+	pviommu/hypercall_iommu.cc \
+	pviommu/hypercall_iommu.h \
+	pviommu/io_uring_pins.cc \
+	pviommu/io_uring_pins.h \
+	pviommu/io_uring_ring.cc \
+	pviommu/io_uring_ring.h \
+	pviommu/iommu_registry.cc \
+	pviommu/locked_memory.cc \
+	pviommu/locked_memory.h \
+	pviommu/mapping_index.cc \
+	pviommu/mapping_index.h

@@ -337,7 +337,7 @@ MappingIndex::Cursor MappingIndex::find_exact(Iova first) const {
 
 // ---- insertion --------------------------------------------------------------
 
-Status MappingIndex::insert(Iova first, const MappingRecord& record) {
+Result<MappingIndex::Cursor> MappingIndex::insert(Iova first, const MappingRecord& record) {
   const std::uint64_t key = first.raw();
   const std::uint64_t last = key + (record.size() - 1);
   if (root_ == nullptr) {
@@ -363,7 +363,7 @@ Status MappingIndex::insert(Iova first, const MappingRecord& record) {
     return Error{ENOMEM, "mapping index"};
   leaf->put(position, key, record);
   ++size_;
-  return {};
+  return Cursor(leaf, position);
 }
 
 /// Makes room in a full leaf; afterwards `leaf` and `position` say where the key goes.

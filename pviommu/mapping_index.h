@@ -41,7 +41,6 @@ struct MappingRecord {
     kAccess = 3,      ///< an Access
     kHvaInvalid = 4,  ///< VFIO_DMA_UNMAP_FLAG_VADDR
     kMmio = 8,        ///< a device's BAR, not memory
-    kUncounted = 16,  ///< not counted against RLIMIT_MEMLOCK
     kAll = kPageSize - 1,
   };
   Hva hva() const { return Hva(hva_flags & ~std::uint64_t{kAll}); }
@@ -124,8 +123,9 @@ class MappingIndex {
   MappingIndex& operator=(const MappingIndex&) = delete;
 
   /// Adds [first, first + pages).  `first` is page aligned and the range does
-  /// not wrap.  EEXIST: overlaps a mapping; ENOMEM; nothing changed then.
-  Status insert(Iova first, const MappingRecord& record);
+  /// not wrap.  EEXIST: overlaps a mapping; ENOMEM; nothing changed then.  The
+  /// cursor is at the new mapping.
+  Result<Cursor> insert(Iova first, const MappingRecord& record);
   /// The mapping that covers `iova`, or an empty cursor.
   Cursor find(Iova iova) const;
   /// The mapping that begins at `first`, or an empty cursor.

@@ -74,7 +74,7 @@ TEST_P(IndexRandom, BehavesLikeTheReference) {
                                                           (std::uint64_t{1} << 52) - page);
       const std::uint64_t last = iova.raw() + ((pages << kPageShift) - 1);
       ++owner;
-      const Status status = index.insert(iova, record_of(pages, owner));
+      const auto status = index.insert(iova, record_of(pages, owner));
       ASSERT_EQ(status.ok(), reference.insert(iova.raw(), last, owner));
       if (!status) {
         ASSERT_EQ(status.error().code, EEXIST);
@@ -168,7 +168,7 @@ TEST(MappingIndex, OutOfMemoryChangesNothing) {
   unsigned refused = 0;
   for (std::uint64_t i = 1; i < 60000; ++i) {
     const std::uint64_t first = random() << kPageShift;
-    const Status status = index.insert(Iova(first), record_of(1, i));
+    const auto status = index.insert(Iova(first), record_of(1, i));
     if (status) {
       ASSERT_TRUE(reference.insert(first, first + kPageSize - 1, i));
     } else if (status.error().code == ENOMEM) {

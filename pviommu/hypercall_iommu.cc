@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Runs are a sequence of pages, counted from the front:
+//
+//   runs     |---- 0 ----|-- 1 --|------ 2 ------|
+//   pages    0                ^ done              total
+//
+// A call takes the next pages up to the limits of a call, and the hypervisor
+// says how far it came.  Undoing walks the same sequence backwards, in calls
+// that are built the same way, so that the state after every call is a prefix
+// of the sequence and nothing else.
+#include "pviommu/hypercall_iommu.h"
+
+#include <algorithm>
+#include <bit>
+#include <vector>
+
+namespace pviommu {
+namespace {
+
+/// A hypervisor that neither fails nor gets on is asked so often.
+constexpr unsigned kFruitlessTries = 16;
+/// Undoing is tried again before the state is given up for lost.
+constexpr unsigned kUndoTries = 3;
+/// Runs a call where the hypervisor states no limit.
+constexpr std::size_t kRunsPerCall = 512;
+
+std::uint64_t pages_of(std::span<const MapRun> runs) {
+  std::uint64_t pages = 0;
+  for (const MapRun& run : runs) pages += run.pages;
+  return pages;
+}
+
+/// A position in the sequence of pages, moved forwards or backwards.
+class Position {
+ public:
+  explicit Position(std::span<const MapRun> runs) : runs_(runs) {}
+
+  std::uint64_t done() const { return done_; }
+  /// The rest of the run behind the position, joined with runs that go on where
+  /// it ends.
+  MapRun ahead() const {
+    MapRun joined = slice(run_, offset_, runs_[run_].pages - offset_);
+    for (std::size_t i = run_ + 1; i < runs_.size() && continues(joined, runs_[i]); ++i)
+      joined.pages += runs_[i].pages;
+    return joined;
+  }
+  /// The run before the position.
+  MapRun behind() const {
+    if (offset_ != 0) return slice(run_, 0, offset_);
+    return runs_[run_ - 1];
+  }
+  void forward(std::uint64_t pages) {
+    done_ += pages;
+    while (pages != 0) {
+      const std::uint64_t step = std::min(pages, runs_[run_].pages - offset_);
+      offset_ += step;
+      pages -= step;
+      if (offset_ == runs_[run_].pages) {
+        ++run_;
+        offset_ = 0;
+      }
+    }
+  }
+  void backward(std::uint64_t pages) {
+    done_ -= pages;
+    while (pages != 0) {
+      if (offset_ == 0) offset_ = runs_[--run_].pages;
+      const std::uint64_t step = std::min(pages, offset_);
+      offset_ -= step;
+      pages -= step;
+    }
+  }
+
+ private:
+  MapRun slice(std::size_t run, std::uint64_t from, std::uint64_t pages) const {
+    const MapRun& whole = runs_[run];
+    return {whole.dfn + from, whole.mfn + from, pages, whole.access};
+  }
+  static bool continues(const MapRun& a, const MapRun& b) {
+    return a.dfn + a.pages == b.dfn && a.mfn + a.pages == b.mfn && a.access == b.access;
+  }
+
+  std::span<const MapRun> runs_;
+  std::size_t run_ = 0;
+  std::uint64_t offset_ = 0;  ///< pages into runs_[run_]
+  std::uint64_t done_ = 0;
+};
+
+class HypercallDomain final : public IommuDomain {
+ public:
+  HypercallDomain(Hypervisor& hypervisor, SpaceId space)
+      : hypervisor_(hypervisor), capabilities_(hypervisor.capabilities()), space_(space) {
+    most_runs_ = capabilities_.max_runs_per_call != 0
+                     ? std::min<std::size_t>(capabilities_.max_runs_per_call, kRunsPerCall)
+                     : kRunsPerCall;
+    forward_.reserve(most_runs_);
+    back_.reserve(most_runs_);
+    removals_.reserve(most_runs_);
+    most_entries_ = capabilities_.max_pages_per_call != 0 ? capabilities_.max_pages_per_call
+                                                          : ~std::uint64_t{0};
+  }
+
+  ~HypercallDomain() override {
+    for (unsigned i = 0; i < kUndoTries; ++i)
+      if (hypervisor_.destroy_space(space_)) return;
+    // The hypervisor keeps the space, under its tag; nothing else can be done.
+  }
+
+  Status attach(Sbdf sbdf) override { return hypervisor_.attach(space_, sbdf); }
+  Status detach(Sbdf sbdf) override { return hypervisor_.detach(space_, sbdf); }
+
+  Status map(std::span<const MapRun> runs) override {
+    const std::uint64_t total = pages_of(runs);
+    Position position(runs);
+    const Status mapped = go_forward(position, total, Direction::map);
+    if (mapped) return {};
+    if (!undo_map(position)) return Error{EIO, "map: state lost", mapped.error().raw};
+    return mapped;
+  }
+
+  Status unmap(std::span<const MapRun> runs) override {
+    const std::uint64_t total = pages_of(runs);
+    Position position(runs);
+    Status status = go_forward(position, total, Direction::unmap);
+    if (status && capabilities_.deferred_flush) status = hypervisor_.flush(space_);
+    if (status) return {};
+    for (unsigned i = 0; i < kUndoTries; ++i)
+      if (go_back(position, Direction::map)) return status;
+    return Error{EIO, "unmap: state lost", status.error().raw};
+  }
+
+ private:
+  enum class Direction { map, unmap };
+
+  /// Pages of `run` (at most `most`) that fit in `entries`, and takes them off.
+  /// A page table entry is the largest size that alignment allows.
+  std::uint64_t take_entries(const MapRun& run, std::uint64_t most, std::uint64_t& entries) const {
+    if (entries >= most) {  // the common case: even single pages would fit
+      if (most_entries_ != ~std::uint64_t{0}) entries -= std::min(entries, count_entries(run, most));
+      return most;
+    }
+    std::uint64_t taken = 0;
+    while (taken < most && entries != 0) {
+      taken += entry_pages(run, taken, most - taken);
+      --entries;
+    }
+    return taken;
+  }
+  std::uint64_t count_entries(const MapRun& run, std::uint64_t pages) const {
+    std::uint64_t entries = 0;
+    for (std::uint64_t at = 0; at < pages; ++entries) at += entry_pages(run, at, pages - at);
+    return entries;
+  }
+  std::uint64_t entry_pages(const MapRun& run, std::uint64_t at, std::uint64_t left) const {
+    const std::uint64_t alignment = (run.dfn.raw() + at) | (run.mfn.raw() + at);
+    std::uint64_t sizes = capabilities_.page_sizes >> kPageShift;
+    while (sizes > 1) {
+      const std::uint64_t pages = std::bit_floor(sizes);
+      if (pages <= left && (alignment & (pages - 1)) == 0) return pages;
+      sizes &= ~pages;
+    }
+    return 1;
+  }
+
+  BatchResult call(Direction direction, std::span<const MapRun> batch) {
+    if (direction == Direction::map) return hypervisor_.map(space_, batch);
+    removals_.clear();
+    for (const MapRun& run : batch) removals_.push_back({run.dfn, run.mfn, run.pages});
+    return hypervisor_.unmap(space_, removals_);
+  }
+
+  /// Maps or unmaps from `position` on until `total` pages are done or an error.
+  Status go_forward(Position& position, std::uint64_t total, Direction direction) {
+    unsigned fruitless = 0;
+    while (position.done() < total) {
+      forward_.clear();
+      std::uint64_t entries = most_entries_;
+      Position ahead = position;
+      while (forward_.size() < most_runs_ && entries != 0 && ahead.done() < total) {
+        MapRun run = ahead.ahead();
+        run.pages = take_entries(run, run.pages, entries);
+        ahead.forward(run.pages);
+        forward_.push_back(run);
+      }
+      const BatchResult result = call(direction, forward_);
+      position.forward(std::min(result.pages_done, ahead.done() - position.done()));
+      if (!result.status) return result.status;
+      fruitless = result.pages_done != 0 ? 0 : fruitless + 1;
+      if (fruitless == kFruitlessTries)
+        return Error{EIO, direction == Direction::map ? "map: no progress" : "unmap: no progress"};
+    }
+    return {};
+  }
+
+  /// Takes back what lies before `position`, the last pages first: unmaps what
+  /// was mapped, or maps what was unmapped.  `position` says how much is left.
+  Status go_back(Position& position, Direction direction) {
+    unsigned fruitless = 0;
+    while (position.done() != 0) {
+      // A call works from its front, so it gets the runs of a stretch in
+      // reverse order, and one run at a time where that is cut.
+      MapRun run = position.behind();
+      std::uint64_t entries = most_entries_;
+      const std::uint64_t most = std::min(run.pages, entries);
+      run = {run.dfn + (run.pages - most), run.mfn + (run.pages - most), most, run.access};
+      back_.clear();
+      back_.push_back(run);
+      entries -= most;
+      Position back = position;
+      back.backward(most);
+      while (back_.size() < most_runs_ && back.done() != 0) {
+        const MapRun next = back.behind();
+        if (next.pages > entries) break;
+        entries -= next.pages;
+        back.backward(next.pages);
+        back_.push_back(next);
+      }
+      const BatchResult result = call(direction, back_);
+      // Runs done wholly move the position; of a run done in part the front is
+      // done, so its rest is finished here before going on.
+      std::uint64_t left = result.pages_done;
+      Status status = result.status;
+      for (const MapRun& part : back_) {
+        if (left < part.pages) {
+          if (left != 0) {
+            PVIOMMU_TRY(finish(part, left, direction));
+            position.backward(part.pages);
+          }
+          break;
+        }
+        left -= part.pages;
+        position.backward(part.pages);
+      }
+      if (!status) return status;
+      fruitless = result.pages_done != 0 ? 0 : fruitless + 1;
+      if (fruitless == kFruitlessTries) return Error{EIO, "undo: no progress"};
+    }
+    return {};
+  }
+
+  /// The pages of `run` behind its first `done`.
+  Status finish(const MapRun& run, std::uint64_t done, Direction direction) {
+    const MapRun rest[] = {{run.dfn + done, run.mfn + done, run.pages - done, run.access}};
+    Position position(rest);
+    Status status;
+    for (unsigned i = 0; i < kUndoTries; ++i) {
+      status = go_forward(position, rest[0].pages, direction);
+      if (status) break;
+    }
+    return status;
+  }
+
+  Status undo_map(Position& position) {
+    Status status;
+    const bool anything = position.done() != 0;
+    for (unsigned i = 0; i < kUndoTries; ++i) {
+      status = go_back(position, Direction::unmap);
+      if (status && anything && capabilities_.deferred_flush) status = hypervisor_.flush(space_);
+      if (status) break;
+    }
+    return status;
+  }
+
+  Hypervisor& hypervisor_;
+  const Capabilities& capabilities_;
+  const SpaceId space_;
+  std::size_t most_runs_;
+  std::uint64_t most_entries_;
+  // One call's runs.  Full size from the start: nothing is allocated later.
+  std::vector<MapRun> forward_;
+  std::vector<MapRun> back_;
+  std::vector<UnmapRun> removals_;
+};
+
+class HypercallIommu final : public IommuDriver {
+ public:
+  explicit HypercallIommu(Hypervisor& hypervisor) : hypervisor_(hypervisor) {}
+
+  std::string_view name() const override { return "hypercall"; }
+  const Capabilities& capabilities() const override { return hypervisor_.capabilities(); }
+  Result<std::unique_ptr<IommuDomain>> create_domain(const SpaceConfig& config) override {
+    const SpaceId space = PVIOMMU_TRY(hypervisor_.create_space(config));
+    try {
+      return std::unique_ptr<IommuDomain>(new HypercallDomain(hypervisor_, space));
+    } catch (const std::bad_alloc&) {
+      (void)hypervisor_.destroy_space(space);
+      return Error{ENOMEM, "create domain"};
+    }
+  }
+
+ private:
+  Hypervisor& hypervisor_;
+};
+
+}  // namespace
+
+std::unique_ptr<IommuDriver> make_hypercall_iommu(Hypervisor& hypervisor) {
+  return std::make_unique<HypercallIommu>(hypervisor);
+}
+
+}  // namespace pviommu

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// One io_uring with a table of registered buffers, and transfers on them.
+#pragma once
+
+#include <liburing.h>
+
+#include <atomic>
+#include <boost/intrusive/list.hpp>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "hypercall/range.h"
+#include "hypercall/result.h"
+#include "hypercall/unique_fd.h"
+
+namespace pviommu {
+
+/// Thread-safe but for take_slot() and give_slot(), which the pool serialises.
+class PinRing : public boost::intrusive::list_base_hook<> {
+ public:
+  static constexpr unsigned kSlots = 1024;
+
+  /// ENOSYS and others as from the kernel.
+  static Result<std::unique_ptr<PinRing>> create();
+  ~PinRing();
+  PinRing(const PinRing&) = delete;
+  PinRing& operator=(const PinRing&) = delete;
+
+  /// False once a request was lost or after abandon(): takes no further pins.
+  bool usable() const { return !dead_.load(std::memory_order_acquire); }
+  bool has_room() const { return !free_slots_.empty(); }
+  unsigned take_slot();
+  void give_slot(unsigned slot);
+
+  /// Pins `range` in the slot.  EFAULT, ENOMEM.
+  Status fill(unsigned slot, HvaRange range);
+  /// Unpins; a transfer under way keeps the pages until it is done.
+  void empty(unsigned slot);
+
+  enum class Direction { from_file, to_file };
+  /// Moves bytes between the file and memory at `address`, which lies in the
+  /// slot's range.
+  Status transfer(Direction direction, unsigned slot, int fd, std::uint64_t file_offset, std::uint64_t address,
+                  std::size_t bytes);
+
+  /// In the child of a fork: gives the descriptors up; every later call fails.
+  void abandon();
+
+ private:
+  PinRing() = default;
+  /// One READ_FIXED or WRITE_FIXED; bytes done or a negative errno.
+  long run(Direction direction, unsigned slot, int fd, std::uint64_t file_offset, std::uint64_t address,
+           std::size_t bytes, int flags);
+  /// Through the pipe, at most kStageBytes; bytes done.
+  Result<std::size_t> staged(Direction direction, unsigned slot, int fd, std::uint64_t file_offset,
+                             std::uint64_t address, std::size_t bytes);
+  Result<std::size_t> fill_pipe(int fd, std::uint64_t file_offset, std::size_t bytes);
+  Status open_stage();
+
+  io_uring uring_{};
+  UniqueFd fd_;
+  std::atomic<bool> dead_{false};
+  std::vector<std::uint16_t> free_slots_;
+
+  std::mutex lock_;  ///< one request at a time; guards all below
+  UniqueFd pipe_read_;
+  UniqueFd pipe_write_;
+  std::unique_ptr<std::byte[]> bounce_;
+};
+
+}  // namespace pviommu

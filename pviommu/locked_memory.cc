@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "pviommu/locked_memory.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+#include "hypercall/strong.h"
+#include "hypercall/unique_fd.h"
+
+namespace pviommu {
+namespace {
+
+// Of all address spaces of the process.
+std::mutex lock;
+std::uint64_t limited_pages = 0;
+
+bool has_ipc_lock() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]{};
+  if (::syscall(SYS_capget, &header, data) != 0) return false;
+  return (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0;
+}
+
+/// What the process locked by mlock(): VmLck of /proc/self/status, in pages.
+/// Unknown counts as nothing.
+std::uint64_t mlocked_pages() {
+  const UniqueFd fd(static_cast<int>(::syscall(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC, 0)));
+  if (!fd) return 0;
+  char text[4096];
+  const auto length = ::syscall(SYS_read, fd.get(), text, sizeof text - 1);
+  if (length <= 0) return 0;
+  text[length] = 0;
+  const char* line = std::strstr(text, "\nVmLck:");
+  if (line == nullptr) return 0;
+  return std::strtoull(line + 7, nullptr, 10) / (kPageSize / 1024);
+}
+
+}  // namespace
+
+LockedMemory::LockedMemory() : exempt_(has_ipc_lock()) {}
+
+Status LockedMemory::add(std::uint64_t pages) {
+  if (exempt_) return {};
+  rlimit limit{};
+  ::getrlimit(RLIMIT_MEMLOCK, &limit);
+  const std::lock_guard guard(lock);
+  if (limit.rlim_cur != RLIM_INFINITY) {
+    const std::uint64_t most = limit.rlim_cur >> kPageShift;
+    // Reading VmLck takes longer than all the rest, but nobody tells us of mlock().
+    if (pages > most || limited_pages > most - pages || limited_pages + pages + mlocked_pages() > most)
+      return Error{ENOMEM, "RLIMIT_MEMLOCK"};
+  }
+  limited_pages += pages;
+  return {};
+}
+
+void LockedMemory::remove(std::uint64_t pages) {
+  if (exempt_) return;
+  const std::lock_guard guard(lock);
+  limited_pages -= pages;
+}
+
+}  // namespace pviommu
