@@ -107,7 +107,8 @@ Status FrameTable::add(PinnedMemory& memory, std::vector<FrameRun>& out) {
     made->entries.store(0);
     made->live.store(true);
   }
-  const std::uint64_t first = (std::uint64_t{made->generation.load()} << kSlotBits | made->number) << kPageBits;
+  const std::uint64_t first = (std::uint64_t{made->generation.load()} << kSlotBits | made->number)
+                              << kPageBits;
   // The note names the slot, which no frame number with a page of 0 may hide.
   memory.hypervisor_note = first;
   if (!scattered_) {
@@ -177,8 +178,7 @@ FrameTable::Use::Use(FrameTable& frames, Mfn mfn) : frames_(frames), mfn_(mfn) {
   Slot* found = frames.slot_of(mfn);
   if (found == nullptr) return;
   found->users.fetch_add(1);
-  const std::uint64_t page =
-      frames.slot_of(mfn) == found ? frames.page_of(*found, mfn) : ~std::uint64_t{0};
+  const std::uint64_t page = frames.slot_of(mfn) == found ? frames.page_of(*found, mfn) : ~std::uint64_t{0};
   if (page == ~std::uint64_t{0}) {
     found->users.fetch_sub(1);
     return;

@@ -90,7 +90,7 @@ class FrameTable final : public PageTable::Watcher {
   std::uint64_t page_of(const Slot& slot, Mfn mfn) const;
 
   const bool scattered_;
-  std::mutex lock_;  ///< of what follows
+  std::mutex lock_;               ///< of what follows
   std::uint32_t slots_made_ = 1;  ///< slot 0 is not used: frame 0 is nobody's
   std::uint32_t retired_ = 0;
   std::uint32_t oldest_ = 0;

@@ -152,9 +152,8 @@ MachineOptions read_machine_options(ConfReader& conf, std::string& problem) {
     }
     caps.reserved.push_back({*range, ReservedKind::device_direct});
   }
-  std::sort(caps.reserved.begin(), caps.reserved.end(), [](const ReservedRange& a, const ReservedRange& b) {
-    return a.range.first() < b.range.first();
-  });
+  std::sort(caps.reserved.begin(), caps.reserved.end(),
+            [](const ReservedRange& a, const ReservedRange& b) { return a.range.first() < b.range.first(); });
   for (const ReservedRange& reserved : caps.reserved) ranges = without(ranges, reserved.range);
   if (ranges.empty()) problem = "nothing is left that can be mapped";
   caps.iova_ranges = std::move(ranges);

@@ -34,7 +34,7 @@ struct MachineOptions {
   Capabilities capabilities;
   bool strict_batches = false;  ///< more than max_pages_per_call is E2BIG, not a part
   bool scattered = false;
-  unsigned most_vectors = 0;    ///< 0: no limit
+  unsigned most_vectors = 0;  ///< 0: no limit
   unsigned address_bits = 48;
   struct Failure {
     std::optional<HypercallOp> op;

@@ -88,7 +88,8 @@ Status Model::access(Sbdf source, Iova iova, std::size_t bytes, Access want, Cop
     }
     const auto piece =
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes - done, (pages << kPageShift) - in_page));
-    if (!copy(use, use.offset() + in_page, done, piece)) return fault(source, at, want, FaultReason::unreachable);
+    if (!copy(use, use.offset() + in_page, done, piece))
+      return fault(source, at, want, FaultReason::unreachable);
     Counter& moved = want == Access::read ? statistics().dma_read_bytes : statistics().dma_write_bytes;
     moved.fetch_add(piece, std::memory_order_relaxed);
     done += piece;

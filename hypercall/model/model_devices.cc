@@ -153,7 +153,8 @@ std::string Model::finish_machine() {
   std::sort(devices_.begin(), devices_.end(), [](const auto& a, const auto& b) { return a->sbdf < b->sbdf; });
   unsigned next_group = 0;
   const auto taken = [&](unsigned group) {
-    return std::any_of(devices_.begin(), devices_.end(), [&](const auto& d) { return d->info.group == group; });
+    return std::any_of(devices_.begin(), devices_.end(),
+                       [&](const auto& d) { return d->info.group == group; });
   };
   for (auto& device : devices_) {
     if (device->info.group != UINT_MAX) continue;

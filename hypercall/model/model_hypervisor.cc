@@ -158,10 +158,12 @@ void* open_model(const pviommu_open_args* args, int* error) {
   }
 }
 
-const pviommu_module kEntry = {
-    sizeof(pviommu_module), PVIOMMU_MODULE_API_VERSION,
-    PVIOMMU_MODULE_HYPERVISOR, "model",
-    "reference hypervisor in this process, with nvme, edu and virtio-net devices", &open_model};
+const pviommu_module kEntry = {sizeof(pviommu_module),
+                               PVIOMMU_MODULE_API_VERSION,
+                               PVIOMMU_MODULE_HYPERVISOR,
+                               "model",
+                               "reference hypervisor in this process, with nvme, edu and virtio-net devices",
+                               &open_model};
 
 const bool registered = (register_builtin_module(&kEntry), true);
 

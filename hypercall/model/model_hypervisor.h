@@ -101,9 +101,7 @@ class Model final : public Hypervisor, public Bus {
   // ---- for tests and tools --------------------------------------------------
   CallLog& calls() { return calls_; }
   const Violations& violations() const { return violations_; }
-  std::vector<GuestInterrupt> guest_interrupts(Domid domid) const {
-    return routing_.guest_interrupts(domid);
-  }
+  std::vector<GuestInterrupt> guest_interrupts(Domid domid) const { return routing_.guest_interrupts(domid); }
   /// Null: no such device.
   PciFunction* function(Sbdf sbdf);
   /// Pages and entries of 4 KiB, 2 MiB and 1 GiB of a space; zeroes when there is none.
@@ -127,8 +125,8 @@ class Model final : public Hypervisor, public Bus {
     std::mutex calls;
     std::shared_mutex reach;
     PageTable table;
-    bool dead = false;         ///< `calls` held
-    unsigned attached = 0;     ///< spaces_lock_ held
+    bool dead = false;      ///< `calls` held
+    unsigned attached = 0;  ///< spaces_lock_ held
   };
 
   /// Memory that bytes pass through on the way to and from pinned pages.

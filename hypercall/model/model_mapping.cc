@@ -132,7 +132,8 @@ Status Model::frames_of_mmio(Sbdf sbdf, unsigned bar, std::uint64_t offset, std:
     return Error{code, "injected failure"};
   Device* device = find(sbdf);
   if (device == nullptr) return Error{ENODEV, "frames_of_mmio: no such device"};
-  if (bar >= kPciBars || !device->bar_frames[bar]) return Error{EINVAL, "frames_of_mmio: BAR is not mappable"};
+  if (bar >= kPciBars || !device->bar_frames[bar])
+    return Error{EINVAL, "frames_of_mmio: BAR is not mappable"};
   const std::uint64_t size = device->function->bar(bar).size;
   if (!page_aligned(offset) || !page_aligned(bytes) || bytes == 0 || offset >= size || bytes > size - offset)
     return Error{EINVAL, "frames_of_mmio: outside the BAR"};

@@ -45,7 +45,8 @@ Status Model::do_allocate(Device& device, VectorKind kind, unsigned& count) {
   std::lock_guard guard(device.vectors);
   PVIOMMU_TRY(routing_.allocate(device.sbdf, kind, count));
   if (kind == VectorKind::intx) return {};
-  if (kind == VectorKind::msi) function.set_msi_block(static_cast<unsigned>(std::bit_width(std::bit_ceil(count)) - 1));
+  if (kind == VectorKind::msi)
+    function.set_msi_block(static_cast<unsigned>(std::bit_width(std::bit_ceil(count)) - 1));
   for (unsigned i = 0; i < count; ++i) {
     const auto message = routing_.message({device.sbdf, kind, i});
     function.program_message(kind, i, message->address, message->data);

@@ -40,7 +40,8 @@ unsigned PageTable::index(std::uint64_t dfn, unsigned level) {
 }
 
 PageTable::PageTable(unsigned address_bits, std::uint64_t page_sizes, Watcher& watcher)
-    : levels_(std::clamp((address_bits - kPageShift + kIndexBits - 1) / kIndexBits, kLeafLevels, kMostLevels)),
+    : levels_(
+          std::clamp((address_bits - kPageShift + kIndexBits - 1) / kIndexBits, kLeafLevels, kMostLevels)),
       page_sizes_(page_sizes),
       watcher_(watcher) {}
 
@@ -146,7 +147,8 @@ bool PageTable::split(const Place& place) {
   return true;
 }
 
-PageTable::Progress PageTable::map(Dfn dfn, Mfn mfn, std::uint64_t pages, Access access, std::uint64_t& budget) {
+PageTable::Progress PageTable::map(Dfn dfn, Mfn mfn, std::uint64_t pages, Access access,
+                                   std::uint64_t& budget) {
   Progress done;
   const std::uint64_t limit = kIndexBits * levels_ >= 64 ? ~std::uint64_t{0} : pages_at(levels_);
   if (dfn.raw() >= limit || pages > limit - dfn.raw() || (mfn.raw() + pages) >> kMfnBits != 0)
@@ -209,7 +211,8 @@ PageTable::Progress PageTable::map(Dfn dfn, Mfn mfn, std::uint64_t pages, Access
   return done;
 }
 
-PageTable::Progress PageTable::unmap(Dfn dfn, Mfn mfn, std::uint64_t pages, bool defer, std::uint64_t& budget) {
+PageTable::Progress PageTable::unmap(Dfn dfn, Mfn mfn, std::uint64_t pages, bool defer,
+                                     std::uint64_t& budget) {
   Progress done;
   if (root_ == nullptr || dfn.raw() >> (kIndexBits * levels_) != 0) return {0, pages == 0 ? 0 : ENOENT};
   while (done.pages < pages) {

@@ -19,7 +19,7 @@ namespace pviommu::model {
 namespace {
 
 constexpr std::size_t kStack = 256 << 10;
-constexpr std::uint64_t kSpinNs = 80'000;         // watch closely so long after the last work
+constexpr std::uint64_t kSpinNs = 80'000;  // watch closely so long after the last work
 constexpr std::uint64_t kShortestSleepNs = 20'000;
 constexpr std::uint64_t kLongestSleepNs = 1'000'000;
 
@@ -79,7 +79,8 @@ void PciFunction::make_bar_memory(unsigned index) {
     const std::string name = "pviommu " + to_string(sbdf_) + " bar" + std::to_string(index);
     UniqueFd file(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
     // Sealed: a program that truncated its descriptor would make us fault.
-    if (file && page_aligned(bar.size) && ::ftruncate(file.get(), static_cast<off_t>(bar.memory_bytes)) == 0 &&
+    if (file && page_aligned(bar.size) &&
+        ::ftruncate(file.get(), static_cast<off_t>(bar.memory_bytes)) == 0 &&
         ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
       bar.file = std::move(file);
     bar.options.mappable = static_cast<bool>(bar.file);

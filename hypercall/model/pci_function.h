@@ -42,8 +42,8 @@ struct FunctionIdentity {
   std::uint16_t subsystem_device = 0;
   std::uint32_t class_code = 0;
   std::uint8_t revision = 0;
-  bool express = false;      ///< 4096 bytes of configuration space, PCIe capability
-  bool flr = false;          ///< function-level reset (needs express)
+  bool express = false;  ///< 4096 bytes of configuration space, PCIe capability
+  bool flr = false;      ///< function-level reset (needs express)
   std::string description;
 };
 
@@ -220,8 +220,8 @@ class PciFunction {
   std::array<Bar, kPciBars> bars_;
   std::atomic<std::uint32_t> mapped_bars_{0};
 
-  bool level_ = false;        ///< what the device wants of the pin
-  bool pin_asserted_ = false; ///< what the bus was told
+  bool level_ = false;         ///< what the device wants of the pin
+  bool pin_asserted_ = false;  ///< what the bus was told
   unsigned msi_vectors_ = 0;
   bool msi_64bit_ = false;
   bool msi_maskable_ = false;

@@ -179,7 +179,8 @@ bool PciFunction::can_mask(VectorKind kind) const {
   return kind == VectorKind::msix ? msix_ != 0 : kind == VectorKind::msi && msi_maskable_;
 }
 
-void PciFunction::program_message(VectorKind kind, unsigned index, std::uint64_t address, std::uint32_t data) {
+void PciFunction::program_message(VectorKind kind, unsigned index, std::uint64_t address,
+                                  std::uint32_t data) {
   Entry entry(*this);
   if (kind == VectorKind::msix && index < msix_vectors_) {
     std::uint32_t* words = msix_entry(index);
@@ -232,9 +233,8 @@ void PciFunction::set_intx(bool asserted) {
 // The status bit shows what the device wants; the disable bit and the message
 // capabilities only keep it from the pin (PCI 3.0, 6.2.3).
 void PciFunction::update_pin() {
-  config_[reg::kStatus] =
-      static_cast<std::uint8_t>((config_[reg::kStatus] & ~reg::kStatusInterrupt) |
-                                (level_ ? reg::kStatusInterrupt : 0));
+  config_[reg::kStatus] = static_cast<std::uint8_t>((config_[reg::kStatus] & ~reg::kStatusInterrupt) |
+                                                    (level_ ? reg::kStatusInterrupt : 0));
   const bool asserted = level_ && uses_intx() && (get(reg::kCommand, 2) & reg::kCommandIntxDisable) == 0;
   if (asserted == pin_asserted_) return;
   pin_asserted_ = asserted;

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
-unit_model_SOURCES +=
+unit_model_SOURCES += \
+	tests/unit/model_dma_test.cc \
+	tests/unit/model_machine_test.cc \
+	tests/unit/model_mapping_test.cc \
+	tests/unit/model_page_table_test.cc \
+	tests/unit/model_pci_function_test.cc \
+	tests/unit/model_test_machine.h \
+	tests/unit/model_vectors_test.cc
 
 unit_model_SOURCES += \
 	tests/unit/model_edu_test.cc \
