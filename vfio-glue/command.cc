@@ -2,6 +2,7 @@
 #include "vfio-glue/command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "config.h"
@@ -22,6 +23,8 @@ std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config) {
 
 namespace {
 
+const std::vector<std::string> kFrameSources = {"auto", "io_uring", "copy"};
+
 void add_engine_options(CLI::App& app, vfio::EngineConfig& config, bool all) {
   app.add_option("--hypervisor", config.hypervisor,
                  "Hypervisor backend and its configuration (PVIOMMU_HYPERVISOR); `pviommu info` lists them")
@@ -29,7 +32,7 @@ void add_engine_options(CLI::App& app, vfio::EngineConfig& config, bool all) {
   app.add_option("--frames", config.frame_source,
                  "How memory is pinned (PVIOMMU_FRAMES): auto, io_uring or copy")
       ->type_name("SOURCE")
-      ->check(CLI::IsMember({"auto", "io_uring", "copy"}));
+      ->check(CLI::IsMember(kFrameSources));
   app.add_option("--iommu-driver", config.iommu_driver, "IOMMU driver (PVIOMMU_IOMMU_DRIVER)")
       ->type_name("NAME[:CONF]");
   if (!all) return;
@@ -42,12 +45,20 @@ void add_engine_options(CLI::App& app, vfio::EngineConfig& config, bool all) {
   app.add_flag("--quiet", config.quiet, "No notices (PVIOMMU_QUIET)");
 }
 
-// "--stats" alone and "--stats=json": an option whose value can be missing
-// would take the next word.
-std::vector<std::string> give_stats_a_value(const std::vector<std::string>& words) {
-  std::vector<std::string> out = words;
-  for (std::string& word : out)
-    if (word == "--stats") word = "--stats=table";
+// "--stats" may lack its value, which the parser would take from the next word;
+// "--option=" has an empty one, which the parser would not see.
+std::vector<std::string> settle_values(const std::vector<std::string>& words) {
+  std::vector<std::string> out;
+  for (const std::string& word : words) {
+    if (word == "--stats") {
+      out.push_back("--stats=table");
+    } else if (word.starts_with("--") && word.find('=') == word.size() - 1) {
+      out.push_back(word.substr(0, word.size() - 1));
+      out.emplace_back();
+    } else {
+      out.push_back(word);
+    }
+  }
   return out;
 }
 
@@ -69,6 +80,12 @@ int main(int argc, char** argv) {
   const auto environment = vfio::EngineConfig::from_environment(message);
   if (!environment) {
     complain(message);
+    return kBadInput;
+  }
+
+  if (std::find(kFrameSources.begin(), kFrameSources.end(), environment->frame_source) ==
+      kFrameSources.end()) {
+    complain("PVIOMMU_FRAMES='" + environment->frame_source + "': one of auto, io_uring, copy");
     return kBadInput;
   }
 
@@ -111,7 +128,7 @@ int main(int argc, char** argv) {
     program.assign(dashes + 1, words.end());
     words.erase(dashes, words.end());
   }
-  words = give_stats_a_value(words);
+  words = settle_values(words);
   std::reverse(words.begin(), words.end());
   try {
     app.parse(words);

@@ -187,6 +187,12 @@ int run_in(RunFolder& folder, const RunOptions& options, int& status) {
       complain(driver.failure.message);
       return kBadInput;
     }
+    std::string notice;
+    if (const auto frames = make_frame_source(options.engine.frame_source, notice); !frames) {
+      complain(notice.empty() ? "--frames=" + options.engine.frame_source + ": " + to_string(frames.error())
+                              : notice);
+      return kFailed;
+    }
     if (const Status made = folder.make(); !made) {
       complain("no folder for the run: " + to_string(made.error()));
       return kFailed;
