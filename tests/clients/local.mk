@@ -8,6 +8,7 @@ CLIENT_LIST = \
 	tests/clients/qemu-img.sh \
 	tests/clients/memory.sh \
 	tests/clients/qemu-system.sh \
+	tests/clients/dpdk.sh \
 	tests/clients/kill.sh
 
 CLIENT_TESTS += $(CLIENT_LIST:%=$(srcdir)/%)
