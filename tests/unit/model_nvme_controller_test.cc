@@ -354,6 +354,25 @@ TEST_P(NvmeTest, ResetInTheMiddleForgetsTheCommands) {
   EXPECT_EQ(status_of(rig_.send(q, Rig::make_io(IoOpcode::read, 0, 1, Rig::kData))), 0);
 }
 
+TEST_P(NvmeTest, NewQueueStartsWithItsDoorbellsAtZero) {
+  rig_.enable();
+  rig_.create_pair(1, 8);
+  for (const AdminOpcode opcode : {AdminOpcode::delete_sq, AdminOpcode::delete_cq}) {
+    Command command = Rig::make(opcode);
+    command.cdw10 = 1;
+    EXPECT_EQ(status_of(rig_.admin(command)), 0);
+  }
+  rig_.write32(RegisterFile::sq_doorbell(1), 5);
+  rig_.write32(RegisterFile::cq_doorbell(1), 2);
+  rig_.settle();
+  QueuePair q = rig_.create_pair(1, 8);
+  const auto before = rig_.controller().counters();
+  rig_.settle();
+  EXPECT_EQ(rig_.controller().counters().commands, before.commands);
+  EXPECT_EQ(rig_.controller().counters().invalid_doorbells, before.invalid_doorbells);
+  EXPECT_EQ(status_of(rig_.send(q, Rig::make_io(IoOpcode::read, 0, 1, Rig::kData))), 0);
+}
+
 TEST_P(NvmeTest, WaitsWhileBusMasteringIsOff) {
   rig_.enable();
   QueuePair q = rig_.create_pair(1, 8);

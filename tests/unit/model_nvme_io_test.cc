@@ -115,6 +115,14 @@ TEST_F(NvmeIo, RefusesMisplacedPrps) {
   EXPECT_EQ(rig_.bus.faults, 0u);
 }
 
+TEST(NvmePrp, TheLastPageHasNoNeighbour) {
+  PrpWalker walker([](Iova, std::span<std::byte>) { return Status(Error{EFAULT, "no list"}); });
+  ASSERT_EQ(walker.walk(0xffffffffffffe000, 0xfffffffffffff000, 8192, 12), StatusCode::success);
+  EXPECT_EQ(walker.extents().size(), 1u);
+  ASSERT_EQ(walker.walk(0xfffffffffffff000, 0, 8192, 12), StatusCode::success);
+  EXPECT_EQ(walker.extents().size(), 2u);
+}
+
 TEST_F(NvmeIo, FaultsAreTransferErrors) {
   const auto bad = field(StatusCode::data_transfer_error);
   EXPECT_EQ(status(Rig::make_io(IoOpcode::read, 0, 1, 0x1000)), bad);
