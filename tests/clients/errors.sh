@@ -9,6 +9,13 @@ need qemu-io qemu-img
 url=nvme://0000:00:05.0/1
 
 pviommu() { timeout -k 5 30 "$run" pviommu "$@"; }
+# The same with stdout and stderr in FILEs, for programs that are killed: the
+# shell's own remark about that ("Terminated") goes nowhere.
+pviommu_into() {
+  local out=$1 err=$2
+  shift 2
+  { timeout -k 5 30 "$run" pviommu "$@" >"$out" 2>"$err" </dev/null; } 2>/dev/null
+}
 
 # complaint STATUS TEXTS PVIOMMU_ARGUMENT...
 # Ends with STATUS and one line on stderr that holds every text of "a|b|c"; the
@@ -52,7 +59,7 @@ printf '#!/bin/sh\n' >"$work/not-executable"
 nvme=nvme,addr=0000:00:05.0
 verdict hypervisor-unknown not_started 2 'nosuch|model' run --hypervisor=nosuch
 verdict hypervisor-unknown-conf not_started 2 'nosuch|model' run --hypervisor=nosuch:a=b
-verdict hypervisor-empty complaint 2 'model' list --hypervisor=
+verdict hypervisor-empty complaint 2 '--hypervisor' list --hypervisor=
 verdict backing-file-missing not_started 2 "$work/missing.img" run --hypervisor="model:$nvme,file=$work/missing.img"
 verdict backing-file-empty not_started 2 "$work/empty.img" run --hypervisor="model:$nvme,file=$work/empty.img"
 verdict backing-file-folder not_started 2 "$work/full" run --hypervisor="model:$nvme,file=$work/full"
@@ -175,7 +182,7 @@ done
 ends_with() {
   local expected=$1 status
   shift
-  pviommu run -- "$@" >"$work/out" 2>"$work/err"
+  pviommu_into "$work/out" "$work/err" run -- "$@"
   status=$?
   [ $status = "$expected" ] || fail "status $status, not $expected"
   nothing_remains
@@ -188,7 +195,7 @@ verdict exit-signal-kill ends_with 137 sh -c 'kill -KILL $$'
 verdict exit-signal-segv ends_with 139 sh -c 'kill -SEGV $$'
 
 signal_is_named() {
-  pviommu run -- sh -c 'kill -TERM $$' 2>"$work/err"
+  pviommu_into "$work/out" "$work/err" run -- sh -c 'kill -TERM $$'
   [ "$(wc -l <"$work/err")" = 1 ] || fail "not one line"
   grep -q 'signal 15' "$work/err" || fail "the line does not name the signal"
 }
@@ -235,7 +242,7 @@ stats_json_on_stderr() {
 verdict stats-json stats_json_on_stderr
 
 stats_json_of_killed() {
-  pviommu run --stats=json --quiet -- sh -c 'kill -TERM $$' 2>"$work/err.json"
+  pviommu_into "$work/out" "$work/err.json" run --stats=json --quiet -- sh -c 'kill -TERM $$'
   [ "$("$json_get" "$work/err.json" /program/signal)" = 15 ] || fail "the report does not name the signal"
 }
 verdict stats-json-of-killed stats_json_of_killed

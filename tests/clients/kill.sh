@@ -17,7 +17,7 @@ note "seed $seed"
 url=nvme://0000:00:05.0/1
 disk=$work/disk.img
 conf=model:nvme,addr=0000:00:05.0,file=$disk
-disk_mib=4
+disk_mib=2
 
 device_is_free() {
   "$run" pviommu list --json --hypervisor="$conf" >"$work/list.json" 2>"$work/list.err" ||
@@ -27,12 +27,7 @@ device_is_free() {
 
 # Processes that carry this round's mark in their environment, children that
 # changed group and session included.
-marked() {
-  local environment
-  for environment in /proc/[0-9]*/environ; do
-    grep -qazx "PVIOMMU_TEST_MARK=$mark" "$environment" 2>/dev/null && printf '%s\n' "$(cut -d/ -f3 <<<"$environment")"
-  done
-}
+marked() { grep -lazx "PVIOMMU_TEST_MARK=$mark" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
 nothing_runs() {
   local pids pid
   for _ in 1 2 3 4 5; do
@@ -40,7 +35,10 @@ nothing_runs() {
     [ -z "$pids" ] && return
     sleep 0.2
   done
-  for pid in $pids; do fail "process $pid is left: $(tr '\0' ' ' <"/proc/$pid/cmdline")"; done
+  for pid in $pids; do
+    fail "process $pid is left: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+    kill -KILL "$pid"
+  done
 }
 
 # A pin lives as long as a descriptor of its ring: nobody may hold one that was
@@ -80,16 +78,20 @@ next_run_works() {
   explain_run next
 }
 
-# child_of PID: its first child, once there is one; empty when PID ended first.
-child_of() {
-  local children
-  for _ in $(seq 500); do
-    read -r children _ <"/proc/$1/task/$1/children" 2>/dev/null || true
-    [ -n "${children:-}" ] && break
-    kill -0 "$1" 2>/dev/null || break
-    sleep 0.01
+# program_of PID NAME: the child of PID that has become NAME.  (Before that PID is a
+# wrapper with children of its own.)  Empty when there was none in time.
+program_of() {
+  local child children comm
+  for _ in $(seq 2000); do
+    children=
+    read -r -a children 2>/dev/null <"/proc/$1/task/$1/children"
+    for child in "${children[@]}"; do
+      comm=
+      read -r comm 2>/dev/null <"/proc/$child/comm"
+      [ "$comm" = "$2" ] && { printf '%s' "$child"; return; }
+    done
+    sleep 0.005
   done
-  printf '%s' "${children:-}"
 }
 
 # round NUMBER FRAMES MILLISECONDS
@@ -99,22 +101,24 @@ round() {
   mark=$work.$number
   pattern_file "$disk" $disk_mib 021
   rm -f "$work/killed.json"
-  PVIOMMU_TEST_MARK=$mark "$run" pviommu run --frames="$frames" --stats=json --stats-file="$work/killed.json" \
+  PVIOMMU_TEST_MARK=$mark "$run" pviommu run --quiet --frames="$frames" --stats=json --stats-file="$work/killed.json" \
     --hypervisor="$conf" -- qemu-img bench -f raw -w --pattern=$new -c 100000000 -d 8 -s 4096 -t none "$url" \
     >"$work/killed.out" 2>"$work/killed.err" </dev/null &
   launcher=$!
   started+=("$launcher")
-  child=$(child_of "$launcher")
+  child=$(program_of "$launcher" qemu-img)
   sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
-  kill -KILL "$child" 2>/dev/null || fail "it ended before it was killed"
-  # The launcher must end on its own.
-  for _ in $(seq 100); do
-    kill -0 "$launcher" 2>/dev/null || break
-    sleep 0.05
-  done
-  kill -0 "$launcher" 2>/dev/null && { fail "pviommu run does not end"; kill -KILL "$launcher"; }
-  wait "$launcher"
-  status=$?
+  {  # without the shell's own remarks about killed jobs
+    kill -KILL "$child" || fail "it ended before it was killed"
+    # The launcher must end on its own.
+    for _ in $(seq 100); do
+      kill -0 "$launcher" || break
+      sleep 0.05
+    done
+    kill -0 "$launcher" && { fail "pviommu run does not end"; kill -KILL "$launcher"; }
+    wait "$launcher"
+    status=$?
+  } 2>/dev/null
   started=()
   [ $status = 137 ] || fail "status $status, not 137"
   [ "$(wc -l <"$work/killed.err")" = 1 ] && grep -q 'qemu-img was ended by signal 9' "$work/killed.err" ||

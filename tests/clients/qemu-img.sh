@@ -58,16 +58,24 @@ bench() {
   explain_run "$name"
 }
 
-bench_with_quota() {
-  bench "$@"
-  # The program met the quota (ENOSPC), unmapped and went on.
-  at_least "$1" /maps/failed 1
-  at_least "$1" /unmaps/count 1
+# The program met the quota (ENOSPC), unmapped and went on.
+convert_with_tight_quota() {
+  convert "$@"
+  local way
+  for way in in out; do
+    at_least "$1-$way" /maps/failed 1
+    at_least "$1-$way" /unmaps/count 4
+  done
 }
 
-convert_with_quota() {
-  convert "$@"
-  at_least "$1-in" /maps/failed 1
+# This program cannot do without mapped registers; it is told, and says so.
+no_mmap() {
+  truncate -s 64M "$disk"
+  pviommu_run 60 no-mmap --hypervisor="$(machine "" ",mmap=off")" -- qemu-img bench -f raw -w -c 1 "$url"
+  [ $? = 1 ] || fail "status is not qemu-img's 1"
+  [ "$(wc -l <"$work/no-mmap.err")" = 1 ] && grep -q 'map BAR region' "$work/no-mmap.err" || fail "no line about the BAR"
+  nothing_left no-mmap
+  explain_run no-mmap
 }
 
 scattered_convert() {
@@ -92,16 +100,16 @@ xen_convert() {
 verdict convert convert convert "" ""
 verdict convert-scattered scattered_convert convert-scattered frames=scattered ""
 verdict convert-copy convert convert-copy "" "" --frames=copy
-verdict convert-no-mmap convert convert-no-mmap "" ",mmap=off"
 verdict convert-xen-limits xen_convert convert-xen "limits=xen,frames=scattered" ""
 verdict convert-papr-limits convert convert-papr limits=papr ""
-verdict convert-quota convert_with_quota convert-quota "" "" --max-mappings=40
+verdict convert-quota convert convert-quota "" "" --max-mappings=40
+verdict convert-tight-quota convert_with_tight_quota convert-tight-quota "" "" --max-mappings=12
+verdict convert-tight-quota-copy convert_with_tight_quota convert-tight-quota-copy "" "" --max-mappings=12 --frames=copy
 verdict bench bench bench "" ""
 verdict bench-scattered bench bench-scattered frames=scattered ""
 verdict bench-copy bench bench-copy "" "" --frames=copy
-verdict bench-no-mmap bench bench-no-mmap "" ",mmap=off"
 verdict bench-xen-limits bench bench-xen limits=xen ""
 verdict bench-papr-limits bench bench-papr limits=papr ""
-verdict bench-quota bench_with_quota bench-quota "" "" --max-mappings=40
-verdict bench-quota-copy bench_with_quota bench-quota-copy "" "" --max-mappings=40 --frames=copy
+verdict bench-quota bench bench-quota "" "" --max-mappings=40
+verdict no-mmap no_mmap
 finish
