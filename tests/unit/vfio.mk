@@ -9,4 +9,5 @@ unit_vfio_SOURCES += \
 	$(PRELOAD_PARTS) \
 	tests/unit/vfio_frontend_fake_engine.h \
 	tests/unit/vfio_frontend_fd_test.cc \
-	tests/unit/vfio_frontend_memory_test.cc
+	tests/unit/vfio_frontend_memory_test.cc \
+	tests/unit/vfio_frontend_sysfs_test.cc
