@@ -7,6 +7,7 @@ vfio_conformance_SOURCES = \
 	tests/conformance/container_test.cc \
 	tests/conformance/device_test.cc \
 	tests/conformance/dma_test.cc \
+	tests/conformance/fd_test.cc \
 	tests/conformance/group_test.cc \
 	tests/conformance/irqs_test.cc \
 	tests/conformance/map_test.cc \
