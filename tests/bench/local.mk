@@ -1,7 +1,28 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Benchmark programs are EXTRA_PROGRAMS (built by make bench only); bench-run
-# depends on them and runs them.  $(BENCHMARK_LIBS), $(ABSL_CFLAGS)/$(ABSL_LIBS)
-# and $(GLIB_CFLAGS)/$(GLIB_LIBS) under if HAVE_BENCHMARK, HAVE_ABSL, HAVE_GLIB.
+# make bench: built and run only then.  bench_index prints the figures of
+# Google Benchmark first and a table with the goals last.
 
+EXTRA_PROGRAMS += bench_pviommu
+bench_pviommu_SOURCES = \
+	tests/bench/address_space_bench.cc \
+	tests/bench/bench.h \
+	tests/bench/index_bench.cc \
+	tests/bench/report.cc
+bench_pviommu_CPPFLAGS = $(AM_CPPFLAGS) $(BENCHMARK_CFLAGS) $(ABSL_CFLAGS) $(GLIB_CFLAGS)
+bench_pviommu_LDADD = libpviommu.la $(BENCHMARK_LIBS) $(ABSL_LIBS) $(GLIB_LIBS) $(SYSTEM_LIBS)
+
+# MAP+UNMAP through the preload front end: an unmodified program.
+EXTRA_PROGRAMS += bench_ioctl
+bench_ioctl_SOURCES = tests/bench/ioctl_bench.c
+bench_ioctl_LDADD =
+EXTRA_DIST += tests/bench/bench-programs
+CLEANFILES += bench_pviommu$(EXEEXT) bench_ioctl$(EXEEXT)
+
+if HAVE_BENCHMARK
+bench-run: bench_pviommu$(EXEEXT) bench_ioctl$(EXEEXT)
+	./bench_pviommu$(EXEEXT) $(BENCH_FLAGS)
+	PVIOMMU_RUN='$(abs_builddir)/run' $(srcdir)/tests/bench/bench-programs ./bench_ioctl$(EXEEXT)
+else
 bench-run:
-	@echo "no benchmark yet"
+	@echo "make bench needs Google Benchmark, which configure did not find (Debian: libbenchmark-dev)" >&2; exit 1
+endif

@@ -7,4 +7,5 @@ unit_pviommu_SOURCES += \
 	tests/unit/pviommu_hypercall_iommu_test.cc \
 	tests/unit/pviommu_locked_memory_test.cc \
 	tests/unit/pviommu_mapping_index_test.cc \
+	tests/unit/pviommu_model_test.cc \
 	tests/unit/pviommu_pins_test.cc
