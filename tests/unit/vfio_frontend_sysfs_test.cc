@@ -122,7 +122,7 @@ TEST_F(SysfsTree, LinksAreAsDeepAsTheKernels) {
             "vfio-pci");
   // Every link of the tree leads somewhere.
   for (const auto& entry : fs::recursive_directory_iterator(view_->root()))
-    if (entry.is_symlink()) EXPECT_TRUE(fs::exists(entry.path())) << entry.path();
+    EXPECT_TRUE(!entry.is_symlink() || fs::exists(entry.path())) << entry.path();
   const std::string number = fs::path(group).filename();
   EXPECT_TRUE(
       fs::exists(*view_->resolve("/sys/kernel/iommu_groups/" + number + "/devices/" + kDevice + "/vendor")));
@@ -172,7 +172,7 @@ TEST_F(SysfsTree, FoldersThatCannotBeUsed) {
   EXPECT_NE(message.find("not empty"), std::string::npos) << message;
   EXPECT_FALSE(SysfsView::build("/proc/no/such", *hypervisor_, message).ok());
   EXPECT_NE(message.find("/proc/no/such"), std::string::npos) << message;
-  EXPECT_FALSE(SysfsView::open("/proc").ok());
+  EXPECT_FALSE(SysfsView::open("/etc").ok());
   EXPECT_TRUE(SysfsView::open(view_->root()).ok());
 }
 
