@@ -118,7 +118,7 @@ class CountingDriver final : public IommuDriver {
  public:
   CountingDriver(Hypervisor& hypervisor, bool quiet) : hypervisor_(hypervisor), quiet_(quiet) {}
   ~CountingDriver() override {
-    if (!quiet_)
+    if (!quiet_ && used_)  // the command opens a driver once only to see that it can
       std::fprintf(stderr, "counting: %" PRIu64 " maps with %" PRIu64 " pages, %" PRIu64 " unmaps\n",
                    counts_.maps.load(), counts_.pages.load(), counts_.unmaps.load());
   }
@@ -127,12 +127,14 @@ class CountingDriver final : public IommuDriver {
   const Capabilities& capabilities() const override { return hypervisor_.capabilities(); }
   Result<std::unique_ptr<IommuDomain>> create_domain(const SpaceConfig& config) override {
     const SpaceId space = PVIOMMU_TRY(hypervisor_.create_space(config));
+    used_ = true;
     return std::unique_ptr<IommuDomain>(new CountingDomain(hypervisor_, space, counts_));
   }
 
  private:
   Hypervisor& hypervisor_;
   const bool quiet_;
+  std::atomic<bool> used_{false};
   Counts counts_;
 };
 
