@@ -158,7 +158,7 @@ Controller::Outcome Controller::abort(const Command& command) {
   entry.sq_head = static_cast<std::uint16_t>(sqs_[0].head);
   entry.cid = cid;
   entry.status = static_cast<std::uint16_t>(status_field(StatusCode::abort_requested) << 1);
-  if (!post(cqs_[0], entry)) return StatusCode::internal_error;
+  if (!post(cqs_[0], {&entry, 1})) return StatusCode::internal_error;
   outcome.result = 0;
   return outcome;
 }

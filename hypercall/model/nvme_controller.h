@@ -108,8 +108,9 @@ class Controller final : public PciFunction {
   // ---- queues
   bool run_queues();
   unsigned run_burst(SubmissionQueue& sq);
-  bool complete(CompletionQueue& cq, const SubmissionQueue& sq, const Command& command, const Outcome& outcome);
-  bool post(CompletionQueue& cq, Completion entry);
+  Completion completion_of(const SubmissionQueue& sq, const Command& command, const Outcome& outcome);
+  /// The entries come without phase tags; there must be room.  False: failed fatally.
+  bool post(CompletionQueue& cq, std::span<Completion> entries);
   void log_error(const SubmissionQueue& sq, const Command& command, StatusCode code);
   void signal(CompletionQueue& cq);
   void fail_fatally();

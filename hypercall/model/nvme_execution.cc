@@ -48,14 +48,13 @@ unsigned Controller::run_burst(SubmissionQueue& sq) {
         if (outcomes[i].needs_sync) outcomes[i] = StatusCode::write_fault;
     }
   }
-  bool posted = false;
+  std::array<Completion, kBurst> entries;
+  unsigned count = 0;
   for (unsigned i = 0; i < done; ++i) {
     sq.head = sq.after(sq.head, 1);
-    if (outcomes[i].held) continue;
-    if (!complete(cq, sq, commands[i], outcomes[i])) return done;
-    posted = true;
+    if (!outcomes[i].held) entries[count++] = completion_of(sq, commands[i], outcomes[i]);
   }
-  if (posted) signal(cq);
+  if (count != 0 && post(cq, std::span(entries).first(count))) signal(cq);
   return done;
 }
 
@@ -66,8 +65,7 @@ Controller::Outcome Controller::execute(const SubmissionQueue& sq, const Command
   return sq.id == 0 ? execute_admin(command) : execute_io(command);
 }
 
-bool Controller::complete(CompletionQueue& cq, const SubmissionQueue& sq, const Command& command,
-                          const Outcome& outcome) {
+Completion Controller::completion_of(const SubmissionQueue& sq, const Command& command, const Outcome& outcome) {
   if (outcome.status != StatusCode::success) log_error(sq, command, outcome.status);
   Completion entry{};
   entry.result = outcome.result;
@@ -75,25 +73,31 @@ bool Controller::complete(CompletionQueue& cq, const SubmissionQueue& sq, const 
   entry.sq_id = sq.id;
   entry.cid = command.cid;
   entry.status = static_cast<std::uint16_t>(status_field(outcome.status) << 1);
-  return post(cq, entry);
+  return entry;
 }
 
 // The program may look at any time, and the bytes of one bus write may appear in
-// any order.  So the entry comes with the old phase tag first; the second write
-// changes nothing but the tag.
-bool Controller::post(CompletionQueue& cq, Completion entry) {
-  constexpr std::size_t kTail = offsetof(Completion, cid);
-  const auto bytes = std::as_bytes(std::span(&entry, 1));
-  const Iova iova = cq.base + (std::uint64_t{cq.tail} << kCqeShift);
-  entry.status = static_cast<std::uint16_t>(entry.status | (cq.phase ? 0 : 1));
-  bool written = dma_write(iova, bytes).ok();
-  entry.status ^= 1;
-  written = written && dma_write(iova + kTail, bytes.subspan(kTail)).ok();
-  if (!written) {
-    fail_fatally();
-    return false;
+// any order.  So the entries come with the old phase tag first; the second write
+// changes nothing but the tags.  It does not matter which of those appears first:
+// a program takes the entries in order.
+bool Controller::post(CompletionQueue& cq, std::span<Completion> entries) {
+  while (!entries.empty()) {
+    const auto piece = entries.first(std::min<std::size_t>(entries.size(), cq.size - cq.tail));
+    const Iova iova = cq.base + (std::uint64_t{cq.tail} << kCqeShift);
+    for (Completion& entry : piece) entry.status = static_cast<std::uint16_t>(entry.status | (cq.phase ? 0 : 1));
+    bool written = dma_write(iova, std::as_bytes(piece)).ok();
+    for (Completion& entry : piece) entry.status ^= 1;
+    // A single one needs only its last word.
+    constexpr std::size_t kTail = offsetof(Completion, cid);
+    const std::size_t skip = piece.size() == 1 ? kTail : 0;
+    written = written && dma_write(iova + skip, std::as_bytes(piece).subspan(skip)).ok();
+    if (!written) {
+      fail_fatally();
+      return false;
+    }
+    cq.advance_tail(static_cast<std::uint32_t>(piece.size()));
+    entries = entries.subspan(piece.size());
   }
-  cq.advance_tail();
   return true;
 }
 
@@ -147,7 +151,7 @@ bool Controller::post_events() {
     event_requests_.erase(event_requests_.begin());
     masked_event_types_ |= 1u << event->type;
     event = events_.erase(event);
-    if (!post(cq, entry)) return true;
+    if (!post(cq, {&entry, 1})) return true;
     posted = true;
   }
   if (posted) signal(cq);

@@ -57,8 +57,9 @@ struct CompletionQueue : Ring {
     head = value;
     return true;
   }
-  void advance_tail() {
-    tail = after(tail, 1);
+  /// Not across the end of the ring.
+  void advance_tail(std::uint32_t n) {
+    tail = after(tail, n);
     if (tail == 0) phase = !phase;
   }
 };
