@@ -23,8 +23,7 @@ std::string run_folder() {
 
 /// The folder opened, or an error: in /tmp anybody could have put something of
 /// that name first, so it must be a real folder, ours, and ours alone to write.
-Result<UniqueFd> open_folder(bool make) {
-  const std::string folder = run_folder();
+Result<UniqueFd> open_folder(bool make, const std::string& folder = run_folder()) {
   if (make && ::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
     return Error{errno, "device lock: make folder"};
   UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -63,9 +62,11 @@ std::string own_comm() {
 
 }  // namespace
 
-Result<DeviceLock> DeviceLock::acquire(std::string_view name) {
+Result<DeviceLock> DeviceLock::acquire(std::string_view name) { return acquire(name, run_folder()); }
+
+Result<DeviceLock> DeviceLock::acquire(std::string_view name, const std::string& folder_path) {
   if (!is_file_name(name)) return Error{EINVAL, "device lock: name"};
-  const UniqueFd folder = PVIOMMU_TRY(open_folder(true));
+  const UniqueFd folder = PVIOMMU_TRY(open_folder(true, folder_path));
   UniqueFd fd(
       ::openat(folder.get(), std::string(name).c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return Error{errno, "device lock: open"};

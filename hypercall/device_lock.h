@@ -37,6 +37,9 @@ class DeviceLock {
   /// another.  EINVAL: not a file name.  EPERM: the folder is a symbolic link,
   /// somebody else's, or writable by others.
   static Result<DeviceLock> acquire(std::string_view name);
+  /// The same in another folder than the common one: what is only of concern
+  /// to those who know that folder.
+  static Result<DeviceLock> acquire(std::string_view name, const std::string& folder);
 
   /// Who holds `name`; empty when nobody does.  Thread-safe, takes nothing.
   static Result<std::optional<DeviceOwner>> owner(std::string_view name);

@@ -37,8 +37,10 @@ class [[nodiscard]] Result {
   T& value() & { return *std::get_if<0>(&state_); }
   const T& value() const& { return *std::get_if<0>(&state_); }
   T&& value() && { return std::move(*std::get_if<0>(&state_)); }
-  T& operator*() { return value(); }
-  const T& operator*() const { return value(); }
+  T& operator*() & { return value(); }
+  const T& operator*() const& { return value(); }
+  // By value: `for (auto& x : *call())` must not iterate over a temporary that is gone.
+  T operator*() && { return std::move(*this).value(); }
   T* operator->() { return std::get_if<0>(&state_); }
   const T* operator->() const { return std::get_if<0>(&state_); }
   const Error& error() const { return *std::get_if<1>(&state_); }

@@ -2,6 +2,7 @@
 // pviommu run: a run folder (device tree, statistics), an environment, a child.
 //
 //   RUN/sys/          the device tree (sysfs_view.h), unless --sysfs
+//   RUN/group-N       locks: which process of the run has the group open
 //   RUN/statistics    hypercall/statistics.h's block, shared with the program;
 //                     survives it, however it ends
 #include <fcntl.h>
@@ -78,7 +79,7 @@ std::string preload_library() {
 void set(const char* name, const std::string& value) { ::setenv(name, value.c_str(), 1); }
 
 void set_environment(const RunOptions& options, const std::string& library, const std::string& tree,
-                     const std::string& statistics) {
+                     const std::string& statistics, const std::string& session) {
   const vfio::EngineConfig& engine = options.engine;
   set("PVIOMMU_HYPERVISOR", engine.hypervisor);
   set("PVIOMMU_IOMMU_DRIVER", engine.iommu_driver);
@@ -87,6 +88,7 @@ void set_environment(const RunOptions& options, const std::string& library, cons
   set("PVIOMMU_STRICT", engine.strict ? "1" : "0");
   set("PVIOMMU_QUIET", engine.quiet ? "1" : "0");
   set("PVIOMMU_SYSFS", tree);
+  set("PVIOMMU_SESSION", session);
   set("PVIOMMU_STATS_FILE", statistics);
   set("SYSFS_PCI_DEVICES", tree + "/bus/pci/devices");  // DPDK looks here
   const char* others = std::getenv("LD_PRELOAD");
@@ -218,7 +220,7 @@ int run_in(RunFolder& folder, const RunOptions& options, int& status) {
   sigaddset(&handled, SIGCHLD);
   for (const int signal : kForwarded) sigaddset(&handled, signal);
   ::sigprocmask(SIG_BLOCK, &handled, &before);
-  set_environment(options, library, tree, statistics.path());
+  set_environment(options, library, tree, statistics.path(), folder.path());
   std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child < 0) {

@@ -66,10 +66,13 @@ class EngineImpl final : public Engine {
     const auto found = groups_.find(group);
     if (found == groups_.end()) return Error{ENOENT, "open group"};
     if (found->second.open) return Error{EBUSY, "open group"};
+    if (!config_.session.empty())
+      found->second.lock = PVIOMMU_TRY(DeviceLock::acquire("group-" + std::to_string(group), config_.session));
     FileRef file(new Group(*this, config_, found->second, [](Engine& engine, GroupSlot& slot) {
       auto& self = static_cast<EngineImpl&>(engine);
       const std::lock_guard inner(self.lock_);
       slot.open = false;
+      slot.lock.reset();
     }));
     found->second.open = true;
     return file;
@@ -115,6 +118,7 @@ Result<EngineConfig> EngineConfig::from_environment(std::string& message) {
       return Error{EINVAL, "environment"};
     }
   }
+  if (const char* value = variable("PVIOMMU_SESSION")) config.session = value;
   config.strict = PVIOMMU_TRY(boolean_variable("PVIOMMU_STRICT", message));
   config.quiet = PVIOMMU_TRY(boolean_variable("PVIOMMU_QUIET", message));
   return config;

@@ -22,6 +22,10 @@ struct EngineConfig {
   std::uint32_t max_mappings = 65535;   ///< PVIOMMU_MAX_MAPPINGS
   bool strict = false;                  ///< PVIOMMU_STRICT         1: refuse what cannot be enforced
   bool quiet = false;                   ///< PVIOMMU_QUIET          1: no notices
+  /// PVIOMMU_SESSION, the folder of a `pviommu run`: its processes share a
+  /// machine, so a group that one of them has open is busy for the others.
+  /// Empty: nobody shares.
+  std::string session;
 
   /// Reads the environment; the message names the variable and the value.
   static Result<EngineConfig> from_environment(std::string& message);

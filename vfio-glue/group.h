@@ -8,10 +8,12 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "hypercall/device_lock.h"
 #include "vfio-glue/container.h"
 
 namespace pviommu::vfio {
@@ -22,7 +24,9 @@ class Device;
 struct GroupSlot {
   unsigned number = 0;
   std::vector<PciDeviceInfo> devices;
-  bool open = false;  ///< guarded by the engine's lock
+  // Guarded by the engine's lock:
+  bool open = false;
+  std::optional<DeviceLock> lock;  ///< while open: keeps other processes of the session out
 };
 
 class Group final : public File, public ContainerMember {
