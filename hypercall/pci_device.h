@@ -27,6 +27,7 @@ struct PciDeviceInfo {
   bool viable = true;            ///< false: a host driver holds a member of the group
   std::string driver;            ///< what owns it now: "model", "vfio-pci", "" ...
   std::string description;       ///< one line for people
+  std::string lock;              ///< DeviceLock that its user holds; empty: no other process can use it
 };
 
 /// "0000:00:05.0"

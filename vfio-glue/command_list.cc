@@ -58,8 +58,16 @@ int list(const QueryOptions& options) {
   }
   std::vector<Row> rows;
   for (const PciDeviceInfo& info : *devices) {
-    auto owner = DeviceLock::owner(std::string(hypervisor->name()) + "-" + to_string(info.sbdf));
-    rows.push_back({info, owner ? *owner : std::nullopt});
+    std::optional<DeviceOwner> owner;
+    if (!info.lock.empty()) {
+      auto asked = DeviceLock::owner(info.lock);
+      if (!asked) {
+        complain("who uses " + to_string(info.sbdf) + " cannot be told: " + to_string(asked.error()));
+        return kFailed;
+      }
+      owner = std::move(asked).value();
+    }
+    rows.push_back({info, std::move(owner)});
   }
   if (options.json) {
     auto array = nlohmann::ordered_json::array();

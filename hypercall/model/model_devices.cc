@@ -144,6 +144,7 @@ std::string Model::add_device(const ConfElement& element, unsigned position, boo
   info.viable = !busy;
   info.driver = busy ? element.head : "vfio-pci";
   info.description = identity.description;
+  info.lock = device->lock_name;
   devices_.push_back(std::move(device));
   return {};
 }
