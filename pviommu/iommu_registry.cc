@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Choosing an IOMMU driver by NAME:CONF.
-#include <cstring>
-#include <string>
+#include <cerrno>
+#include <cstdio>
 
 #include "hypercall/module.h"
 #include "pviommu/hypercall_iommu.h"
@@ -9,34 +9,34 @@
 
 namespace pviommu {
 
+namespace {
+
+void* open_hypercall_iommu(const pviommu_open_args* args, int* error) {
+  if (*args->conf == 0) return make_hypercall_iommu(*static_cast<Hypervisor*>(args->hypervisor)).release();
+  std::snprintf(args->message, args->message_size, "it takes no configuration, but was given \"%s\"",
+                args->conf);
+  *error = EINVAL;
+  return nullptr;
+}
+
+const pviommu_module kEntry = {sizeof(pviommu_module),
+                               PVIOMMU_MODULE_API_VERSION,
+                               PVIOMMU_MODULE_IOMMU_DRIVER,
+                               "hypercall",
+                               "every mapping is a hypercall to the hypervisor (the default)",
+                               &open_hypercall_iommu};
+
+const bool registered = (register_builtin_module(&kEntry), true);
+
+}  // namespace
+
 Opened<IommuDriver> open_iommu_driver(std::string_view name_conf, Hypervisor& hypervisor) {
   const auto [name, conf] = split_name_conf(name_conf.empty() ? "hypercall" : name_conf);
   Opened<IommuDriver> opened;
-  if (name == "hypercall") {
-    if (!conf.empty()) {
-      opened.failure.error = Error{EINVAL, "open IOMMU driver"};
-      opened.failure.message =
-          "IOMMU driver hypercall takes no configuration, but was given \"" + std::string(conf) + "\"";
-      return opened;
-    }
-    opened.instance = make_hypercall_iommu(hypervisor);
-    return opened;
-  }
-
-  const pviommu_module* module = find_module(name, PVIOMMU_MODULE_IOMMU_DRIVER, opened.failure);
-  if (module == nullptr) return opened;
-  const std::string conf_text(conf);
-  char message[512] = "";
-  int error = 0;
-  const pviommu_open_args args{sizeof args, conf_text.c_str(), &hypervisor, message, sizeof message};
-  opened.instance.reset(static_cast<IommuDriver*>(module->open(&args, &error)));
-  if (!opened.instance) {
-    message[sizeof message - 1] = 0;
-    const int code = error > 0 ? error : EIO;
-    opened.failure.error = Error{code, "open IOMMU driver"};
-    opened.failure.message = "IOMMU driver " + std::string(name) + ": " +
-                             (message[0] != 0 ? std::string(message) : std::string(std::strerror(code)));
-  }
+  const pviommu_module* entry = find_module(name, PVIOMMU_MODULE_IOMMU_DRIVER, opened.failure);
+  if (entry != nullptr)
+    opened.instance.reset(
+        static_cast<IommuDriver*>(open_instance(*entry, conf, &hypervisor, opened.failure)));
   return opened;
 }
 

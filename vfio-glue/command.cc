@@ -13,6 +13,10 @@ namespace pviommu::command {
 void complain(const std::string& message) { std::fprintf(stderr, "pviommu: %s\n", message.c_str()); }
 
 std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config) {
+  if (config.hypervisor.empty()) {
+    complain("--hypervisor has no value; pviommu info lists the names there are");
+    return nullptr;
+  }
   auto opened = open_hypervisor(config.hypervisor);
   if (!opened.instance)
     complain(opened.failure.message.empty()
@@ -127,6 +131,11 @@ int main(int argc, char** argv) {
   if (const auto dashes = std::find(words.begin(), words.end(), "--"); dashes != words.end()) {
     program.assign(dashes + 1, words.end());
     words.erase(dashes, words.end());
+  }
+  if (!words.empty() && !words[0].starts_with("-") && words[0] != "run" && words[0] != "list" &&
+      words[0] != "info") {
+    complain("unknown command '" + words[0] + "'; there are run, list and info");
+    return kBadInput;
   }
   words = settle_values(words);
   std::reverse(words.begin(), words.end());
