@@ -27,6 +27,16 @@ std::uint64_t now_ns() noexcept {
 
 Statistics& statistics() noexcept { return *block.load(std::memory_order_acquire); }
 
+void count_fault(const Fault& fault) noexcept {
+  Statistics& s = statistics();
+  s.faults[static_cast<std::size_t>(fault.reason)].fetch_add(1, std::memory_order_relaxed);
+  LoggedFault& record = s.last_faults[s.fault_count.fetch_add(1, std::memory_order_relaxed) % kLoggedFaults];
+  record.sbdf.store(fault.sbdf.raw(), std::memory_order_relaxed);
+  record.access.store(static_cast<std::uint8_t>(fault.access), std::memory_order_relaxed);
+  record.reason.store(static_cast<std::uint8_t>(fault.reason), std::memory_order_relaxed);
+  record.iova.store(fault.iova.raw(), std::memory_order_relaxed);
+}
+
 Status share_statistics(int fd) {
   struct stat st {};
   if (::fstat(fd, &st) != 0) return Error{errno, "statistics: fstat"};

@@ -41,6 +41,16 @@ inline constexpr std::size_t kFaultReasons = 6;
 
 using Counter = std::atomic<std::uint64_t>;
 
+/// The latest faults, for an engineer who has only the report.  Written by
+/// count_fault(); a reader may see a record that is being replaced.
+struct LoggedFault {
+  std::atomic<std::uint32_t> sbdf;
+  std::atomic<std::uint8_t> access;  ///< Access
+  std::atomic<std::uint8_t> reason;  ///< FaultReason
+  Counter iova;
+};
+inline constexpr std::size_t kLoggedFaults = 8;
+
 /// A count and the nanoseconds spent (0 while not `timed`).
 struct TimedCounter {
   Counter count;
@@ -48,7 +58,7 @@ struct TimedCounter {
 };
 
 struct Statistics {
-  static constexpr std::uint32_t kMagic = 0x70766901;
+  static constexpr std::uint32_t kMagic = 0x70766902;
   std::uint32_t magic = kMagic;
   std::atomic<std::uint32_t> timed{0};  ///< 1: also measure time (two clock reads an operation)
 
@@ -71,12 +81,17 @@ struct Statistics {
   Counter interrupts_msix;
   Counter interrupts_held;  ///< arrivals that found their vector masked
   std::array<Counter, kFaultReasons> faults;
+  Counter fault_count;  ///< sum of `faults`; the n-th (from 0) is last_faults[n % kLoggedFaults]
+  std::array<LoggedFault, kLoggedFaults> last_faults;
   Counter dma_read_bytes;   ///< device reads of memory
   Counter dma_write_bytes;  ///< device writes to memory
 };
 
 /// The block of this process.  Valid at any time, also before share_statistics().
 Statistics& statistics() noexcept;
+
+/// Counts a fault and keeps it among the latest.  Lock-free.
+void count_fault(const Fault& fault) noexcept;
 
 /// Moves the block into the shared mapping of `fd` (at least sizeof(Statistics)
 /// bytes, zero or a Statistics already).  Call before any counting starts.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "vfio-glue/stats_report.h"
 
+#include <cinttypes>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 namespace pviommu::vfio {
 namespace {
@@ -50,6 +52,7 @@ class Table {
     if (count != 0) plain_row(name, std::to_string(count));
   }
   void gap() { text_ += '\n'; }
+  void text(const std::string& line) { text_ += line + '\n'; }
   std::string take() { return std::move(text_); }
 
  private:
@@ -64,6 +67,26 @@ class Table {
   }
   std::string text_;
 };
+
+/// Oldest first.
+std::vector<Fault> latest_faults(const Statistics& s) {
+  const std::uint64_t count = value(s.fault_count);
+  std::vector<Fault> faults;
+  for (std::uint64_t n = count > kLoggedFaults ? count - kLoggedFaults : 0; n < count; ++n) {
+    const LoggedFault& record = s.last_faults[n % kLoggedFaults];
+    faults.push_back({Sbdf(record.sbdf.load()), Iova(record.iova.load()), static_cast<Access>(record.access.load()),
+                      static_cast<FaultReason>(record.reason.load())});
+  }
+  return faults;
+}
+
+const char* access_name(Access access) { return allows(access, Access::write) ? "write" : "read"; }
+
+std::string hex(std::uint64_t number) {
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%" PRIx64, number);
+  return text;
+}
 
 }  // namespace
 
@@ -92,12 +115,13 @@ std::string stats_table(const Statistics& s) {
   table.line("MSI", value(s.interrupts_msi));
   table.line("MSI-X", value(s.interrupts_msix));
   table.line("held while masked", value(s.interrupts_held));
-  std::uint64_t all = 0;
-  for (const Counter& counter : s.faults) all += value(counter);
   table.gap();
-  table.plain_row("faults", std::to_string(all));
+  table.plain_row("faults", std::to_string(value(s.fault_count)));
   for (std::size_t reason = 0; reason < kFaultReasons; ++reason)
     table.line(to_string(static_cast<FaultReason>(reason)), value(s.faults[reason]));
+  for (const Fault& fault : latest_faults(s))
+    table.text("  " + to_string(fault.sbdf) + " " + access_name(fault.access) + " " + hex(fault.iova.raw()) + ": " +
+               to_string(fault.reason));
   return table.take();
 }
 
@@ -114,6 +138,12 @@ nlohmann::ordered_json stats_json(const Statistics& s) {
   ordered_json faults = ordered_json::object();
   for (std::size_t reason = 0; reason < kFaultReasons; ++reason)
     faults[to_string(static_cast<FaultReason>(reason))] = value(s.faults[reason]);
+  ordered_json latest = ordered_json::array();
+  for (const Fault& fault : latest_faults(s))
+    latest.push_back({{"device", to_string(fault.sbdf)},
+                      {"access", access_name(fault.access)},
+                      {"iova", hex(fault.iova.raw())},
+                      {"reason", to_string(fault.reason)}});
   return {
       {"timed", s.timed.load(std::memory_order_relaxed) != 0},
       {"maps", timed(s.maps, value(s.map_failures))},
@@ -133,6 +163,7 @@ nlohmann::ordered_json stats_json(const Statistics& s) {
         {"msix", value(s.interrupts_msix)},
         {"held", value(s.interrupts_held)}}},
       {"faults", std::move(faults)},
+      {"latest_faults", std::move(latest)},
   };
 }
 

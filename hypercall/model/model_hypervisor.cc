@@ -120,7 +120,7 @@ unsigned Model::spaces() {
 // ---- faults -------------------------------------------------------------------
 
 Status Model::fault(Sbdf source, Iova iova, Access access, FaultReason reason) {
-  statistics().faults[static_cast<std::size_t>(reason)].fetch_add(1, std::memory_order_relaxed);
+  count_fault({source, iova, access, reason});
   {
     std::lock_guard guard(faults_lock_);
     if (faults_.size() < kFaultLog) faults_.push_back({source, iova, access, reason});

@@ -98,5 +98,18 @@ TEST(ShareStatistics, SurvivesAKilledProcess) {
   ::munmap(memory, sizeof(Statistics));
 }
 
+TEST(Statistics, KeepsTheLatestFaults) {
+  const std::uint64_t before = statistics().fault_count.load();
+  for (std::uint64_t i = 0; i < kLoggedFaults + 3; ++i)
+    count_fault({make_sbdf(0, 0, 6, 0), Iova(0x1000 * (before + i)), Access::write, FaultReason::not_mapped});
+  EXPECT_EQ(statistics().fault_count.load(), before + kLoggedFaults + 3);
+  // The n-th lies at n % kLoggedFaults; the oldest have been replaced.
+  for (std::uint64_t n = before + 3; n < before + 3 + kLoggedFaults; ++n) {
+    const LoggedFault& record = statistics().last_faults[n % kLoggedFaults];
+    EXPECT_EQ(record.iova.load(), 0x1000 * n);
+    EXPECT_EQ(record.sbdf.load(), make_sbdf(0, 0, 6, 0).raw());
+  }
+}
+
 }  // namespace
 }  // namespace pviommu
