@@ -103,13 +103,13 @@ bool FdTable::put(int fd, OpenFileRef file) {
   int limit = limit_.load(std::memory_order_relaxed);
   while (limit <= fd && !limit_.compare_exchange_weak(limit, fd + 1, std::memory_order_relaxed)) {
   }
-  const OpenFileRef stale(slots_[fd].exchange(file.detach(), std::memory_order_acq_rel));
+  const OpenFileRef stale(slot(fd).exchange(file.detach(), std::memory_order_acq_rel));
   return true;
 }
 
 OpenFileRef FdTable::take(int fd) {
   if (!contains(fd)) return {};
-  return OpenFileRef(slots_[fd].exchange(nullptr, std::memory_order_acq_rel));
+  return OpenFileRef(slot(fd).exchange(nullptr, std::memory_order_acq_rel));
 }
 
 }  // namespace pviommu::vfio

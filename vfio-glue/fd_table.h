@@ -110,14 +110,14 @@ class FdTable {
   OpenFileRef find(int fd) {
     if (static_cast<unsigned>(fd) >= kSlots) return {};
     for (;;) {
-      OpenFile* open_file = slots_[fd].load(std::memory_order_acquire);
+      OpenFile* open_file = slot(fd).load(std::memory_order_acquire);
       if (open_file == nullptr) return {};
       OpenFileRef reference = OpenFileRef::try_from(open_file);
-      if (reference && slots_[fd].load(std::memory_order_acquire) == open_file) return reference;
+      if (reference && slot(fd).load(std::memory_order_acquire) == open_file) return reference;
     }
   }
   bool contains(int fd) const {
-    return static_cast<unsigned>(fd) < kSlots && slots_[fd].load(std::memory_order_acquire) != nullptr;
+    return static_cast<unsigned>(fd) < kSlots && slot(fd).load(std::memory_order_acquire) != nullptr;
   }
   /// Enters `file`; what the slot held (a number closed behind our back) is
   /// released.  False when `fd` is beyond the table.
@@ -128,7 +128,11 @@ class FdTable {
   int highest() const { return limit_.load(std::memory_order_relaxed) - 1; }
 
  private:
-  std::array<std::atomic<OpenFile*>, kSlots> slots_{};
+  std::atomic_ref<OpenFile*> slot(int fd) const { return std::atomic_ref<OpenFile*>(slots_[fd]); }
+
+  // Plain pointers: a million constructors, even constant ones, are too much
+  // for a compiler.
+  mutable OpenFile* slots_[kSlots] = {};
   std::atomic<int> limit_{0};  ///< all zero at first: the table costs no memory until it is used
 };
 

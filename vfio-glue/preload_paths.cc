@@ -380,5 +380,17 @@ FILE* wrap_fopen(const char* path, const char* mode) { return fopen_common(path,
 FILE* wrap_fopen64(const char* path, const char* mode) PVIOMMU_WRAP(fopen64);
 FILE* wrap_fopen64(const char* path, const char* mode) { return fopen_common(path, mode); }
 
+// ls -l asks for access control lists.
+ssize_t wrap_getxattr(const char* path, const char* name, void* value, size_t bytes) PVIOMMU_WRAP(getxattr);
+ssize_t wrap_getxattr(const char* path, const char* name, void* value, size_t bytes) {
+  const Route led = route(path);
+  return real().getxattr(led.ours ? in_tree(led) : path, name, value, bytes);
+}
+ssize_t wrap_lgetxattr(const char* path, const char* name, void* value, size_t bytes) PVIOMMU_WRAP(lgetxattr);
+ssize_t wrap_lgetxattr(const char* path, const char* name, void* value, size_t bytes) {
+  const Route led = route(path);
+  return real().lgetxattr(led.ours ? in_tree(led) : path, name, value, bytes);
+}
+
 }  // extern "C"
 }  // namespace pviommu::vfio

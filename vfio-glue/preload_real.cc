@@ -64,6 +64,8 @@ void find() {
   look_up(f.opendir, "opendir");
   look_up(f.scandir, "scandir64");
   look_up(f.fopen, "fopen64");
+  look_up(f.getxattr, "getxattr");
+  look_up(f.lgetxattr, "lgetxattr");
   functions = f;
   found.store(true, std::memory_order_release);
 }

@@ -48,6 +48,8 @@ struct RealFunctions {
   DIR* (*opendir)(const char*);
   int (*scandir)(const char*, dirent***, int (*)(const dirent*), int (*)(const dirent**, const dirent**));
   FILE* (*fopen)(const char*, const char*);
+  ssize_t (*getxattr)(const char*, const char*, void*, size_t);
+  ssize_t (*lgetxattr)(const char*, const char*, void*, size_t);
 };
 
 namespace real_detail {
