@@ -4,9 +4,9 @@
 # prefix, the module built with pkg-config alone, loaded by name.
 set -u
 failed=0
-ok() { echo "ok dropin: $1"; }
+ok() { echo "ok $1"; }
 not_ok() {
-  echo "not ok dropin: $1 - $2"
+  echo "not ok $1 - $2"
   failed=1
 }
 scratch=$(mktemp -d) || exit 1
@@ -54,7 +54,7 @@ qemu_io() {
     qemu-io -f raw -c 'write -P 0x5a 0 4M' -c 'read -P 0x5a 0 4M' nvme://0000:00:05.0/1 >"$scratch/out" 2>&1
 }
 if ! command -v qemu-io >/dev/null; then
-  echo "skip dropin: qemu-io through the module - qemu-io is not installed (Debian: qemu-utils)"
+  echo "skip qemu-io through the module - qemu-io is not installed (Debian: qemu-utils)"
 elif qemu_io counting && grep -q 'read 4194304/4194304' "$scratch/out" &&
     ! grep -q 'verification failed' "$scratch/out"; then
   ok "qemu-io through the module"
