@@ -85,6 +85,17 @@ need() {
   done
 }
 
+# VFIO accounts what it pins: without CAP_IPC_LOCK a program needs room for it.
+need_memlock() {
+  local mib=$1 limit
+  [ "$(id -u)" = 0 ] && return
+  ulimit -S -l "$(ulimit -H -l)"
+  limit=$(ulimit -l)
+  [ "$limit" = unlimited ] || [ "$limit" -ge $((mib << 10)) ] && return
+  skip "$(basename "$0" .sh)" "RLIMIT_MEMLOCK allows $limit KiB, the programs pin $mib MiB (run as root or raise it)"
+  finish
+}
+
 # ---- programs on a hypervisor -------------------------------------------------
 
 json_get=$build/tests/clients/json-get

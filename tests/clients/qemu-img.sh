@@ -5,6 +5,7 @@
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 need qemu-img sha256sum
+need_memlock 128
 
 url=nvme://0000:00:05.0/1
 disk=$work/disk.img

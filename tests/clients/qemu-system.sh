@@ -225,6 +225,7 @@ scenario() {
 # ---- the row of them --------------------------------------------------------
 
 need qemu-system-x86_64 cpio readelf cc ld
+[ $emulated = yes ] || need_memlock 320
 boot_sector "$work/boot" $boot_blocks >"$work/boot.log" 2>&1 ||
   { show "$work/boot.log"; not_ok boot-sector "it cannot be assembled"; finish; }
 
