@@ -11,6 +11,7 @@
 #include "pviommu/hypercall_iommu.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <bit>
 #include <vector>
 
@@ -101,9 +102,14 @@ class HypercallDomain final : public IommuDomain {
   }
 
   ~HypercallDomain() override {
-    for (unsigned i = 0; i < kUndoTries; ++i)
-      if (hypervisor_.destroy_space(space_)) return;
+    Status destroyed;
+    for (unsigned i = 0; i < kUndoTries; ++i) {
+      destroyed = hypervisor_.destroy_space(space_);
+      if (destroyed) return;
+    }
     // The hypervisor keeps the space, under its tag; nothing else can be done.
+    std::fprintf(stderr, "pviommu: address space %u is left behind: %s\n", space_.raw(),
+                 to_string(destroyed.error()).c_str());
   }
 
   Status attach(Sbdf sbdf) override { return hypervisor_.attach(space_, sbdf); }

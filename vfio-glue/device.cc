@@ -52,18 +52,55 @@ Status Device::start() {
   return {};
 }
 
+Result<unsigned> Device::enable_vectors(VectorKind kind, unsigned count) {
+  if (hypervisor_.capabilities().vectors_before_attach && router_.available(kind) >= count && !router_.active() &&
+      router_.reserved(kind) < count)
+    PVIOMMU_TRY(bounce(kind));
+  return router_.enable(kind, count);
+}
+
+/// Bus mastering off -> detach -> other vectors -> attach -> bus mastering as
+/// before.  DMA of the device pauses; nothing of the address space changes.
+Status Device::bounce(VectorKind kind) {
+  const std::uint32_t command = PVIOMMU_TRY(hardware_->config_read(PCI_COMMAND, 2));
+  PVIOMMU_TRY(config_->set_bus_master(false));
+  const auto exchange = [&]() -> Status {
+    PVIOMMU_TRY(space_.detach(info().sbdf));
+    attached_ = false;
+    PVIOMMU_TRY(router_.release_reservation());
+    (void)PVIOMMU_TRY(router_.reserve(kind, router_.available(kind)));
+    PVIOMMU_TRY(space_.attach(info().sbdf));
+    attached_ = true;
+    return {};
+  };
+  const Status exchanged = exchange();
+  if (!exchanged && !attached_) {
+    // Back to a device that can do DMA; its vectors may be of either kind, and
+    // the next enable looks again.
+    if (Status again = space_.attach(info().sbdf); again)
+      attached_ = true;
+    else
+      return again;  // bus mastering stays off
+  }
+  if (command & PCI_COMMAND_MASTER) PVIOMMU_TRY(config_->set_bus_master(true));
+  return exchanged;
+}
+
 Device::~Device() {
-  // Each step is taken whatever became of the one before: what fails is said,
-  // and the hypervisor is the last line that keeps the device out of memory.
-  const auto report = [&](const char* step, const Status& status) {
+  // Nobody is there to be told, so each step is tried again before it is given
+  // up, and is taken whatever became of the one before: the hypervisor is the
+  // last line that keeps the device out of memory.
+  const auto insist = [&](const char* step, auto&& work) {
+    Status status = work();
+    for (int again = 0; !status && again < 3; ++again) status = work();
     if (!status)
       std::fprintf(stderr, "pviommu: closing %s: %s: %s\n", to_string(info().sbdf).c_str(), step,
                    to_string(status.error()).c_str());
   };
-  if (config_) report("bus mastering off", config_->set_bus_master(false));
-  report("interrupts off", router_.close());
-  if (config_ && hardware_->can_reset()) report("reset", hardware_->reset());
-  if (attached_) report("detach", space_.detach(info().sbdf));
+  if (config_) insist("bus mastering off", [&] { return config_->set_bus_master(false); });
+  insist("interrupts off", [&] { return router_.close(); });
+  if (config_ && hardware_->can_reset()) insist("reset", [&] { return hardware_->reset(); });
+  if (attached_) insist("detach", [&] { return space_.detach(info().sbdf); });
 }
 
 Status Device::reset() {

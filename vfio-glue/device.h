@@ -112,6 +112,11 @@ class Device final : private ConfigEffects {
                      bool write);
   ssize_t access_rom(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at);
 
+  /// router_.enable(), with a bounce where the hypervisor needs one.
+  Result<unsigned> enable_vectors(VectorKind kind, unsigned count);
+  /// Takes the device out of its space to exchange the reserved vectors.
+  Status bounce(VectorKind kind);
+
   // SET_IRQS by index and action (device_irqs.cc), lock held.
   long set_intx_mask(const IrqSet& set);
   long set_intx_unmask(Client& client, const IrqSet& set);

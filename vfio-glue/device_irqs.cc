@@ -77,7 +77,7 @@ long Device::set_intx_trigger(Client& client, const IrqSet& set) {
 
   if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD) {
     if (!active) {
-      const auto enabled = router_.enable(VectorKind::intx, 1);
+      const auto enabled = enable_vectors(VectorKind::intx, 1);
       if (!enabled) return -enabled.error().code;
     }
     auto eventfd = eventfd_argument(client, set.eventfds[0]);
@@ -104,7 +104,7 @@ long Device::set_msi_trigger(Client& client, const IrqSet& set) {
 
   if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD) {
     if (active) return set_msi_block(client, set);
-    const auto granted = router_.enable(kind, set.start + set.count);
+    const auto granted = enable_vectors(kind, set.start + set.count);
     if (!granted) return -granted.error().code;
     // Fewer than asked for: nothing is enabled, and the number tells how many could be.
     if (*granted < set.start + set.count) return *granted;

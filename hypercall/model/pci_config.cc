@@ -139,7 +139,10 @@ void PciFunction::config_write(std::size_t offset, unsigned width, std::uint32_t
 }
 
 void PciFunction::decode_changed() {
-  command_.store(static_cast<std::uint16_t>(get(reg::kCommand, 2)), std::memory_order_release);
+  const auto command = static_cast<std::uint16_t>(get(reg::kCommand, 2));
+  const auto before = command_.exchange(command, std::memory_order_acq_rel);
+  // Work that had to wait for bus mastering can go on.
+  if (command & ~before & reg::kCommandMaster) kick();
   for (unsigned i = 0; i < kPciBars; ++i) {
     if (bars_[i].size == 0) continue;
     const std::size_t offset = reg::kBar0 + 4 * i;

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "hypercall/model/model_hypervisor.h"
@@ -63,7 +64,7 @@ class LocalClient final : public Client {
 };
 
 struct EngineRig {
-  explicit EngineRig(const std::string& hypervisor = "model:edu,addr=0:0:6.0;nvme,size=1M,addr=0:0:5.0",
+  explicit EngineRig(const std::string& hypervisor = "model:edu,addr=0000:00:06.0;nvme,size=1M,addr=0000:00:05.0",
                      const std::string& frames = "copy") {
     EngineConfig config;
     config.hypervisor = hypervisor;
@@ -71,7 +72,7 @@ struct EngineRig {
     config.quiet = true;
     std::string message;
     auto created = Engine::create(config, message);
-    EXPECT_TRUE(created.ok()) << message;
+    if (!created) throw std::runtime_error(message);
     engine = std::move(*created);
     model = dynamic_cast<model::Model*>(&engine->hypervisor());
   }

@@ -130,7 +130,7 @@ class Life {
 class Failures : public testing::TestWithParam<const char*> {};
 
 TEST_P(Failures, EveryHypercallOnce) {
-  const std::string machine = std::string("model:") + GetParam() + "edu,addr=0:0:6.0";
+  const std::string machine = std::string("model:") + GetParam() + "edu,addr=0000:00:06.0";
   std::uint64_t calls = 0;
   {
     EngineRig rig(machine);
@@ -164,7 +164,7 @@ TEST_P(Failures, EveryHypercallOnce) {
 INSTANTIATE_TEST_SUITE_P(Machines, Failures, testing::Values("", "frames=scattered;", "limits=xen;"));
 
 TEST(Engine, DeviceIsGivenBackWhenTheDescriptorCannotBeMade) {
-  EngineRig rig("model:edu,addr=0:0:6.0");
+  EngineRig rig("model:edu,addr=0000:00:06.0");
   const int container = rig.open_container();
   const int group = rig.open_group(0);
   int fd = container;
@@ -177,7 +177,7 @@ TEST(Engine, DeviceIsGivenBackWhenTheDescriptorCannotBeMade) {
 }
 
 TEST(Engine, BusyGroupIsNotViable) {
-  EngineRig rig("model:edu,addr=0:0:6.0,busy=on");
+  EngineRig rig("model:edu,addr=0000:00:06.0,busy=on");
   const int container = rig.open_container();
   const int group = rig.open_group(0);
   vfio_group_status status{.argsz = sizeof status, .flags = 0xff};
