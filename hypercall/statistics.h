@@ -58,20 +58,19 @@ struct TimedCounter {
 };
 
 struct Statistics {
-  static constexpr std::uint32_t kMagic = 0x70766902;
+  static constexpr std::uint32_t kMagic = 0x70766903;
   std::uint32_t magic = kMagic;
   std::atomic<std::uint32_t> timed{0};  ///< 1: also measure time (two clock reads an operation)
 
-  TimedCounter maps;    ///< successful VFIO_IOMMU_MAP_DMA
+  TimedCounter maps;    ///< mappings made (VFIO_IOMMU_MAP_DMA that succeeded)
   TimedCounter unmaps;  ///< successful VFIO_IOMMU_UNMAP_DMA
   Counter map_failures;
   Counter unmap_failures;
   Counter pages_mapped;    ///< 4 KiB pages, sum over all maps
   Counter pages_unmapped;  ///< the same for unmaps, teardown included
-  Counter live_mappings;   ///< now
-  Counter live_pages;      ///< now mapped in hypervisor address spaces
+  Counter mappings_removed;  ///< by unmaps, which can take several, and teardown
   Counter pinned_pages;    ///< now held by frame sources
-  Counter peak_pages;      ///< most live_pages
+  Counter peak_pages;      ///< most live_pages()
 
   std::array<TimedCounter, kHypercallOps> hypercalls;
   std::array<Counter, kHypercallOps> hypercall_failures;
@@ -85,6 +84,12 @@ struct Statistics {
   std::array<LoggedFault, kLoggedFaults> last_faults;
   Counter dma_read_bytes;   ///< device reads of memory
   Counter dma_write_bytes;  ///< device writes to memory
+
+  // Differences of counters, so that a map and an unmap count no more than they must.
+  /// Mappings there are now.
+  std::uint64_t live_mappings() const { return maps.count.load() - mappings_removed.load(); }
+  /// Pages mapped now in hypervisor address spaces.
+  std::uint64_t live_pages() const { return pages_mapped.load() - pages_unmapped.load(); }
 };
 
 /// The block of this process.  Valid at any time, also before share_statistics().

@@ -64,13 +64,12 @@ Abandoned& abandoned() {
 }
 
 void add(Counter& counter, std::uint64_t n) { counter.fetch_add(n, std::memory_order_relaxed); }
-void subtract(Counter& counter, std::uint64_t n) { counter.fetch_sub(n, std::memory_order_relaxed); }
 
 void count_map(std::uint64_t pages) {
   Statistics& s = statistics();
-  add(s.pages_mapped, pages);
-  add(s.live_mappings, 1);
-  const std::uint64_t live = s.live_pages.fetch_add(pages, std::memory_order_relaxed) + pages;
+  add(s.maps.count, 1);
+  const std::uint64_t live = s.pages_mapped.fetch_add(pages, std::memory_order_relaxed) + pages -
+                             s.pages_unmapped.load(std::memory_order_relaxed);
   std::uint64_t peak = s.peak_pages.load(std::memory_order_relaxed);
   while (live > peak && !s.peak_pages.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
   }
@@ -79,9 +78,10 @@ void count_map(std::uint64_t pages) {
 void count_unmap(std::uint64_t mappings, std::uint64_t pages) {
   Statistics& s = statistics();
   add(s.pages_unmapped, pages);
-  subtract(s.live_mappings, mappings);
-  subtract(s.live_pages, pages);
+  add(s.mappings_removed, mappings);
 }
+
+Error closed() { return {EINVAL, "address space is closed"}; }
 
 bool lost_state(const Error& error) {
   return error.code == EIO && std::string_view(error.operation).find("state lost") != std::string_view::npos;
@@ -97,6 +97,7 @@ AddressSpace::AddressSpace(IommuDriver& driver, Hypervisor& hypervisor, FrameSou
       hypervisor_(hypervisor),
       frames_(frames),
       config_(config),
+      rule_(config.rule),
       page_mask_((driver.capabilities().page_sizes & -driver.capabilities().page_sizes) - 1),
       domain_(std::move(domain)) {}
 
@@ -112,9 +113,23 @@ Result<std::unique_ptr<AddressSpace>> AddressSpace::create(IommuDriver& driver, 
   }
 }
 
-AddressSpace::~AddressSpace() {
+AddressSpace::~AddressSpace() { close(); }
+
+void AddressSpace::close() {
+  const std::lock_guard guard(lock_);
+  if (!domain_) return;
   unmap_everything();
   domain_.reset();
+}
+
+Status AddressSpace::reopen(const AddressSpaceConfig& config) {
+  const std::lock_guard guard(lock_);
+  if (domain_) return Error{EBUSY, "reopen address space"};
+  domain_ = PVIOMMU_TRY(driver_.create_domain(SpaceConfig{config.tag}));
+  config_ = config;
+  rule_.store(config.rule, std::memory_order_relaxed);
+  state_lost_ = false;
+  return {};
 }
 
 /// Pages go back to the program only when the hypervisor confirmed that no
@@ -155,11 +170,13 @@ std::uint64_t AddressSpace::abandoned_pages() { return abandoned().pages.load(st
 
 Status AddressSpace::attach(Sbdf sbdf) {
   const std::lock_guard guard(lock_);
+  if (!domain_) return closed();
   return domain_->attach(sbdf);
 }
 
 Status AddressSpace::detach(Sbdf sbdf) {
   const std::lock_guard guard(lock_);
+  if (!domain_) return closed();
   return domain_->detach(sbdf);
 }
 
@@ -283,6 +300,7 @@ Status AddressSpace::publish(MappingIndex::Cursor cursor, Pending& pending) {
 
 Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) {
   const std::lock_guard guard(lock_);
+  if (!domain_) return closed();
   const auto cursor = PVIOMMU_TRY(reserve(iova, hva, size, access, false));
   Status status = locked_.add(size >> kPageShift);
   if (status) {
@@ -304,6 +322,7 @@ Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) 
 Status AddressSpace::map_mmio(Iova iova, Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t size,
                               Hva hva, Access access) {
   const std::lock_guard guard(lock_);
+  if (!domain_) return closed();
   const auto cursor = PVIOMMU_TRY(reserve(iova, hva, size, access, true));
   Status status;
   if (!capabilities().peer_to_peer) {
@@ -435,6 +454,7 @@ Result<std::uint64_t> AddressSpace::unmap_range(const IovaRange& range) {
 
 Result<std::uint64_t> AddressSpace::unmap(Iova iova, std::uint64_t size) {
   const std::lock_guard guard(lock_);
+  if (!domain_) return closed();
   const IovaRange range = PVIOMMU_TRY(checked_range(iova, size));
   // The common request is for one mapping exactly.
   if (const auto cursor = index_.find_exact(iova); cursor && cursor.last() == range.last()) return unmap_one(cursor);
@@ -444,6 +464,7 @@ Result<std::uint64_t> AddressSpace::unmap(Iova iova, std::uint64_t size) {
 
 Result<std::uint64_t> AddressSpace::unmap_all() {
   const std::lock_guard guard(lock_);
+  if (!domain_) return closed();
   return unmap_range(IovaRange::from_last(Iova(0), Iova(~std::uint64_t{0})).value());
 }
 
@@ -451,6 +472,7 @@ Result<std::uint64_t> AddressSpace::unmap_all() {
 
 Result<std::uint64_t> AddressSpace::invalidate_hva(Iova iova, std::uint64_t size, bool all) {
   const std::lock_guard guard(lock_);
+  if (!domain_) return closed();
   if (all && (iova.raw() != 0 || size != 0)) return Error{EINVAL, "unmap: all of a range"};
   const IovaRange range = all ? IovaRange::from_last(Iova(0), Iova(~std::uint64_t{0})).value()
                               : PVIOMMU_TRY(checked_range(iova, size));
@@ -471,6 +493,7 @@ Result<std::uint64_t> AddressSpace::invalidate_hva(Iova iova, std::uint64_t size
 
 Status AddressSpace::update_hva(Iova iova, Hva hva, std::uint64_t size) {
   const std::lock_guard guard(lock_);
+  if (!domain_) return closed();
   if (size == 0 || ((size | iova.raw() | hva.raw()) & page_mask_) != 0) return Error{EINVAL, "map: alignment"};
   const std::uint64_t last = iova.raw() + (size - 1);
   if (last < iova.raw() || hva.raw() + (size - 1) < hva.raw()) return Error{EINVAL, "map: wraps"};

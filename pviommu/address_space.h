@@ -7,6 +7,7 @@
 // Rules of type1 and type1v2 follow Linux's vfio_iommu_type1.c: it is the oracle.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -41,6 +42,13 @@ class AddressSpace {
   /// Unmaps everything; devices are detached before.
   ~AddressSpace();
 
+  /// Unmaps everything and ends the driver's domain; devices are detached
+  /// before.  Every call but reopen() answers EINVAL from now on, those that
+  /// wait for the lock included.
+  void close();
+  /// Begins anew after close(), empty.  EBUSY: not closed.
+  Status reopen(const AddressSpaceConfig& config);
+
   Status attach(Sbdf sbdf);
   Status detach(Sbdf sbdf);
 
@@ -72,7 +80,7 @@ class AddressSpace {
   /// Entries that can still be made (VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL).
   std::uint32_t available() const;
   const Capabilities& capabilities() const { return driver_.capabilities(); }
-  UnmapRule rule() const { return config_.rule; }
+  UnmapRule rule() const { return rule_.load(std::memory_order_relaxed); }
 
   /// Pages of this process that stay pinned for good because no hypervisor
   /// confirmed that devices cannot reach them any more.
@@ -102,9 +110,10 @@ class AddressSpace {
   IommuDriver& driver_;
   Hypervisor& hypervisor_;
   FrameSource& frames_;
-  const AddressSpaceConfig config_;
+  AddressSpaceConfig config_;  ///< `lock_` held
+  std::atomic<UnmapRule> rule_;
   const std::uint64_t page_mask_;  ///< of the smallest page a mapping can be made of
-  std::unique_ptr<IommuDomain> domain_;
+  std::unique_ptr<IommuDomain> domain_;  ///< null: closed; `lock_` held
 
   mutable std::mutex lock_;  ///< guards all below and calls of the domain
   MappingIndex index_;

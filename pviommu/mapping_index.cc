@@ -38,20 +38,13 @@ constexpr unsigned kLengthShift = 6;
 constexpr std::uint64_t search_key(std::uint64_t iova) { return (iova | (kPageSize - 1)) - 1; }
 static_assert(kLeafEntries <= 64);
 
-using Pair = std::uint64_t __attribute__((vector_size(16), aligned(8), may_alias));
-/// Two keys at a time: element i of kMask + kLeafEntries - n says whether i >= n.
-constexpr auto kMask = [] {
-  std::array<std::uint64_t, 2 * kLeafEntries> mask{};
-  for (unsigned i = kLeafEntries; i < 2 * kLeafEntries; ++i) mask[i] = ~std::uint64_t{0};
-  return mask;
-}();
-
 struct alignas(64) IndexLeaf {
   std::uint64_t keys[kLeafEntries];
   IndexLeaf* prev;
   IndexLeaf* next;
   std::uint64_t free_slots;  ///< bit n: records[n] is unused
   std::uint32_t count;
+  std::uint32_t warm_slot;  ///< the slot freed last: its cache line is at hand
   MappingRecord records[kLeafEntries];
 
   MappingRecord& record(unsigned i) { return records[keys[i] % 64]; }
@@ -65,31 +58,21 @@ struct alignas(64) IndexLeaf {
     return first | std::min(pages, kLong) << kLengthShift | slot;
   }
 
-  // Both moves go over the whole array without a branch: the cost of a
-  // mispredicted loop is higher.
   void put(unsigned i, std::uint64_t first, const MappingRecord& record) {
-    const unsigned slot = static_cast<unsigned>(std::countr_zero(free_slots));
-    free_slots &= free_slots - 1;
-    const std::uint64_t* mask = kMask.data() + kLeafEntries - 1 - i;  // element n: n > i
-    for (unsigned at = kLeafEntries - 2; at != 0; at -= 2) {
-      const Pair moved = load(keys + at - 1), kept = load(keys + at), m = load(mask + at);
-      store(keys + at, (moved & m) | (kept & ~m));
-    }
-    keys[1] = i < 1 ? keys[0] : keys[1];
+    const bool warm = free_slots >> warm_slot & 1;
+    const unsigned slot = warm ? warm_slot : static_cast<unsigned>(std::countr_zero(free_slots));
+    free_slots &= ~(std::uint64_t{1} << slot);
+    std::memmove(keys + i + 1, keys + i, (count - i) * sizeof keys[0]);
     keys[i] = key_of(first, record.pages, slot);
     records[slot] = record;
     ++count;
   }
   void drop(unsigned i) {
-    free_slots |= std::uint64_t{1} << keys[i] % 64;
+    warm_slot = static_cast<std::uint32_t>(keys[i] % 64);
+    free_slots |= std::uint64_t{1} << warm_slot;
     --count;
-    const std::uint64_t* mask = kMask.data() + kLeafEntries - i;  // element n: n >= i
-    for (unsigned at = 0; at < kLeafEntries - 2; at += 2) {
-      const Pair moved = load(keys + at + 1), kept = load(keys + at), m = load(mask + at);
-      store(keys + at, (moved & m) | (kept & ~m));
-    }
-    keys[kLeafEntries - 2] = i <= kLeafEntries - 2 ? keys[kLeafEntries - 1] : keys[kLeafEntries - 2];
-    keys[kLeafEntries - 1] = kNoKey;
+    std::memmove(keys + i, keys + i + 1, (count - i) * sizeof keys[0]);
+    keys[count] = kNoKey;
   }
   /// Moves the entries [from, count) to the front of `to`.
   void give_back_part(unsigned from, IndexLeaf& to) {
@@ -111,8 +94,6 @@ struct alignas(64) IndexLeaf {
   }
 
  private:
-  static Pair load(const std::uint64_t* at) { return *reinterpret_cast<const Pair*>(at); }
-  static void store(std::uint64_t* at, Pair value) { *reinterpret_cast<Pair*>(at) = value; }
   void move_entries(unsigned from, unsigned n, IndexLeaf& to, unsigned at) {
     for (unsigned i = 0; i < n; ++i) {
       const unsigned slot = static_cast<unsigned>(std::countr_zero(to.free_slots));
@@ -139,31 +120,27 @@ struct alignas(64) IndexInner {
 
 namespace {
 
-/// How many of keys[0, kCount) are <= key, for kCount a power of two and a key
-/// below kNoKey.  Always log2(kCount) + 1 steps without a branch: one
-/// mispredicted branch costs more than all of them.
-template <unsigned kCount>
+/// How many of 64 ascending keys are <= key, for a key below kNoKey.  Two rounds
+/// of eight comparisons that do not wait for each other: a binary search has
+/// fewer, but each waits for the one before.
 inline unsigned count_up_to(const std::uint64_t* keys, std::uint64_t key) {
-  std::size_t at = 0;
-  for (unsigned half = kCount / 2; half != 0; half /= 2)
-    at += half & (std::size_t{0} - static_cast<std::size_t>(keys[at + half - 1] <= key));
-  return static_cast<unsigned>(at + (keys[at] <= key ? 1 : 0));
+  static_assert(kLeafEntries == 64 && kFanout == 64);
+  unsigned eights = 0;
+  for (unsigned i = 7; i < 63; i += 8) eights += keys[i] <= key ? 1 : 0;
+  const std::uint64_t* eight = keys + 8 * eights;
+  unsigned rest = 0;
+  for (unsigned i = 0; i < 8; ++i) rest += eight[i] <= key ? 1 : 0;
+  return 8 * eights + rest;
 }
 
 inline unsigned upper_bound(const IndexLeaf& leaf, std::uint64_t key) {
-  return count_up_to<kLeafEntries>(leaf.keys, search_key(key));
+  return count_up_to(leaf.keys, search_key(key));
 }
 
 inline unsigned child_of(const IndexInner& inner, std::uint64_t key) {
   // keys[0] is not a bound: it counts as below every key.
-  const unsigned position = count_up_to<kFanout>(inner.keys, key);
+  const unsigned position = count_up_to(inner.keys, key);
   return position - (position != 0 ? 1 : 0);
-}
-
-/// The lines a search of the node will look at are fetched side by side.
-template <unsigned kBytes>
-inline void prefetch(const void* node) {
-  for (unsigned at = 0; at < kBytes; at += 64) __builtin_prefetch(static_cast<const std::byte*>(node) + at);
 }
 
 constexpr std::size_t kFirstChunk = std::size_t{64} << 10;
@@ -223,6 +200,7 @@ IndexLeaf* NodeArena::new_leaf() {
   auto* leaf = new (static_cast<void*>(node)) IndexLeaf;
   leaf->prev = leaf->next = nullptr;
   leaf->count = 0;
+  leaf->warm_slot = 0;
   leaf->free_slots = ~std::uint64_t{0} >> (64 - kLeafEntries);
   leaf->forget_unused_keys();
   return leaf;
@@ -278,9 +256,19 @@ MappingIndex::Cursor MappingIndex::Cursor::next() const {
   return leaf_->next != nullptr ? Cursor(leaf_->next, 0) : Cursor();
 }
 
+/// Programs unmap what they have just mapped, and map again where they have
+/// just unmapped: the leaf of the last call is looked at first.
+inline IndexLeaf* MappingIndex::remembered(std::uint64_t key) const {
+  IndexLeaf* leaf = last_leaf_;
+  if (leaf == nullptr || leaf->count == 0 || key < leaf->first(0) || key > leaf->first(leaf->count - 1))
+    return nullptr;
+  return leaf;
+}
+
 IndexLeaf* MappingIndex::descend(std::uint64_t key) const {
+  if (IndexLeaf* leaf = remembered(key)) return leaf;
   Path unused;
-  return descend(key, unused);
+  return last_leaf_ = descend(key, unused);
 }
 
 IndexLeaf* MappingIndex::descend(std::uint64_t key, Path& path) const {
@@ -291,10 +279,9 @@ IndexLeaf* MappingIndex::descend(std::uint64_t key, Path& path) const {
     path.node[level] = inner;
     path.child[level] = child;
     node = inner->children[child];
-    if (level + 1 == height_)
-      prefetch<offsetof(IndexLeaf, records)>(node);
-    else
-      prefetch<sizeof IndexInner::keys>(node);
+    // The comparisons of a search fetch the lines of the keys side by side; the
+    // rest of a leaf is wanted right after them.
+    if (level + 1 == height_) __builtin_prefetch(static_cast<const std::byte*>(node) + offsetof(IndexLeaf, prev));
   }
   return static_cast<IndexLeaf*>(node);
 }
@@ -345,7 +332,10 @@ Result<MappingIndex::Cursor> MappingIndex::insert(Iova first, const MappingRecor
     root_ = arena_.new_leaf();
   }
   Path path;
-  IndexLeaf* leaf = descend(key, path);
+  IndexLeaf* leaf = remembered(key);
+  // make_room() needs to know the way.
+  if (leaf == nullptr || leaf->count == kLeafEntries) leaf = descend(key, path);
+  last_leaf_ = leaf;
   unsigned position = upper_bound(*leaf, key);
 
   if (position > 0) {
@@ -501,6 +491,7 @@ void MappingIndex::repair(std::uint64_t key) {
   }
   if (gone == nullptr && leaf->count == 0) gone = leaf;  // an only child
   if (gone == nullptr) return;
+  last_leaf_ = nullptr;
   if (gone->prev != nullptr) gone->prev->next = gone->next;
   if (gone->next != nullptr) gone->next->prev = gone->prev;
   arena_.free_leaf(gone);
@@ -576,6 +567,7 @@ std::size_t MappingIndex::erase_range(Iova from, Iova last) {
 
 void MappingIndex::clear() {
   arena_.release_all();
+  last_leaf_ = nullptr;
   root_ = nullptr;
   height_ = 0;
   size_ = 0;

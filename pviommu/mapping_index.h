@@ -149,6 +149,7 @@ class MappingIndex {
 
  private:
   struct Path;
+  detail::IndexLeaf* remembered(std::uint64_t key) const;
   detail::IndexLeaf* descend(std::uint64_t key) const;
   detail::IndexLeaf* descend(std::uint64_t key, Path& path) const;
   bool make_room(Path& path, std::uint64_t key, detail::IndexLeaf*& leaf, unsigned& position);
@@ -157,6 +158,7 @@ class MappingIndex {
   void repair(std::uint64_t key);
 
   detail::NodeArena arena_;
+  mutable detail::IndexLeaf* last_leaf_ = nullptr;  ///< where the last call was; null: nowhere
   void* root_ = nullptr;   ///< leaf when height_ is 0
   unsigned height_ = 0;    ///< inner levels
   std::size_t size_ = 0;

@@ -44,29 +44,28 @@ long Container::ioctl(Client& client, std::uint32_t request, std::uint64_t argum
   const std::size_t slot = ioctl_slot(request);
   if (slot < kTableSize && ContainerTable::always[slot].function)
     return dispatch(ContainerTable::always, *this, client, request, argument, -EINVAL);
-  const std::shared_lock guard(lock_);
-  if (!space_) return -EINVAL;  // whatever was asked: nothing is known before SET_IOMMU
+  if (!open_.load(std::memory_order_acquire)) return -EINVAL;  // whatever was asked: nothing is known before SET_IOMMU
   // vfio_iommu_type1.c: dirty tracking is a v2 feature, and says so before it looks at anything.
   if (request == VFIO_IOMMU_DIRTY_PAGES && space_->rule() == UnmapRule::type1) return -EACCES;
   return dispatch(ContainerTable::with_space, *this, client, request, argument, -ENOTTY);
 }
 
 void Container::add_group(ContainerMember& group) {
-  const std::unique_lock guard(lock_);
+  const std::lock_guard guard(lock_);
   groups_.push_back(group);
 }
 
 void Container::remove_group(ContainerMember& group) {
-  const std::unique_lock guard(lock_);
+  const std::lock_guard guard(lock_);
   groups_.erase(groups_.iterator_to(group));
-  if (!groups_.empty()) return;
-  space_.reset();
+  if (!groups_.empty() || !open_) return;
+  open_.store(false, std::memory_order_release);
+  space_->close();
   dirty_tracking_ = false;
 }
 
 AddressSpace* Container::address_space() {
-  const std::shared_lock guard(lock_);
-  return space_.get();
+  return open_.load(std::memory_order_acquire) ? space_.get() : nullptr;
 }
 
 long Container::get_api_version(const Call&) { return VFIO_API_VERSION; }
@@ -78,18 +77,16 @@ long Container::check_extension(const Call& call) {
     case VFIO_TYPE1_NESTING_IOMMU:
     case VFIO_UNMAP_ALL:
       return 1;
-    case VFIO_UPDATE_VADDR: {
-      const std::shared_lock guard(lock_);
-      return space_ ? 1 : 0;
-    }
+    case VFIO_UPDATE_VADDR:
+      return open_.load(std::memory_order_acquire) ? 1 : 0;
     default:
       return 0;
   }
 }
 
 long Container::set_iommu(const Call& call) {
-  const std::unique_lock guard(lock_);
-  if (groups_.empty() || space_) return -EINVAL;
+  const std::lock_guard guard(lock_);
+  if (groups_.empty() || open_) return -EINVAL;
   AddressSpaceConfig config;
   switch (call.argument) {
     case VFIO_TYPE1_IOMMU:
@@ -109,9 +106,14 @@ long Container::set_iommu(const Call& call) {
   config.max_mappings = config_.max_mappings;
   config.strict = config_.strict;
   config.tag = "pviommu";
-  auto space = AddressSpace::create(engine_.iommu_driver(), engine_.hypervisor(), engine_.frames(), config);
-  if (!space) return -space.error().code;
-  space_ = std::move(*space);
+  if (space_) {
+    if (const Status reopened = space_->reopen(config); !reopened) return -reopened.error().code;
+  } else {
+    auto space = AddressSpace::create(engine_.iommu_driver(), engine_.hypervisor(), engine_.frames(), config);
+    if (!space) return -space.error().code;
+    space_ = std::move(*space);
+  }
+  open_.store(true, std::memory_order_release);
   return 0;
 }
 
@@ -165,7 +167,7 @@ long Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
   const bool update_hva = map.flags & VFIO_DMA_MAP_FLAG_VADDR;
   if ((access == Access::none) != update_hva) return -EINVAL;
 
-  Stopwatch stopwatch(statistics().maps);
+  Stopwatch stopwatch(statistics().maps.nanoseconds);
   long result;
   if (update_hva)
     result = errno_of(space_->update_hva(Iova(map.iova), Hva(map.vaddr), map.size));
@@ -174,7 +176,7 @@ long Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
   else
     result = errno_of(space_->map(Iova(map.iova), Hva(map.vaddr), map.size, access));
   if (result == 0)
-    stopwatch.count();
+    stopwatch.stop();
   else
     statistics().map_failures.fetch_add(1, std::memory_order_relaxed);
   return result;
@@ -199,7 +201,7 @@ long Container::unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap) {
   }
   if (all && (unmap.iova || unmap.size)) return -EINVAL;
 
-  Stopwatch stopwatch(statistics().unmaps);
+  Stopwatch stopwatch(statistics().unmaps.nanoseconds);
   const Result<std::uint64_t> unmapped = invalidate ? space_->invalidate_hva(Iova(unmap.iova), unmap.size, all)
                                          : all      ? space_->unmap_all()
                                                     : space_->unmap(Iova(unmap.iova), unmap.size);
@@ -207,7 +209,8 @@ long Container::unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap) {
     statistics().unmap_failures.fetch_add(1, std::memory_order_relaxed);
     return -unmapped.error().code;
   }
-  stopwatch.count();
+  statistics().unmaps.count.fetch_add(1, std::memory_order_relaxed);
+  stopwatch.stop();
   unmap.size = *unmapped;
   return call.reply(unmap);
 }

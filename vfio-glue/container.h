@@ -10,7 +10,7 @@
 #include <atomic>
 #include <boost/intrusive/list.hpp>
 #include <memory>
-#include <shared_mutex>
+#include <mutex>
 
 #include "vfio-glue/engine.h"
 #include "vfio-glue/ioctl_table.h"
@@ -60,11 +60,12 @@ class Container final : public File {
 
   Engine& engine_;
   const EngineConfig config_;
-  // Taken shared by every operation on the space, exclusively by what makes or
-  // ends it.
-  std::shared_mutex lock_;
+  std::mutex lock_;  ///< guards the groups and what opens and closes the space
   boost::intrusive::list<ContainerMember> groups_;
+  // Made by the first SET_IOMMU and kept, closed or open, so that a call needs
+  // no lock to use it: the space has its own and refuses once it is closed.
   std::unique_ptr<AddressSpace> space_;
+  std::atomic<bool> open_{false};  ///< set after space_, so that who sees it sees that
   std::atomic<bool> dirty_tracking_{false};
 };
 

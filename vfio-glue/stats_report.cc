@@ -99,8 +99,8 @@ std::string stats_table(const Statistics& s) {
   table.plain_row("pages mapped", std::to_string(value(s.pages_mapped)));
   table.plain_row("pages unmapped", std::to_string(value(s.pages_unmapped)));
   table.line("most pages mapped at once", value(s.peak_pages));
-  table.plain_row("mappings now", std::to_string(value(s.live_mappings)));
-  table.plain_row("pages mapped now", std::to_string(value(s.live_pages)));
+  table.plain_row("mappings now", std::to_string(s.live_mappings()));
+  table.plain_row("pages mapped now", std::to_string(s.live_pages()));
   table.plain_row("pages pinned now", std::to_string(value(s.pinned_pages)));
   table.plain_row("read by devices", amount(value(s.dma_read_bytes)));
   table.plain_row("written by devices", amount(value(s.dma_write_bytes)));
@@ -151,8 +151,8 @@ nlohmann::ordered_json stats_json(const Statistics& s) {
       {"pages_mapped", value(s.pages_mapped)},
       {"pages_unmapped", value(s.pages_unmapped)},
       {"peak_pages", value(s.peak_pages)},
-      {"live_mappings", value(s.live_mappings)},
-      {"live_pages", value(s.live_pages)},
+      {"live_mappings", s.live_mappings()},
+      {"live_pages", s.live_pages()},
       {"pinned_pages", value(s.pinned_pages)},
       {"dma_read_bytes", value(s.dma_read_bytes)},
       {"dma_write_bytes", value(s.dma_write_bytes)},

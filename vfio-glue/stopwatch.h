@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Counts and, when asked to, times one operation.
+// Times an operation, when times are asked for.
 #pragma once
 
 #include <time.h>
@@ -10,15 +10,14 @@ namespace pviommu::vfio {
 
 class Stopwatch {
  public:
-  explicit Stopwatch(TimedCounter& counter) : counter_(counter) {
+  explicit Stopwatch(Counter& nanoseconds) : nanoseconds_(nanoseconds) {
     if (statistics().timed.load(std::memory_order_relaxed)) [[unlikely]]
       start_ = now();
   }
   /// The operation succeeded.
-  void count() {
-    counter_.count.fetch_add(1, std::memory_order_relaxed);
+  void stop() {
     if (start_) [[unlikely]]
-      counter_.nanoseconds.fetch_add(now() - start_, std::memory_order_relaxed);
+      nanoseconds_.fetch_add(now() - start_, std::memory_order_relaxed);
   }
 
  private:
@@ -27,7 +26,7 @@ class Stopwatch {
     clock_gettime(CLOCK_MONOTONIC, &time);
     return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
   }
-  TimedCounter& counter_;
+  Counter& nanoseconds_;
   std::uint64_t start_ = 0;
 };
 

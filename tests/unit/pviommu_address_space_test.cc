@@ -301,19 +301,19 @@ TEST_P(AddressSpaceTest, DestructionUnmapsAndGivesBack) {
 TEST_P(AddressSpaceTest, StatisticsAreExact) {
   Statistics& s = statistics();
   const auto mapped = s.pages_mapped.load(), unmapped = s.pages_unmapped.load();
-  const auto mappings_before = s.live_mappings.load(), pages_before = s.live_pages.load();
+  const auto mappings_before = s.live_mappings(), pages_before = s.live_pages();
   ASSERT_EQ(map(0x10000, 0x7000000, 16 * K), 0);
   ASSERT_EQ(map(0x20000, 0x7000000, 8 * K), 0);
   EXPECT_EQ(map(0x20000, 0x7000000, 8 * K), EEXIST);
   EXPECT_EQ(s.pages_mapped - mapped, 6u);
-  EXPECT_EQ(s.live_mappings - mappings_before, 2u);
-  EXPECT_EQ(s.live_pages - pages_before, 6u);
-  EXPECT_GE(s.peak_pages.load(), s.live_pages.load());
+  EXPECT_EQ(s.live_mappings() - mappings_before, 2u);
+  EXPECT_EQ(s.live_pages() - pages_before, 6u);
+  EXPECT_GE(s.peak_pages.load(), s.live_pages());
   EXPECT_EQ(unmap(0x20000, 8 * K), 8192);
   space.reset();
   EXPECT_EQ(s.pages_unmapped - unmapped, 6u);
-  EXPECT_EQ(s.live_mappings.load(), mappings_before);
-  EXPECT_EQ(s.live_pages.load(), pages_before);
+  EXPECT_EQ(s.live_mappings(), mappings_before);
+  EXPECT_EQ(s.live_pages(), pages_before);
 }
 
 TEST_P(AddressSpaceTest, ManyThreads) {

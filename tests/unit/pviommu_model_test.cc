@@ -23,7 +23,7 @@ TEST_P(OnTheModel, MapsAndGivesBackEverything) {
   std::string notice;
   auto frames = make_frame_source("auto", notice);
   ASSERT_TRUE(frames);
-  const auto pinned = statistics().pinned_pages.load(), live = statistics().live_pages.load();
+  const auto pinned = statistics().pinned_pages.load(), live = statistics().live_pages();
   const Capabilities& limits = driver.instance->capabilities();
   const std::uint64_t page = limits.page_sizes & -limits.page_sizes;
   constexpr std::uint64_t kBytes = 4 << 20;
@@ -41,11 +41,11 @@ TEST_P(OnTheModel, MapsAndGivesBackEverything) {
     for (std::uint64_t at = 0; at < 64; ++at)
       ASSERT_TRUE((*space)->map(Iova(iova + kBytes + at * page), Hva(hva.raw() + at * page % kBytes), page,
                                 Access::read_write));
-    EXPECT_EQ(statistics().live_pages - live, (kBytes + 64 * page) / kPageSize);
+    EXPECT_EQ(statistics().live_pages() - live, (kBytes + 64 * page) / kPageSize);
     EXPECT_EQ(*(*space)->unmap(Iova(iova), kBytes + 32 * page), kBytes + 32 * page);
-    EXPECT_EQ(statistics().live_pages - live, 32 * page / kPageSize);
+    EXPECT_EQ(statistics().live_pages() - live, 32 * page / kPageSize);
   }
-  EXPECT_EQ(statistics().live_pages.load(), live);
+  EXPECT_EQ(statistics().live_pages(), live);
   EXPECT_EQ(statistics().pinned_pages.load(), pinned);
   ::munmap(memory, kBytes);
 }

@@ -71,14 +71,14 @@ class Life {
 
   void step(const char* name, const std::function<long()>& work) {
     const auto& statistics = pviommu::statistics();
-    const std::uint64_t mappings = live(statistics.live_mappings), pages = live(statistics.live_pages),
+    const std::uint64_t mappings = statistics.live_mappings(), pages = statistics.live_pages(),
                         pinned = live(statistics.pinned_pages);
     const long result = work();
     if (result == 0) return;
     ++failures_;
     EXPECT_EQ(result, -kInjected) << name;
-    EXPECT_EQ(live(statistics.live_mappings), mappings) << name;
-    EXPECT_EQ(live(statistics.live_pages), pages) << name;
+    EXPECT_EQ(statistics.live_mappings(), mappings) << name;
+    EXPECT_EQ(statistics.live_pages(), pages) << name;
     EXPECT_EQ(live(statistics.pinned_pages), pinned) << name;
     EXPECT_EQ(work(), 0) << name << ", a second time";
   }
@@ -147,8 +147,8 @@ TEST_P(Failures, EveryHypercallOnce) {
       rig.model->calls().inject(std::nullopt, n, kInjected, after_pages);
       seen += Life(rig).run();
       const auto& statistics = pviommu::statistics();
-      EXPECT_EQ(live(statistics.live_mappings), 0u);
-      EXPECT_EQ(live(statistics.live_pages), 0u);
+      EXPECT_EQ(statistics.live_mappings(), 0u);
+      EXPECT_EQ(statistics.live_pages(), 0u);
       EXPECT_EQ(live(statistics.pinned_pages), 0u);
       EXPECT_EQ(rig.model->spaces(), 0u);
       EXPECT_EQ(rig.model->violations().forgotten_in_use, 0u);
