@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pviommu run: a run folder (device tree, statistics), an environment, a child.
-//
-//   RUN/sys/          the device tree (sysfs_view.h), unless --sysfs
-//   RUN/group-N       locks: which process of the run has the group open
-//   RUN/statistics    hypercall/statistics.h's block, shared with the program;
-//                     survives it, however it ends
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +15,7 @@
 #include "hypercall/backend.h"
 #include "hypercall/statistics.h"
 #include "vfio-glue/command.h"
+#include "vfio-glue/run_folder.h"
 #include "vfio-glue/stats_report.h"
 #include "vfio-glue/sysfs_view.h"
 
@@ -29,24 +24,6 @@ namespace {
 
 // Sent to us by people and supervisors; the program is meant.
 constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
-
-class RunFolder {
- public:
-  ~RunFolder() {
-    if (!path_.empty()) vfio::SysfsView::remove(path_);
-    if (!extra_tree_.empty()) vfio::SysfsView::remove(extra_tree_);
-  }
-  Status make() {
-    path_ = PVIOMMU_TRY(vfio::make_run_folder());
-    return {};
-  }
-  const std::string& path() const { return path_; }
-  void also_remove(const std::string& tree) { extra_tree_ = tree; }
-
- private:
-  std::string path_;
-  std::string extra_tree_;
-};
 
 // The statistics block in a file both sides map.  A path, not a descriptor:
 // shells and wrappers between us and the program close what they do not know.
@@ -95,6 +72,18 @@ void set_environment(const RunOptions& options, const std::string& library, cons
   set("LD_PRELOAD", others != nullptr && *others != '\0' ? library + ":" + others : library);
 }
 
+bool found_in_path(const std::string& name) {
+  if (name.find('/') != std::string::npos) return true;
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "";
+  while (!rest.empty()) {
+    const std::string_view folder = rest.substr(0, rest.find(':'));
+    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
+    if (::access((std::string(folder) + "/" + name).c_str(), F_OK) == 0) return true;
+  }
+  return false;
+}
+
 // In the child; does not return.
 [[noreturn]] void execute(const std::vector<std::string>& program, const sigset_t& mask) {
   std::vector<char*> argv;
@@ -102,7 +91,10 @@ void set_environment(const RunOptions& options, const std::string& library, cons
   argv.push_back(nullptr);
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   ::execvp(argv[0], argv.data());
-  const int error = errno;
+  int error = errno;
+  // execvp() says EACCES also when a folder of PATH cannot be searched; then
+  // nothing was found, as shells put it.
+  if (error == EACCES && !found_in_path(program[0])) error = ENOENT;
   complain(program[0] + ": " + std::strerror(error));
   ::_exit(error == ENOENT ? kNotFound : kCannotExecute);
 }
@@ -136,7 +128,7 @@ void report(const RunOptions& options, const Statistics& statistics, int status)
            vfio::stats_table(statistics);
   }
   if (killed) {
-    const std::uint64_t mappings = statistics.live_mappings.load(), pages = statistics.live_pages.load();
+    const std::uint64_t mappings = statistics.live_mappings(), pages = statistics.live_pages();
     const char* name = ::strsignal(WTERMSIG(status));
     const std::string line = options.program[0] + " was ended by signal " + std::to_string(WTERMSIG(status)) +
                              " (" + (name != nullptr ? name : "?") + "); at that moment " +

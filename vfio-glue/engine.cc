@@ -66,6 +66,13 @@ class EngineImpl final : public Engine {
     const auto found = groups_.find(group);
     if (found == groups_.end()) return Error{ENOENT, "open group"};
     if (found->second.open) return Error{EBUSY, "open group"};
+    // A program of another run has one of its devices; the device's own lock
+    // decides in the end (Hypervisor::open_device).
+    for (const PciDeviceInfo& info : found->second.devices) {
+      if (info.lock.empty()) continue;
+      const auto owner = DeviceLock::owner(info.lock);
+      if (owner && owner->has_value()) return Error{EBUSY, "open group"};
+    }
     if (!config_.session.empty())
       found->second.lock = PVIOMMU_TRY(DeviceLock::acquire("group-" + std::to_string(group), config_.session));
     FileRef file(new Group(*this, config_, found->second, [](Engine& engine, GroupSlot& slot) {

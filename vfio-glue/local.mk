@@ -65,6 +65,8 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command_info.cc \
 	vfio-glue/command_list.cc \
 	vfio-glue/command_run.cc \
+	vfio-glue/run_folder.cc \
+	vfio-glue/run_folder.h \
 	vfio-glue/stats_report.cc \
 	vfio-glue/stats_report.h
 vfio_glue_pviommu_LDADD = libpviommu.la $(SYSTEM_LIBS)
