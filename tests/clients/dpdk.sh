@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 
 if ! command -v dpdk-testpmd >/dev/null; then
-  skip dpdk "dpdk-testpmd is not installed (Debian: dpdk-dev)"
+  not_ok dpdk "dpdk-testpmd is not installed (Debian: dpdk-dev)"
   finish
 fi
 
