@@ -124,6 +124,40 @@ void null_pin(benchmark::State& state) {
 }
 BENCHMARK(null_pin)->Name("space/pin")->Iterations(2'000'000);
 
+/// The model's own part of a map and an unmap: its frames and its two calls,
+/// in a space with as many live mappings.
+void model_pair(benchmark::State& state) {
+  auto opened = open_hypervisor("model:nvme,size=1M");
+  if (!opened.instance) {
+    state.SkipWithError(opened.failure.message.c_str());
+    return;
+  }
+  Hypervisor& model = *opened.instance;
+  const SpaceId space = *model.create_space({"bench"});
+  NullFrames::Pin memory(HvaRange::from_size(Hva(0x10000000), kPageSize).value());
+  NullFrames::Pin others(HvaRange::from_size(Hva(0x20000000), kLive * kPageSize).value());
+  std::vector<FrameRun> runs;
+  if (!model.frames_of(others, runs)) std::abort();
+  for (std::uint64_t i = 0; i < kLive; ++i) {
+    const MapRun run{Dfn(2 * i), runs[0].mfn + i, 1, Access::read_write};
+    if (!model.map(space, std::span(&run, 1)).status) std::abort();
+  }
+  std::uint64_t i = 0;
+  for (auto _ : state) {
+    const Dfn dfn(2 * (i++ * 7919 % kLive) + 1);
+    runs.clear();
+    if (!model.frames_of(memory, runs)) std::abort();
+    const MapRun run{dfn, runs[0].mfn, 1, Access::read_write};
+    if (model.map(space, std::span(&run, 1)).pages_done != 1) std::abort();
+    const UnmapRun back{dfn, runs[0].mfn, 1};
+    if (model.unmap(space, std::span(&back, 1)).pages_done != 1) std::abort();
+    model.forget_frames(memory);
+  }
+  (void)model.destroy_space(space).ok();
+  model.forget_frames(others);
+}
+BENCHMARK(model_pair)->Name("model/map+unmap")->Iterations(1'000'000);
+
 std::unique_ptr<FrameSource> source_of(const char* kind) {
   std::string notice;
   auto source = make_frame_source(kind, notice);

@@ -16,12 +16,12 @@ EXTRA_PROGRAMS += bench_ioctl
 bench_ioctl_SOURCES = tests/bench/ioctl_bench.c
 bench_ioctl_LDADD =
 EXTRA_DIST += tests/bench/bench-programs
-CLEANFILES += bench_pviommu$(EXEEXT) bench_ioctl$(EXEEXT)
+CLEANFILES += bench-figures bench_pviommu$(EXEEXT) bench_ioctl$(EXEEXT)
 
 if HAVE_BENCHMARK
 bench-run: bench_pviommu$(EXEEXT) bench_ioctl$(EXEEXT)
-	./bench_pviommu$(EXEEXT) $(BENCH_FLAGS)
-	PVIOMMU_RUN='$(abs_builddir)/run' $(srcdir)/tests/bench/bench-programs ./bench_ioctl$(EXEEXT)
+	BENCH_FIGURES=bench-figures ./bench_pviommu$(EXEEXT) $(BENCH_FLAGS)
+	BENCH_FIGURES=bench-figures PVIOMMU_RUN='$(abs_builddir)/run' $(srcdir)/tests/bench/bench-programs ./bench_ioctl$(EXEEXT)
 else
 bench-run:
 	@echo "make bench needs Google Benchmark, which configure did not find (Debian: libbenchmark-dev)" >&2; exit 1

@@ -2,7 +2,9 @@
 // main() of the benchmarks: runs them, then prints one table with the goals.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "bench.h"
@@ -122,5 +124,15 @@ int main(int argc, char** argv) {
   benchmark::RunSpecifiedBenchmarks(&collector);
   pviommu::bench::measure_hypercalls_per_gib();
   pviommu::bench::print_table();
+  // For bench-programs, which compares programs with these parts.
+  if (const char* path = std::getenv("BENCH_FIGURES")) {
+    std::FILE* file = std::fopen(path, "w");
+    if (file == nullptr) {
+      std::perror(path);
+      return 1;
+    }
+    for (const auto& [name, figure] : pviommu::bench::figures()) std::fprintf(file, "%s %.1f\n", name.c_str(), figure);
+    std::fclose(file);
+  }
   return 0;
 }
