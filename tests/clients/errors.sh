@@ -289,6 +289,31 @@ info() {
 }
 verdict info info
 
+# `pviommu run` itself is killed: its folder stays while its program needs it,
+# and the next run removes it.
+killed_run() {
+  local runner program folder
+  "$run" pviommu run -- sh -c 'echo $$ >"$0"; exec sleep 60' "$work/program.pid" &
+  runner=$!
+  started+=("$runner")
+  for _ in $(seq 100); do [ -s "$work/program.pid" ] && break; sleep 0.1; done
+  program=$(cat "$work/program.pid") || { fail "the program did not start"; return; }
+  started+=("$program")
+  kill -9 "$runner"
+  wait "$runner" 2>/dev/null
+  folder=$(echo "$XDG_RUNTIME_DIR"/pviommu-??????)
+  [ -d "$folder" ] || { fail "no folder of the run in $XDG_RUNTIME_DIR"; return; }
+  touch -d '10 minutes ago' "$folder"
+  pviommu run -- true
+  [ -d "$folder/sys" ] || fail "the folder went while its program was alive"
+  kill -9 "$program"
+  for _ in $(seq 100); do kill -0 "$program" 2>/dev/null || break; sleep 0.1; done
+  touch -d '10 minutes ago' "$folder"
+  pviommu run -- true
+  [ -e "$folder" ] && fail "the folder of the killed run is still there"
+}
+verdict killed-run-is-cleaned-up killed_run
+
 help() {
   local command
   for command in "" run list info; do
