@@ -5,5 +5,6 @@ EXTRA_DIST += \
 	doc/architecture.md \
 	doc/developer.md \
 	doc/iommu-drivers.md \
-	doc/power.md doc/vfio-differences.md \
+	doc/power.md \
+	doc/vfio-differences.md \
 	doc/xen-dom0.md
