@@ -281,7 +281,8 @@ TEST_F(ModelVectors, RebindUnderFire) {
   device.join();
   ASSERT_TRUE(model.unbind_vector(v));
   EXPECT_LE(delivered + sink.count, kFires);
-  EXPECT_GT(sink.count, 0u);
+  // Which of the targets they met depends on who ran when; some target was bound all the time.
+  EXPECT_GT(delivered + sink.count, 0u);
   EXPECT_EQ(machine.faults().size(), 0u);
 }
 
