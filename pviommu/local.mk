@@ -20,4 +20,7 @@ libpviommu_la_SOURCES += \
 	pviommu/locked_memory.cc \
 	pviommu/locked_memory.h \
 	pviommu/mapping_index.cc \
+	pviommu/mapping_index_arena.cc \
+	pviommu/mapping_index_check.cc \
+	pviommu/mapping_index_nodes.h \
 	pviommu/mapping_index.h
