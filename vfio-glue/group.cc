@@ -10,20 +10,15 @@
 namespace pviommu::vfio {
 
 /// The name argument of GET_DEVICE_FD is bounded like the kernel's
-/// strndup_user(arg, PAGE_SIZE): EINVAL when it is longer.
+/// strndup_user(arg, PAGE_SIZE): EINVAL when it is longer.  Nothing behind its
+/// end is read: what lies there may be another page, or poisoned.
 static Result<std::string> copy_name(const Call& call) {
   std::string name;
-  char chunk[64];
-  std::uint64_t at = call.argument;
-  while (name.size() < kPageSize) {
-    // Never across a page border: the string may end just before an unmapped page.
-    const std::size_t to_border = kPageSize - at % kPageSize;
-    const std::size_t bytes = std::min(sizeof chunk, to_border);
-    PVIOMMU_TRY(call.client.copy_in(chunk, at, bytes));
-    const auto* end = static_cast<const char*>(std::memchr(chunk, 0, bytes));
-    name.append(chunk, end ? static_cast<std::size_t>(end - chunk) : bytes);
-    if (end) return name.size() < kPageSize ? Result<std::string>(name) : Error{EINVAL, "device name"};
-    at += bytes;
+  while (name.size() < kPageSize - 1) {
+    char next = 0;
+    PVIOMMU_TRY(call.client.copy_in(&next, call.argument + name.size(), 1));
+    if (next == 0) return name;
+    name += next;
   }
   return Error{EINVAL, "device name"};
 }
