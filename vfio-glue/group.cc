@@ -14,9 +14,9 @@ namespace pviommu::vfio {
 /// end is read: what lies there may be another page, or poisoned.
 static Result<std::string> copy_name(const Call& call) {
   std::string name;
-  while (name.size() < kPageSize - 1) {
+  for (std::uint64_t at = 0; at < kPageSize; ++at) {
     char next = 0;
-    PVIOMMU_TRY(call.client.copy_in(&next, call.argument + name.size(), 1));
+    PVIOMMU_TRY(call.client.copy_in(&next, call.argument + at, 1));
     if (next == 0) return name;
     name += next;
   }
