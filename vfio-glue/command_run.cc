@@ -69,7 +69,8 @@ void set_environment(const RunOptions& options, const std::string& library, cons
   set("PVIOMMU_STATS_FILE", statistics);
   set("SYSFS_PCI_DEVICES", tree + "/bus/pci/devices");  // DPDK looks here
   const char* others = std::getenv("LD_PRELOAD");
-  set("LD_PRELOAD", others != nullptr && *others != '\0' ? library + ":" + others : library);
+  // Behind what is there: a sanitizer's runtime, say, has to come first.
+  set("LD_PRELOAD", others != nullptr && *others != '\0' ? others + (":" + library) : library);
 }
 
 bool found_in_path(const std::string& name) {

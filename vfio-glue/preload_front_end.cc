@@ -49,6 +49,7 @@ FrontEnd& front_end() {
 // ---- engine -----------------------------------------------------------------
 
 void FrontEnd::complain(const std::string& message) {
+  const std::scoped_lock lock(complaints_);
   if (message == last_complaint_) return;
   last_complaint_ = message;
   say(message);
@@ -71,7 +72,7 @@ Result<Engine*> FrontEnd::engine() {
   if (Engine* engine = engine_.load(std::memory_order_acquire);
       engine != nullptr && engine_incarnation_ == incarnation())
     return engine;
-  const std::scoped_lock lock(mutex_);
+  const std::scoped_lock lock(making_);
   forget_parents_engine();
   if (Engine* engine = engine_.load(std::memory_order_relaxed); engine != nullptr) return engine;
   std::string message;
@@ -85,7 +86,7 @@ Result<Engine*> FrontEnd::engine() {
   return engine_.load(std::memory_order_relaxed);
 }
 
-// With mutex_ held.  The engine of our parent is not destroyed: its threads are
+// With making_ held.  The engine of our parent is not destroyed: its threads are
 // not here, its locks may be held for ever, its devices are the parent's.
 void FrontEnd::forget_parents_engine() {
   if (engine_.load(std::memory_order_relaxed) != nullptr && engine_incarnation_ != incarnation())
@@ -441,6 +442,9 @@ void FrontEnd::after_fork_in_parent() {
 void FrontEnd::after_fork_in_child() {
   mappings_.reinitialise_lock();
   new (&mutex_) std::mutex;
+  // A thread of the parent may have been at these; it is not here.
+  new (&making_) std::mutex;
+  new (&complaints_) std::mutex;
   note_fork();
   // The child must not keep the parent's devices locked or its pages pinned
   // when the parent is gone: the engine's descriptors become /dev/null, under

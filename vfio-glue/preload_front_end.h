@@ -98,10 +98,15 @@ class FrontEnd final : public Client {
   BarMappings mappings_;
   EngineFactory factory_;
 
+  // Not held across fork(), unlike mutex_: making an engine takes locks below us
+  // that have their own handlers for it.
+  std::mutex making_;            ///< one engine at a time; before mutex_
+  std::mutex complaints_;        ///< of last_complaint_; innermost
+  std::string last_complaint_;
+
   std::mutex mutex_;  ///< of all below
   std::atomic<Engine*> engine_{nullptr};
   std::atomic<std::uint64_t> engine_incarnation_{0};
-  std::string last_complaint_;
   std::atomic<const SysfsView*> view_{nullptr};
   std::atomic<std::uint64_t> view_incarnation_{0};  ///< of the process that made the tree and removes it
   std::atomic<bool> told_about_fork_{false};

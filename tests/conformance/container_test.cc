@@ -97,8 +97,11 @@ TEST_P(GetInfo, AnswersEveryArgsz) {
     const auto& header = *reinterpret_cast<const vfio_info_cap_header*>(bytes + at);
     ids.push_back(header.id);
     EXPECT_EQ(header.version, 1);
-    if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
-      total = at + 16 + 16 * reinterpret_cast<const vfio_iommu_type1_info_cap_iova_range&>(header).nr_iovas;
+    if (header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) {
+      std::uint32_t ranges = 0;  // not aligned in place
+      std::memcpy(&ranges, bytes + at + offsetof(vfio_iommu_type1_info_cap_iova_range, nr_iovas), sizeof ranges);
+      total = at + 16 + 16 * ranges;
+    }
     at = header.next;
   }
   EXPECT_EQ(ids, (std::vector<unsigned>{2, 3, 1}));

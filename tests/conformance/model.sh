@@ -10,6 +10,12 @@ devices='nvme,size=16M,addr=0000:00:05.0;edu,dma_mask=0xffffffffffffffff,addr=00
 without_mmap='nvme,size=16M,addr=0000:00:05.0,mmap=off;edu,dma_mask=0xffffffffffffffff,addr=0000:00:06.0,mmap=off'
 # The preload library is not linked first, by its nature.
 export ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS:-}
+# The thread sanitizer's runtime has to come before the front end.  Shells do not
+# live with it, so libtool's wrapper script is left out.
+pviommu=(pviommu)
+export TSAN_OPTIONS=die_after_fork=0:${TSAN_OPTIONS:-}  # children open devices of their own
+tsan=$(ldd "$build/vfio_conformance" | awk '/libtsan/ { print $3 }')
+[ -z "$tsan" ] || pviommu=(env "LD_PRELOAD=$tsan" "$build/vfio-glue/.libs/pviommu")
 
 declare -A options=(
   [plain]="--hypervisor=model:$devices"
@@ -31,7 +37,7 @@ for variant in "${variants[@]}"; do
   filter="-${excluded[$variant]:-none}"
   log=$(mktemp)
   # shellcheck disable=SC2086  # several options
-  timeout --kill-after=10 300 "$build/run" pviommu run --quiet ${options[$variant]} -- \
+  timeout --kill-after=10 300 "$build/run" "${pviommu[@]}" run --quiet ${options[$variant]} -- \
     "$build/vfio_conformance" --gtest_filter="$filter" >"$log" 2>&1
   result=$?
   sed -n "s/^\[       OK \] \([^ ]*\).*/ok $variant:\1/p" "$log"

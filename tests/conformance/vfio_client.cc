@@ -83,8 +83,13 @@ std::vector<vfio_iova_range> Container::iova_ranges() const {
   const auto& head = *reinterpret_cast<const vfio_iommu_type1_info*>(bytes.data());
   const auto* found = find_capability(bytes, head.cap_offset, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE);
   if (!found) return {};
-  const auto* ranges = reinterpret_cast<const vfio_iommu_type1_info_cap_iova_range*>(found);
-  return {ranges->iova_ranges, ranges->iova_ranges + ranges->nr_iovas};
+  // Linux 6.1 does not align capabilities: nothing here may be used in place.
+  const auto* bytes_of_it = reinterpret_cast<const std::uint8_t*>(found);
+  std::uint32_t count = 0;
+  std::memcpy(&count, bytes_of_it + offsetof(vfio_iommu_type1_info_cap_iova_range, nr_iovas), sizeof count);
+  std::vector<vfio_iova_range> ranges(count);
+  std::memcpy(ranges.data(), bytes_of_it + sizeof(vfio_iommu_type1_info_cap_iova_range), count * sizeof ranges[0]);
+  return ranges;
 }
 
 Outcome Group::set_container(const Container& container) const {
