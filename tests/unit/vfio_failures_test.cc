@@ -5,6 +5,7 @@
 // so that the same step works when it is tried again; in the end nothing is
 // mapped, pinned, attached or allocated.
 #include <functional>
+#include <tuple>
 
 #include "hypercall/statistics.h"
 #include "vfio_engine_rig.h"
@@ -174,6 +175,30 @@ TEST(Engine, DeviceIsGivenBackWhenTheDescriptorCannotBeMade) {
   EXPECT_EQ(rig.client.ioctl(group, VFIO_GROUP_GET_DEVICE_FD, const_cast<char*>("0000:00:06.0")), -EMFILE);
   EXPECT_EQ(rig.client.ioctl(group, VFIO_GROUP_UNSET_CONTAINER, nullptr), 0) << "no device is left open";
   rig.client.fail_install = false;
+}
+
+TEST(Engine, MappedMsixTableIsNotTheRealOne) {
+  EngineRig rig("model:nvme,size=1M,addr=0000:00:05.0");
+  int container = rig.open_container();
+  const int group = rig.open_group(0);
+  ASSERT_EQ(rig.client.ioctl(group, VFIO_GROUP_SET_CONTAINER, &container), 0);
+  ASSERT_EQ(rig.client.ioctl(container, VFIO_SET_IOMMU, reinterpret_cast<void*>(VFIO_TYPE1_IOMMU)), 0);
+  const long fd = rig.client.ioctl(group, VFIO_GROUP_GET_DEVICE_FD, const_cast<char*>("0000:00:05.0"));
+  ASSERT_GE(fd, 0);
+  const FileRef device = rig.client.file_of(static_cast<int>(fd));
+  // BAR 0: registers, doorbells, the table at 0x2000, pending bits at 0x3000.
+  const auto pieces = device->mmap(0, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED);
+  ASSERT_TRUE(pieces.ok());
+  ASSERT_EQ(pieces->size(), 3u);
+  const auto& [before, table, behind] = std::tie((*pieces)[0], (*pieces)[1], (*pieces)[2]);
+  EXPECT_EQ(before.bytes, 0x2000u);
+  EXPECT_EQ(table.bytes, 0x1000u);
+  EXPECT_EQ(behind.bytes, 0x1000u);
+  EXPECT_EQ(before.fd, behind.fd);
+  EXPECT_NE(table.fd, before.fd) << "a program could write messages";
+  const auto alone = device->mmap(0x2000, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED);
+  ASSERT_TRUE(alone.ok());
+  EXPECT_EQ((*alone)[0].fd, table.fd);
 }
 
 TEST(Engine, BusyGroupIsNotViable) {
