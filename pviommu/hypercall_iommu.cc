@@ -11,8 +11,8 @@
 #include "pviommu/hypercall_iommu.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <bit>
+#include <cstdio>
 #include <vector>
 
 namespace pviommu {

@@ -43,13 +43,6 @@ Result<std::size_t> capability_length(PciDevice& device, std::uint8_t id, std::s
   }
 }
 
-/// The natural access at `offset` with at most `bytes` bytes.
-unsigned natural_width(std::size_t offset, std::size_t bytes) {
-  if (bytes >= 4 && offset % 4 == 0) return 4;
-  if (bytes >= 2 && offset % 2 == 0) return 2;
-  return 1;
-}
-
 bool touches(std::size_t offset, unsigned width, std::size_t reg, std::size_t reg_bytes) {
   return offset < reg + reg_bytes && reg < offset + width;
 }

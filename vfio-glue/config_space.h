@@ -27,6 +27,13 @@ class VirtualCapability;
 
 namespace pviommu::vfio {
 
+/// Width of the widest natural access at `offset` with at most `bytes` bytes (> 0): 1, 2 or 4.
+constexpr unsigned natural_width(std::uint64_t offset, std::size_t bytes) {
+  if (bytes >= 4 && offset % 4 == 0) return 4;
+  if (bytes >= 2 && offset % 2 == 0) return 2;
+  return 1;
+}
+
 /// What configuration space asks of the device.  Called with the device's lock held.
 class ConfigEffects {
  public:

@@ -105,6 +105,10 @@ Device::~Device() {
 
 Status Device::reset() {
   const std::lock_guard guard(lock_);
+  return reset_function();
+}
+
+Status Device::reset_function() {
   PVIOMMU_TRY(hardware_->reset());
   PVIOMMU_TRY(config_->restore());
   return router_.reset_happened();
@@ -118,10 +122,7 @@ void Device::intx_disable_changed(bool disabled) {
 }
 
 void Device::function_level_reset() {
-  Status status = hardware_->reset();
-  if (status) status = config_->restore();
-  if (status) status = router_.reset_happened();
-  if (!status)
+  if (const Status status = reset_function(); !status)
     std::fprintf(stderr, "pviommu: %s: function level reset: %s\n", to_string(info().sbdf).c_str(),
                  to_string(status.error()).c_str());
 }

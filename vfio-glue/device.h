@@ -102,6 +102,8 @@ class Device final : private ConfigEffects {
   Device(AddressSpace& space, std::unique_ptr<PciDevice> hardware, Hypervisor& hypervisor,
          const msi::InterruptCapabilities& capabilities);
   Status start();
+  /// Resets the function and restores what the reset took from us; lock held.
+  Status reset_function();
 
   void intx_disable_changed(bool disabled) override;
   void function_level_reset() override;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "vfio-glue/device.h"
+#include "vfio-glue/ioctl_table.h"
 
 namespace pviommu::vfio {
 namespace {
@@ -13,8 +14,6 @@ Result<UniqueFd> eventfd_argument(Client& client, std::int32_t fd) {
   if (fd < 0) return UniqueFd();
   return client.duplicate_eventfd(fd);
 }
-
-long result_of(const Status& status) { return status ? 0 : -static_cast<long>(status.error().code); }
 
 }  // namespace
 
@@ -47,9 +46,9 @@ long Device::set_intx_mask(const IrqSet& set) {
   if (router_.active() != VectorKind::intx || set.start != 0 || set.count != 1) return -EINVAL;
   switch (set.data_kind) {
     case VFIO_IRQ_SET_DATA_NONE:
-      return result_of(router_.mask());
+      return errno_of(router_.mask());
     case VFIO_IRQ_SET_DATA_BOOL:
-      return set.bools[0] ? result_of(router_.mask()) : 0;
+      return set.bools[0] ? errno_of(router_.mask()) : 0;
     default:
       return -ENOTTY;  // an eventfd that masks: nobody has it
   }
@@ -59,20 +58,20 @@ long Device::set_intx_unmask(Client& client, const IrqSet& set) {
   if (router_.active() != VectorKind::intx || set.start != 0 || set.count != 1) return -EINVAL;
   switch (set.data_kind) {
     case VFIO_IRQ_SET_DATA_NONE:
-      return result_of(router_.unmask());
+      return errno_of(router_.unmask());
     case VFIO_IRQ_SET_DATA_BOOL:
-      return set.bools[0] ? result_of(router_.unmask()) : 0;
+      return set.bools[0] ? errno_of(router_.unmask()) : 0;
     default: {
       auto eventfd = eventfd_argument(client, set.eventfds[0]);
       if (!eventfd) return -eventfd.error().code;
-      return result_of(router_.set_unmask_eventfd(std::move(*eventfd)));
+      return errno_of(router_.set_unmask_eventfd(std::move(*eventfd)));
     }
   }
 }
 
 long Device::set_intx_trigger(Client& client, const IrqSet& set) {
   const bool active = router_.active() == VectorKind::intx;
-  if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE) return result_of(router_.disable());
+  if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE) return errno_of(router_.disable());
   if ((router_.active() && !active) || set.start != 0 || set.count != 1) return -EINVAL;
 
   if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD) {
@@ -89,17 +88,17 @@ long Device::set_intx_trigger(Client& client, const IrqSet& set) {
     // A descriptor that is none undoes the enabling, and leaves a line that was
     // enabled before without an eventfd.
     if (!status && !active) (void)router_.disable().ok();
-    return result_of(status);
+    return errno_of(status);
   }
   if (!active) return -EINVAL;
   if (set.data_kind == VFIO_IRQ_SET_DATA_BOOL && !set.bools[0]) return 0;
-  return result_of(router_.trigger(0));
+  return errno_of(router_.trigger(0));
 }
 
 long Device::set_msi_trigger(Client& client, const IrqSet& set) {
   const VectorKind kind = set.index == VFIO_PCI_MSIX_IRQ_INDEX ? VectorKind::msix : VectorKind::msi;
   const bool active = router_.active() == kind;
-  if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE) return result_of(router_.disable());
+  if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE) return errno_of(router_.disable());
   if (router_.active() && !active) return -EINVAL;
 
   if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD) {
@@ -115,7 +114,7 @@ long Device::set_msi_trigger(Client& client, const IrqSet& set) {
   if (!active || set.start + set.count > router_.count()) return -EINVAL;
   for (std::uint32_t i = 0; i < set.count; ++i) {
     if (set.data_kind == VFIO_IRQ_SET_DATA_BOOL && !set.bools[i]) continue;
-    if (const Status status = router_.trigger(set.start + i); !status) return result_of(status);
+    if (const Status status = router_.trigger(set.start + i); !status) return errno_of(status);
   }
   return 0;
 }
@@ -133,7 +132,7 @@ long Device::set_msi_block(Client& client, const IrqSet& set) {
       status = eventfd.error();
     if (status) continue;
     for (std::uint32_t j = 0; j <= i; ++j) (void)router_.set_eventfd(set.start + j, UniqueFd()).ok();
-    return result_of(status);
+    return errno_of(status);
   }
   return 0;
 }

@@ -13,12 +13,6 @@
 namespace pviommu::vfio {
 namespace {
 
-unsigned natural_width(std::uint64_t offset, std::size_t bytes) {
-  if (bytes >= 4 && offset % 4 == 0) return 4;
-  if (bytes >= 2 && offset % 2 == 0) return 2;
-  return 1;
-}
-
 constexpr std::size_t kChunk = 512;
 
 }  // namespace

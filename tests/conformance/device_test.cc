@@ -271,8 +271,6 @@ TEST_F(NvmeDevice, Mmap) {
 }
 
 TEST_F(NvmeDevice, Reset) {
-  const unsigned capability = device.capability(PCI_CAP_ID_MSIX);
-  (void)capability;
   EXPECT_EQ(device.ioctl(VFIO_DEVICE_RESET), ok());
   EXPECT_EQ(device.bar0(0x1c) & 1, 0u) << "CSTS.RDY";
   EXPECT_EQ(device.config(PCI_COMMAND, 2) & 2, 2u) << "decoding as before";
