@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A PCI function of this kernel, through sysfs.
+//
+// A stock dom0 kernel has no VFIO to lean on, and none is needed: with no driver
+// bound, everything a driver would do is a file of the device's folder
+// (Documentation/ABI/testing/sysfs-bus-pci):
+//
+//   enable      powers the function up and switches its decoders on
+//   config      configuration space, pread/pwrite
+//   resource    where the BARs are: a line "first last flags" each
+//   resourceN   BAR N: mmap for memory, pread/pwrite for I/O ports
+//   rom         the expansion ROM, readable while "1" is written to it
+//   reset       function-level reset, by the best method the kernel knows
+//
+// No hypercall is made here: which domain the function belongs to, and where
+// its interrupts go, is the caller's.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "hypercall/pci_device.h"
+#include "hypercall/unique_fd.h"
+
+namespace pviommu::xen {
+
+/// All functions with a type 0 header, in Sbdf order, without host and other
+/// bridges.  `group` is the address itself: stable, and the same in every
+/// process.  An error when `sysfs` has no PCI bus that can be read.
+Result<std::vector<PciDeviceInfo>> list_pci_devices(const std::string& sysfs = "/sys");
+
+/// Calls may come from any thread; two accesses of one register at once reach
+/// the device in either order.
+class SysfsDevice final : public PciDevice {
+ public:
+  /// The function with its decoders on.  ENODEV: not there, or none that
+  /// list_pci_devices() lists.  EBUSY: a kernel driver owns it.  EACCES, EPERM:
+  /// not root, or kernel lockdown.
+  static Result<std::unique_ptr<SysfsDevice>> open(Sbdf sbdf, const std::string& sysfs = "/sys");
+  /// Bus mastering off; decoders and `enable` as they were before open().
+  ~SysfsDevice() override;
+
+  const PciDeviceInfo& info() const override { return info_; }
+  BarInfo bar(unsigned index) const override { return index <= kPciRomIndex ? bars_[index].info : BarInfo{}; }
+  std::size_t config_size() const override { return config_size_; }
+  Result<std::uint32_t> config_read(std::size_t offset, unsigned width) override;
+  Status config_write(std::size_t offset, unsigned width, std::uint32_t value) override;
+  /// Index 6 reads the ROM; behind the end of its images it is all ones.
+  Result<std::uint64_t> bar_read(unsigned index, std::uint64_t offset, unsigned width) override;
+  /// EROFS for the ROM.
+  Status bar_write(unsigned index, std::uint64_t offset, unsigned width, std::uint64_t value) override;
+  Result<BarMapping> bar_mapping(unsigned index) override;
+  void bar_mapped(unsigned, bool) override {}  // nothing here watches the memory
+  bool can_reset() const override { return static_cast<bool>(reset_); }
+  Status reset() override;
+  bool intx_asserted() override;
+
+ private:
+  struct Bar {
+    BarInfo info;
+    UniqueFd fd;
+    void* page = nullptr;  ///< our mapping, from the page the BAR begins in; see base_of()
+    std::size_t mapped = 0;
+  };
+
+  explicit SysfsDevice(PciDeviceInfo info) : info_(std::move(info)) {}
+  Status start(const std::string& folder);
+  Status enable(const std::string& folder);
+  Status power_up();
+  Status read_resources(const std::string& folder);
+  Result<volatile std::uint8_t*> base_of(Bar& bar);
+  Status read_rom();
+
+  PciDeviceInfo info_;
+  std::array<Bar, kPciRomIndex + 1> bars_;
+  UniqueFd config_, enable_, reset_;
+  std::size_t config_size_ = 0;
+  bool enabled_here_ = false;
+  bool started_ = false;
+  std::uint32_t command_before_ = 0;
+  std::mutex lock_;  ///< Bar::page and rom_, both made at first use
+  std::vector<std::uint8_t> rom_;
+};
+
+}  // namespace pviommu::xen

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What of the Xen backend needs no Xen: compiled in here, whether the module is
+# built or not.
+
+unit_xen_SOURCES += \
+	hypercall/xen/sysfs_device.cc \
+	hypercall/xen/sysfs_device.h \
+	tests/unit/xen_sysfs_device_test.cc
