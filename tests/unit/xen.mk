@@ -3,6 +3,9 @@
 # built or not.
 
 unit_xen_SOURCES += \
+	hypercall/xen/fault_log.cc \
+	hypercall/xen/fault_log.h \
 	hypercall/xen/sysfs_device.cc \
 	hypercall/xen/sysfs_device.h \
+	tests/unit/xen_fault_log_test.cc \
 	tests/unit/xen_sysfs_device_test.cc
