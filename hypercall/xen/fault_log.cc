@@ -150,9 +150,10 @@ void FaultLog::settle(std::vector<Fault>& out) {
   waiting_.reset();
 }
 
-void FaultLog::lost_text() {
+void FaultLog::lost_text(std::vector<Fault>& out) {
   partial_.clear();
-  skipping_ = true;
+  skipping_ = false;  // half a line is none by itself, and a whole one may come
+  settle(out);        // the next reason is another fault's
 }
 
 void FaultLog::take_line(std::string_view line, std::vector<Fault>& out) {

@@ -37,7 +37,7 @@ class FaultLog {
   /// quiet: the rate limit may have taken the line.
   void settle(std::vector<Fault>& out);
   /// Text between the last chunk and the next one is lost: the ring was faster.
-  void lost_text();
+  void lost_text(std::vector<Fault>& out);
 
   /// Messages of any kind that Xen's rate limit kept out of the ring; faults may
   /// be among them, so that what was counted is a lower bound.

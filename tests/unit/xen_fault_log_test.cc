@@ -169,12 +169,20 @@ TEST(FaultLogTest, LostTextDoesNotJoinTwoLines) {
   FaultLog log;
   std::vector<Fault> out;
   log.feed("(XEN) AMD-Vi: IO_PAGE_FAULT: 0000:00:04.0 d1 ", out);
-  log.lost_text();
+  log.lost_text(out);
   log.feed("addr 0000000000005000 flags 0x20\n", out);
   EXPECT_TRUE(out.empty());
+  log.feed(std::string(5000, 'x'), out);
+  log.lost_text(out);
   log.feed("AMD-Vi: IO_PAGE_FAULT: 0000:00:04.0 d1 addr 0000000000006000 flags 0x20\n", out);
   ASSERT_EQ(out.size(), 1u);
   EXPECT_EQ(out[0].iova, Iova(0x6000));
+
+  log.feed("[VT-D]DMAR:[DMA Read] Request device [0000:00:04.0] fault addr 1000\n", out);
+  log.lost_text(out);
+  log.feed("[VT-D]DMAR: reason 02 - Present bit in context entry is clear\n", out);
+  ASSERT_EQ(out.size(), 2u);
+  EXPECT_EQ(out[1].reason, FaultReason::not_mapped);
 }
 
 TEST(FaultLogTest, AnEndlessLineIsDroppedToItsEnd) {

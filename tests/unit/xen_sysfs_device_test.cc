@@ -264,8 +264,9 @@ TEST_F(SysfsDeviceTest, OddResourceFilesAreRefused) {
 }
 
 TEST_F(SysfsDeviceTest, WithoutAnAddressOrAFileThereIsNoBar) {
-  add({.resources = resource(0, 0x1000, 0x20040200) + resource(0xfeb00000, 0x1000, 0x20040200) + kNoResource +
-                    kNoResource + kNoResource + kNoResource + resource(0xfeb40000, 0x800, 0x46200)});
+  add({.resources = resource(0, 0x1000, 0x20040200) + resource(0xfeb00000, 0x1000, 0x20040200) +
+                    resource(0, 0x1000, 0x40200) + kNoResource + kNoResource + kNoResource +
+                    resource(0xfeb40000, 0x800, 0x46200)});
   fs::remove(folder() / "rom");
   const auto device = opened();
   ASSERT_NE(device, nullptr);
@@ -380,6 +381,16 @@ TEST_F(SysfsDeviceTest, IoBars) {
   EXPECT_EQ(device->bar_mapping(2).error().code, EOPNOTSUPP);
   fs::resize_file(folder() / "resource2", 4);
   EXPECT_EQ(device->bar_read(2, 0x10, 4).error().code, EIO);
+}
+
+TEST_F(SysfsDeviceTest, TinyBars) {
+  add({.resources = std::string(kNoResource) + kNoResource + resource(0xc000, 4, 0x40101) +
+                    resource(0xfeb05000, 0x100, 0x40200) + kNoResource + kNoResource + kNoResource});
+  const auto device = opened();
+  ASSERT_NE(device, nullptr);
+  EXPECT_FALSE(device->bar(3).mappable);  // begins a page, and does not fill it
+  EXPECT_TRUE(device->bar_write(2, 0, 4, 1));
+  EXPECT_EQ(device->bar_write(2, 0, 8, 1).error().code, EINVAL);
 }
 
 TEST_F(SysfsDeviceTest, TheMappingForProgramsIsTheSameMemory) {
