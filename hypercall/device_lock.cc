@@ -62,6 +62,12 @@ std::string own_comm() {
 
 }  // namespace
 
+Result<std::string> DeviceLock::folder() {
+  std::string path = run_folder();
+  PVIOMMU_TRY(open_folder(true, path));
+  return path;
+}
+
 Result<DeviceLock> DeviceLock::acquire(std::string_view name) { return acquire(name, run_folder()); }
 
 Result<DeviceLock> DeviceLock::acquire(std::string_view name, const std::string& folder_path) {

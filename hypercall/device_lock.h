@@ -44,6 +44,12 @@ class DeviceLock {
   /// Who holds `name`; empty when nobody does.  Thread-safe, takes nothing.
   static Result<std::optional<DeviceOwner>> owner(std::string_view name);
 
+  /// The common folder, made if it is missing.  EPERM as above.
+  static Result<std::string> folder();
+
+  /// Who has a copy of this descriptor holds the lock too.
+  int fd() const { return fd_.get(); }
+
  private:
   explicit DeviceLock(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;

@@ -87,12 +87,15 @@ struct Capabilities {
   std::uint32_t max_spaces = 0;          ///< 0: no limit
   std::uint32_t contexts_per_space = 1;  ///< translation contexts a domain can hold
   NotificationKinds notifications = 0;   ///< what bind_vector() accepts
+  VectorKinds vector_kinds = bit(VectorKind::intx) | bit(VectorKind::msi) | bit(VectorKind::msix);
+                                         ///< what allocate_vectors() can give, of what a device has
   bool vectors_before_attach = false;    ///< allocate_vectors() fails with ENODEV once attached
   bool overwrite_is_fatal = false;       ///< mapping over a live entry destroys the space (Xen)
   bool read_only = true;                 ///< Access::read is enforced; else mapped read-write
   bool write_only = true;                ///< Access::write is enforced; else mapped read-write
   bool deferred_flush = false;           ///< unmap() leaves the IOTLB to flush()
   bool peer_to_peer = false;             ///< MMIO of devices can be mapped (frames_of_mmio)
+  bool held_frames_only = false;         ///< frames_of() wants PinnedMemory::holds_pages()
 };
 
 struct SpaceConfig {

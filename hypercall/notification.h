@@ -11,6 +11,8 @@ namespace pviommu {
 /// In the order of VFIO_PCI_*_IRQ_INDEX.
 enum class VectorKind : std::uint8_t { intx = 0, msi = 1, msix = 2 };
 const char* to_string(VectorKind kind);
+using VectorKinds = std::uint8_t;  ///< set of bit(VectorKind)
+constexpr VectorKinds bit(VectorKind kind) { return static_cast<VectorKinds>(1u << static_cast<unsigned>(kind)); }
 
 /// One vector of one device; `index` is VFIO's subindex (MSI-X: table entry).
 struct Vector {

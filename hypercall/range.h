@@ -9,6 +9,8 @@
 // decides overflow once; whoever holds a Range can do arithmetic on it.
 #pragma once
 
+#include <vector>
+
 #include "hypercall/result.h"
 #include "hypercall/strong.h"
 
@@ -50,5 +52,21 @@ class Range {
 
 using IovaRange = Range<Iova>;
 using HvaRange = Range<Hva>;
+
+/// What is left of `ranges` (ascending) without `hole`.
+inline std::vector<IovaRange> without(const std::vector<IovaRange>& ranges, const IovaRange& hole) {
+  std::vector<IovaRange> left;
+  for (const IovaRange& range : ranges) {
+    if (!range.overlaps(hole)) {
+      left.push_back(range);
+      continue;
+    }
+    if (range.first() < hole.first())
+      left.push_back(IovaRange::from_last(range.first(), hole.first() - 1).value());
+    if (hole.last() < range.last())
+      left.push_back(IovaRange::from_last(hole.last() + 1, range.last()).value());
+  }
+  return left;
+}
 
 }  // namespace pviommu

@@ -125,6 +125,7 @@ class IoUringPin final : public PinnedMemory {
   }
 
   bool holds_pages() const override { return true; }
+  int holder_fd() const override { return slot_.ring->fd(); }
   Status from_file(int fd, std::uint64_t file_offset, std::uint64_t offset, std::size_t bytes) override {
     return transfer(PinRing::Direction::from_file, fd, file_offset, offset, bytes);
   }

@@ -30,6 +30,7 @@ class PinRing : public boost::intrusive::list_base_hook<> {
 
   /// False once a request was lost or after abandon(): takes no further pins.
   bool usable() const { return !dead_.load(std::memory_order_acquire); }
+  int fd() const { return fd_.get(); }
   bool has_room() const { return !free_slots_.empty(); }
   unsigned take_slot();
   void give_slot(unsigned slot);

@@ -11,7 +11,12 @@ namespace pviommu::vfio {
 
 Result<std::unique_ptr<Device>> Device::open(Hypervisor& hypervisor, AddressSpace& space, Sbdf sbdf) {
   auto hardware = PVIOMMU_TRY(hypervisor.open_device(sbdf));
-  const auto capabilities = PVIOMMU_TRY(msi::read_capabilities(*hardware));
+  auto capabilities = PVIOMMU_TRY(msi::read_capabilities(*hardware));
+  // What the hypervisor does not deliver the device does not have.
+  const VectorKinds kinds = hypervisor.capabilities().vector_kinds;
+  if ((kinds & bit(VectorKind::intx)) == 0) capabilities.intx = false;
+  if ((kinds & bit(VectorKind::msi)) == 0) capabilities.msi.reset();
+  if ((kinds & bit(VectorKind::msix)) == 0) capabilities.msix.reset();
   std::unique_ptr<Device> device(new Device(space, std::move(hardware), hypervisor, capabilities));
   PVIOMMU_TRY(device->start());  // undone by the destructor
   return device;

@@ -40,6 +40,11 @@ class EngineImpl final : public Engine {
       return frames.error();
     }
     frames_ = std::move(*frames);
+    if (hypervisor_->capabilities().held_frames_only && !frames_->holds_pages()) {
+      message = "'" + config_.hypervisor + "' needs memory that is really held, and the frame source '" +
+                std::string(frames_->name()) + "' holds none: a kernel with io_uring (sysctl kernel.io_uring_disabled=0) does";
+      return Error{EOPNOTSUPP, "frame source"};
+    }
     if (!notice.empty() && !config_.quiet) std::fprintf(stderr, "pviommu: %s\n", notice.c_str());
 
     auto devices = hypervisor_->devices();

@@ -33,22 +33,6 @@ std::optional<IovaRange> parse_range(const std::string& text) {
   return range.value();
 }
 
-/// What is left of `ranges` without `hole`.
-std::vector<IovaRange> without(const std::vector<IovaRange>& ranges, const IovaRange& hole) {
-  std::vector<IovaRange> left;
-  for (const IovaRange& range : ranges) {
-    if (!range.overlaps(hole)) {
-      left.push_back(range);
-      continue;
-    }
-    if (range.first() < hole.first())
-      left.push_back(IovaRange::from_last(range.first(), hole.first() - 1).value());
-    if (hole.last() < range.last())
-      left.push_back(IovaRange::from_last(hole.last() + 1, range.last()).value());
-  }
-  return left;
-}
-
 std::optional<HypercallOp> parse_op(std::string_view name) {
   for (std::size_t i = 0; i < kHypercallOps; ++i)
     if (name == to_string(static_cast<HypercallOp>(i))) return static_cast<HypercallOp>(i);

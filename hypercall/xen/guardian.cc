@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// pviommu-xen-guardian: outlives a program and puts back what it held of Xen.
+//
+//   pviommu-xen-guardian PID LEDGER     descriptors 3: socket, 4: ledger
+//
+// Started by guardian_link.cc; nothing to be run by hand.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "hypercall/xen/guardian_link.h"
+#include "hypercall/xen/reaper.h"
+
+namespace pviommu::xen {
+namespace {
+
+constexpr int kSocket = 3;
+constexpr int kLedger = 4;
+
+class Guardian {
+ public:
+  Guardian(pid_t program, UniqueFd pidfd, UniqueFd socket, std::unique_ptr<Ledger> ledger,
+           std::unique_ptr<XenCalls> calls)
+      : program_(program),
+        pidfd_(std::move(pidfd)),
+        socket_(std::move(socket)),
+        ledger_(std::move(ledger)),
+        calls_(std::move(calls)) {}
+
+  /// Until the program has ended or has let go of us.
+  void watch() {
+    for (;;) {
+      pollfd events[] = {{socket_.get(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}};
+      if (::poll(events, 2, -1) < 0) continue;  // EINTR
+      if (events[1].revents != 0) return;
+      if ((events[0].revents & POLLIN) != 0) {
+        GuardianMessage message;
+        const ssize_t got = ::recv(socket_.get(), &message, sizeof message, 0);
+        if (got == 0) return;
+        if (got != sizeof message) continue;
+        answer(message);
+      } else if (events[0].revents != 0) {
+        return;
+      }
+    }
+  }
+
+  int clean_up() {
+    ReapReport report;
+    reap(*calls_, *ledger_, report);
+    if (report.nothing()) return 0;
+    ::openlog("pviommu-xen-guardian", LOG_PID, LOG_DAEMON);
+    ::syslog(LOG_NOTICE, "process %d ended with %u devices, %u vectors and %u carriers; put back", program_,
+             report.devices, report.vectors, report.carriers);
+    for (const std::string& problem : report.problems) {
+      ::syslog(LOG_ERR, "%s", problem.c_str());
+      std::fprintf(stderr, "pviommu-xen-guardian: %s\n", problem.c_str());
+    }
+    return report.problems.empty() ? 0 : 1;
+  }
+
+ private:
+  void answer(GuardianMessage message) {
+    message.error = 0;
+    if (message.what == 'h') {
+      const int copy = static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd_.get(), message.fd, 0));
+      if (copy < 0)
+        message.error = errno;
+      else
+        held_[message.fd].reset(copy);
+    } else if (message.what == 'd') {
+      held_.erase(message.fd);
+    } else {
+      message.error = EINVAL;
+    }
+    (void)!::send(socket_.get(), &message, sizeof message, MSG_NOSIGNAL);
+  }
+
+  const pid_t program_;
+  UniqueFd pidfd_, socket_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<XenCalls> calls_;
+  std::map<int, UniqueFd> held_;
+};
+
+int failed(const char* what, int code) {
+  std::fprintf(stderr, "pviommu-xen-guardian: %s: %s\n", what, std::strerror(code));
+  return 1;
+}
+
+int guard(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "pviommu-xen-guardian is started by pviommu's xen: backend; see pviommu(1), \"reap\".\n");
+    return 2;
+  }
+  const pid_t program = static_cast<pid_t>(std::strtol(argv[1], nullptr, 10));
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, program, 0)));
+  if (!pidfd) return failed("pidfd_open", errno);
+  auto ledger = Ledger::adopt(UniqueFd(kLedger), argv[2]);
+  if (!ledger) return failed(ledger.error().operation, ledger.error().code);
+  auto calls = XenCalls::open();
+  if (!calls) return failed(calls.error().operation, calls.error().code);
+
+  // Whatever ends the program's terminal, session or job does not end us.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE}) ::signal(signal, SIG_IGN);
+  const pid_t child = ::fork();
+  if (child < 0) return failed("fork", errno);
+  if (child > 0) ::_exit(0);
+  ::setsid();
+  (void)!::chdir("/");
+  Guardian guardian(program, std::move(pidfd), UniqueFd(kSocket), std::move(*ledger), std::move(*calls));
+  guardian.watch();
+  return guardian.clean_up();
+}
+
+}  // namespace
+}  // namespace pviommu::xen
+
+int main(int argc, char** argv) { return pviommu::xen::guard(argc, argv); }

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/xen/guardian_link.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+namespace pviommu::xen {
+namespace {
+
+constexpr int kAnswerMilliseconds = 10000;
+constexpr std::size_t kStackBytes = 64 << 10;
+
+std::string guardian_program() {
+  if (const char* path = ::secure_getenv("PVIOMMU_XEN_GUARDIAN"); path != nullptr && *path != '\0') return path;
+  Dl_info self{};
+  std::string module;
+  if (::dladdr(reinterpret_cast<const void*>(&guardian_program), &self) != 0 && self.dli_fname != nullptr)
+    module = self.dli_fname;
+  return module.substr(0, module.rfind('/') + 1) + "pviommu-xen-guardian";
+}
+
+/// For the new process, which shares our memory until it executes.
+struct Start {
+  const char* program;
+  const char* const* arguments;
+  int socket;
+  int ledger;
+  const char* library_path;  ///< "LD_LIBRARY_PATH=..." or null
+  int error;
+};
+
+int run_guardian(void* argument) {
+  // Bare system calls: the C library's functions may be wrapped by a front end
+  // whose tables are the program's, and this memory is the program's.
+  auto& start = *static_cast<Start*>(argument);
+  // To 3 and 4, where they survive exec; out of the way first.
+  const long socket = ::syscall(SYS_fcntl, start.socket, F_DUPFD, 10);
+  const long ledger = ::syscall(SYS_fcntl, start.ledger, F_DUPFD, 10);
+  if (socket >= 0 && ledger >= 0 && ::syscall(SYS_dup3, socket, 3, 0) == 3 && ::syscall(SYS_dup3, ledger, 4, 0) == 4) {
+    ::syscall(SYS_close_range, 5u, ~0u, 0u);
+    const std::uint64_t none = 0;
+    ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none);
+    const char* const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", start.library_path, nullptr};
+    ::syscall(SYS_execve, start.program, start.arguments, environment);
+  }
+  start.error = errno;
+  ::syscall(SYS_exit, 127);
+  return 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GuardianLink>> GuardianLink::start(Ledger& ledger) {
+  std::unique_ptr<GuardianLink> link(new GuardianLink(ledger));
+  PVIOMMU_TRY(link->spawn());
+  return link;
+}
+
+Status GuardianLink::spawn() {
+  const std::string program = guardian_program();
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return Error{errno, "guardian: socket"};
+  UniqueFd ours(pair[0]), theirs(pair[1]);
+  const std::string pid = std::to_string(::getpid());
+  const char* const arguments[] = {program.c_str(), pid.c_str(), ledger_.path().c_str(), nullptr};
+  // For builds that are not installed.
+  std::string library_path;
+  if (const char* value = ::secure_getenv("LD_LIBRARY_PATH"); value != nullptr)
+    library_path = std::string("LD_LIBRARY_PATH=") + value;
+  Start start{program.c_str(), arguments, theirs.get(), ledger_.fd(), library_path.empty() ? nullptr : library_path.c_str(),
+              0};
+
+  void* stack = ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (stack == MAP_FAILED) return Error{errno, "guardian: stack"};
+  // No SIGCHLD and not seen by the program's waitpid(-1): it is not its child
+  // to know about.  The guardian forks once more, so that it has no parent.
+  const pid_t child = ::clone(&run_guardian, static_cast<char*>(stack) + kStackBytes, CLONE_VM | CLONE_VFORK, &start);
+  const int code = errno;
+  int status = 0;
+  if (child > 0)
+    while (::waitpid(child, &status, __WALL) < 0 && errno == EINTR) {
+    }
+  ::munmap(stack, kStackBytes);
+  if (child < 0) return Error{code, "guardian: clone"};
+  if (start.error != 0) return Error{start.error, "guardian: cannot execute pviommu-xen-guardian"};
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return Error{EIO, "guardian: did not start"};
+  socket_ = std::move(ours);
+  return {};
+}
+
+Status GuardianLink::ask(char what, int fd) {
+  GuardianMessage message{what, fd, 0};
+  if (::send(socket_.get(), &message, sizeof message, MSG_NOSIGNAL) != sizeof message)
+    return Error{errno, "guardian: send"};
+  pollfd wait{socket_.get(), POLLIN, 0};
+  int ready;
+  do {
+    ready = ::poll(&wait, 1, kAnswerMilliseconds);
+  } while (ready < 0 && errno == EINTR);
+  if (ready == 0) return Error{ETIMEDOUT, "guardian: no answer"};
+  if (::recv(socket_.get(), &message, sizeof message, 0) != sizeof message) return Error{EPIPE, "guardian: is gone"};
+  if (message.error != 0) return Error{message.error, "guardian: hold"};
+  return {};
+}
+
+Status GuardianLink::hold(int fd) {
+  const std::lock_guard guard(lock_);
+  if (std::find(held_.begin(), held_.end(), fd) != held_.end()) return {};
+  PVIOMMU_TRY(ask('h', fd));
+  held_.push_back(fd);
+  return {};
+}
+
+Status GuardianLink::drop(int fd) {
+  const std::lock_guard guard(lock_);
+  std::erase(held_, fd);
+  return ask('d', fd);
+}
+
+int GuardianLink::fd() const {
+  const std::lock_guard guard(lock_);
+  return socket_.get();
+}
+
+Status GuardianLink::restart() {
+  const std::lock_guard guard(lock_);
+  PVIOMMU_TRY(spawn());
+  for (const int fd : held_) PVIOMMU_TRY(ask('h', fd));
+  return {};
+}
+
+}  // namespace pviommu::xen

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The program's end of its guardian.
+//
+//   program --------------------- socket ---------------------- guardian
+//   ledger (locked, shared)                                     ledger
+//   pin rings, device locks     ---- "hold descriptor N" --->   copies
+//
+// The guardian (guardian.cc) is a process of its own, in a session of its own.
+// It has copies of everything that must outlive the program: the rings that
+// keep pages pinned, the locks on devices, the ledger.  When the program ends,
+// however it ends, it puts back what the ledger lists (reaper.h) and only then
+// lets go.  When the guardian ends first, the program starts another one.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "hypercall/result.h"
+#include "hypercall/unique_fd.h"
+#include "hypercall/xen/ledger.h"
+
+namespace pviommu::xen {
+
+/// Thread-safe.
+class GuardianLink {
+ public:
+  /// Starts a guardian for the ledger of this process.  ENOENT: its program is
+  /// not there ($PVIOMMU_XEN_GUARDIAN, else beside this module).
+  static Result<std::unique_ptr<GuardianLink>> start(Ledger& ledger);
+  GuardianLink(const GuardianLink&) = delete;
+  GuardianLink& operator=(const GuardianLink&) = delete;
+  ~GuardianLink() = default;  ///< the guardian sees the end and looks into the ledger
+
+  /// When this returns without error the guardian has a copy of `fd`.  Of a
+  /// descriptor it holds already: nothing to do.
+  Status hold(int fd);
+  /// The guardian's copy is closed; before `fd` is.
+  Status drop(int fd);
+
+  /// Readable when the guardian is gone; then restart().
+  int fd() const;
+  Status restart();
+
+ private:
+  explicit GuardianLink(Ledger& ledger) : ledger_(ledger) {}
+  Status spawn();
+  Status ask(char what, int fd);
+
+  Ledger& ledger_;
+  mutable std::mutex lock_;
+  UniqueFd socket_;
+  std::vector<int> held_;
+};
+
+/// What goes over the socket, both ways.
+struct GuardianMessage {
+  char what = 0;  ///< 'h' hold, 'd' drop; answers carry the same
+  int fd = -1;    ///< number in the program
+  int error = 0;  ///< answer: errno
+};
+
+}  // namespace pviommu::xen

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/xen/host.h"
+
+#include <fcntl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "hypercall/unique_fd.h"
+
+namespace pviommu::xen {
+namespace {
+
+constexpr std::uint64_t kMsiFirst = 0xfee00000, kMsiLast = 0xfeefffff;
+/// The least that any VT-d with second-level tables of three levels has.
+constexpr unsigned kLeastBits = 39;
+/// Four levels, all that Xen makes.
+constexpr unsigned kMostBits = 48;
+
+std::string first_line(const char* path) {
+  char text[128];
+  const UniqueFd fd(::open(path, O_RDONLY | O_CLOEXEC));
+  const ssize_t got = fd ? ::read(fd.get(), text, sizeof text) : 0;
+  std::string line(text, got > 0 ? static_cast<std::size_t>(got) : 0);
+  return line.substr(0, line.find('\n'));
+}
+
+std::string hex(unsigned value) {
+  char text[16];
+  std::snprintf(text, sizeof text, "0x%x", value);
+  return text;
+}
+
+/// xc_reserved_device_memory_map: asked with no room first.
+Result<std::vector<ReservedRange>> reserved_ranges(xc_interface* control) {
+  std::vector<ReservedRange> ranges{
+      {IovaRange::from_size(Iova(kMsiFirst), kMsiLast - kMsiFirst + 1).value(), ReservedKind::msi_window}};
+  std::uint32_t count = 0;
+  std::vector<xen_reserved_device_memory> entries;
+  int rc = ::xc_reserved_device_memory_map(control, XENMEM_RDM_ALL, 0, 0, 0, nullptr, &count);
+  if (rc < 0 && errno == ENOBUFS) {
+    entries.resize(count);
+    rc = ::xc_reserved_device_memory_map(control, XENMEM_RDM_ALL, 0, 0, 0, entries.data(), &count);
+  }
+  // ENOSYS, EOPNOTSUPP, ENOENT: an IOMMU driver without such ranges.
+  if (rc < 0 && errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOENT)
+    return Error{errno, "XENMEM_reserved_device_memory_map"};
+  if (rc < 0) count = 0;
+  for (std::uint32_t i = 0; i < count && i < entries.size(); ++i) {
+    if (entries[i].nr_pages == 0) continue;
+    ranges.push_back({IovaRange::from_size(Iova(entries[i].start_pfn << kPageShift), entries[i].nr_pages << kPageShift).value(),
+                      ReservedKind::device_direct});
+  }
+  std::sort(ranges.begin(), ranges.end(),
+            [](const ReservedRange& a, const ReservedRange& b) { return a.range.first() < b.range.first(); });
+  return ranges;
+}
+
+Error tell(std::string& message, int code, std::string text) {
+  message = std::move(text);
+  return Error{code, "open xen"};
+}
+
+}  // namespace
+
+unsigned iommu_bits_of_tables(const std::string& folder) {
+  // ACPI header of 36 bytes; then VT-d specification 8.1: host address width
+  // less one; AMD I/O virtualization specification 5.2.1, IVinfo: VASize in bits 21:15.
+  for (const char* name : {"DMAR", "XMAR"}) {
+    std::uint8_t bytes[40];
+    const UniqueFd fd(::open((folder + "/" + name).c_str(), O_RDONLY | O_CLOEXEC));
+    if (fd && ::read(fd.get(), bytes, sizeof bytes) == sizeof bytes) return bytes[36] + 1u;
+  }
+  std::uint8_t bytes[40];
+  const UniqueFd fd(::open((folder + "/IVRS").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd || ::read(fd.get(), bytes, sizeof bytes) != sizeof bytes) return 0;
+  std::uint32_t info;
+  std::memcpy(&info, bytes + 36, sizeof info);
+  const unsigned bits = info >> 15 & 0x7f;
+  return bits != 0 ? bits : kMostBits;
+}
+
+Result<Host> examine_host(XenCalls& calls, std::string& message) {
+  if (const std::string type = first_line("/sys/hypervisor/type"); type != "xen")
+    return tell(message, ENODEV,
+                "this is not Xen: /sys/hypervisor/type says '" + type +
+                    "'; boot Xen, or use --hypervisor=model to try programs without it");
+  const std::string version =
+      first_line("/sys/hypervisor/version/major") + "." + first_line("/sys/hypervisor/version/minor");
+  xen_domctl op{};
+  op.cmd = XEN_DOMCTL_getdomaininfo;
+  if (const auto asked = calls.domctl(op, "XEN_DOMCTL_getdomaininfo"); !asked) {
+    if (asked.error().code == EACCES)
+      return tell(message, EACCES,
+                  "Xen " + version + " has another domctl interface than " + hex(XEN_DOMCTL_INTERFACE_VERSION) +
+                      ", which this pviommu was built for (4.17 0x15, 4.18 0x16, 4.19-4.21 0x17, 4.22 0x18): "
+                      "rebuild it with that Xen's libxen-dev");
+    if (asked.error().code == EPERM)
+      return tell(message, EPERM, "this domain may not control others: run pviommu as root in dom0");
+    return tell(message, asked.error().code, to_string(asked.error()));
+  }
+  if (const std::string guest = first_line("/sys/hypervisor/guest_type"); guest != "PV")
+    return tell(message, EOPNOTSUPP,
+                "dom0 is a " + (guest.empty() ? "guest of unknown kind" : guest) +
+                    " guest; pviommu needs a PV dom0 (no dom0=pvh on Xen's command line): "
+                    "in others the frames of a program's memory cannot be found");
+  Host host;
+  host.control.reset(::xc_interface_open(nullptr, nullptr, 0));
+  if (!host.control) return tell(message, errno, std::string("xc_interface_open: ") + std::strerror(errno));
+  xc_physinfo_t info{};
+  if (::xc_physinfo(host.control.get(), &info) != 0)
+    return tell(message, errno, std::string("XEN_SYSCTL_physinfo: ") + std::strerror(errno));
+  if ((info.capabilities & XEN_SYSCTL_PHYSCAP_directio) == 0)
+    return tell(message, EOPNOTSUPP,
+                "Xen uses no IOMMU: switch VT-d or AMD-Vi on in the firmware, and iommu=1 on Xen's command line; "
+                "see what `xl dmesg` says about it");
+  if ((info.capabilities & XEN_SYSCTL_PHYSCAP_hap) == 0)
+    return tell(message, EOPNOTSUPP,
+                "Xen has no hardware-assisted paging (HAP): the CPU lacks it, or hap=0 is on Xen's command line");
+  unsigned long max_mfn = 0;
+  if (::xc_maximum_ram_page(host.control.get(), &max_mfn) != 0)
+    return tell(message, errno, std::string("XENMEM_maximum_ram_page: ") + std::strerror(errno));
+  host.max_mfn = Mfn(max_mfn);
+  host.iommu_bits = iommu_bits_of_tables();
+  host.iommu_bits_known = host.iommu_bits != 0;
+  host.iommu_bits = host.iommu_bits_known ? std::clamp(host.iommu_bits, 32u, kMostBits) : kLeastBits;
+  auto reserved = reserved_ranges(host.control.get());
+  if (!reserved) return tell(message, reserved.error().code, to_string(reserved.error()));
+  host.reserved = std::move(*reserved);
+  return host;
+}
+
+}  // namespace pviommu::xen

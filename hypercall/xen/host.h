@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The machine under Xen: what is asked once.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hypercall/hypervisor.h"
+#include "hypercall/xen/xen_calls.h"
+
+namespace pviommu::xen {
+
+struct XenctrlCloser {
+  void operator()(xc_interface* handle) const { ::xc_interface_close(handle); }
+};
+using Xenctrl = std::unique_ptr<xc_interface, XenctrlCloser>;
+
+struct Host {
+  Xenctrl control;
+  Mfn max_mfn{};                        ///< highest frame of RAM
+  unsigned iommu_bits = 0;              ///< width of an I/O virtual address
+  bool iommu_bits_known = false;        ///< from the firmware's tables, else a safe guess
+  std::vector<ReservedRange> reserved;  ///< MSI window, RMRRs; ascending
+};
+
+/// Looks at Xen, dom0 and the IOMMU.  On failure `message` is one line: what is
+/// missing and what to do about it.
+Result<Host> examine_host(XenCalls& calls, std::string& message);
+
+/// The width that the DMAR or IVRS table (Xen renames DMAR to XMAR for dom0) in
+/// `folder` states; 0: no such table.
+unsigned iommu_bits_of_tables(const std::string& folder = "/sys/firmware/acpi/tables");
+
+}  // namespace pviommu::xen

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What a program holds of the hypervisor, in a file that outlives it.
+//
+//   RUN/xen-PID.ledger     RUN: the folder of hypercall/device_lock.h
+//
+//   header     magic, program
+//   device 0   sbdf, carrier, MSI-X ... | vector 0 | vector 1 | ...
+//   device 1   ...
+//
+// Carriers can be asked from Xen (carrier.h, list_carriers); pirqs and event
+// channels of a dead process cannot: no hypercall lists them.  So the arguments
+// of those hypercalls lie in the ledger itself, and Xen writes the number it
+// gives straight into it: a process killed in mid-call has left its trace.
+//
+// The file is locked (open file description lock) by the program and, through
+// the same description, its guardian.  A ledger that nobody locks is an orphan,
+// and belongs to who locks it next (reaper.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "hypercall/notification.h"
+#include "hypercall/result.h"
+#include "hypercall/strong.h"
+#include "hypercall/unique_fd.h"
+#include "hypercall/xen/xen_calls.h"
+#include <xen/event_channel.h>
+#include <xen/physdev.h>
+
+namespace pviommu::xen {
+
+/// Of one vector: hypercall arguments, written by Xen.  `pirq` and `port` mean
+/// something only where the state says so or is in between.
+struct LedgerVector {
+  enum State : std::uint32_t {
+    none = 0,
+    mapping = 1,  ///< map_pirq is under way: `map.pirq` was -1, and is the pirq if it was done
+    mapped = 2,
+    binding = 3,  ///< bind_pirq is under way: `bind.port` was 0
+    bound = 4,
+  };
+  std::atomic<std::uint32_t> state;
+  std::uint32_t reserved;
+  physdev_map_pirq map;
+  evtchn_bind_pirq bind;
+};
+
+struct LedgerDevice {
+  static constexpr unsigned kVectors = 2048;  ///< all that MSI-X has
+  std::atomic<std::uint32_t> used;       ///< 1: the rest is valid
+  std::uint32_t sbdf;
+  std::uint32_t was_enabled;             ///< sysfs `enable` before us
+  std::atomic<std::uint32_t> carrier;    ///< domid + 1 while the device may be there; 0: with dom0
+  std::atomic<std::uint32_t> vectors;    ///< entries below that may be in use
+  std::uint32_t kind;                    ///< VectorKind of them
+  LedgerVector vector[kVectors];
+};
+
+struct LedgerHeader {
+  static constexpr std::uint64_t kMagic = 0x31756d6d6f697670;  // "pviommu1"
+  static constexpr unsigned kDevices = 32;
+  std::uint64_t magic;
+  std::uint32_t interface;  ///< XEN_DOMCTL_INTERFACE_VERSION: layout of the arguments
+  std::int32_t pid;         ///< of the program
+  LedgerDevice device[kDevices];
+};
+
+class Ledger {
+ public:
+  /// A new one for this process.
+  static Result<std::unique_ptr<Ledger>> create();
+  /// The open, locked file of another process's (the guardian's).
+  static Result<std::unique_ptr<Ledger>> adopt(UniqueFd fd, std::string path);
+  /// Locks and opens an orphan.  EBUSY: somebody lives; EBADMSG: not a ledger of
+  /// this version.
+  static Result<std::unique_ptr<Ledger>> take(const std::string& path);
+  ~Ledger();
+  Ledger(const Ledger&) = delete;
+  Ledger& operator=(const Ledger&) = delete;
+
+  int fd() const { return fd_.get(); }
+  const std::string& path() const { return path_; }
+  LedgerHeader& header() { return *header_; }
+  bool empty() const;
+
+  /// A free entry for the device, its memory locked.  ENOSPC: kDevices are open.
+  Result<LedgerDevice*> add(Sbdf sbdf);
+  void remove(LedgerDevice& device);
+  /// Makes sure that the first `count` vectors are in memory, for hypercalls.
+  Status lock_vectors(LedgerDevice& device, unsigned count);
+
+  /// Removes the file: there is nothing left to be done.
+  void discard();
+
+  /// Paths of all ledgers of this machine.
+  static std::vector<std::string> list();
+
+ private:
+  Ledger(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  Status map();
+
+  UniqueFd fd_;
+  std::string path_;
+  LedgerHeader* header_ = nullptr;
+};
+
+}  // namespace pviommu::xen

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The module "xen" and its guardian.
+
+XEN_COMMON = \
+	hypercall/xen/carrier.cc \
+	hypercall/xen/carrier.h \
+	hypercall/xen/ledger.cc \
+	hypercall/xen/ledger.h \
+	hypercall/xen/pirq_vectors.cc \
+	hypercall/xen/pirq_vectors.h \
+	hypercall/xen/reaper.cc \
+	hypercall/xen/reaper.h \
+	hypercall/xen/sysfs_device.cc \
+	hypercall/xen/sysfs_device.h \
+	hypercall/xen/xen_calls.cc \
+	hypercall/xen/xen_calls.h
+XEN_MODULE = \
+	hypercall/xen/fault_log.cc \
+	hypercall/xen/fault_log.h \
+	hypercall/xen/guardian_link.cc \
+	hypercall/xen/guardian_link.h \
+	hypercall/xen/host.cc \
+	hypercall/xen/host.h \
+	hypercall/xen/mapping.cc \
+	hypercall/xen/mapping.h \
+	hypercall/xen/open_device.cc \
+	hypercall/xen/open_device.h \
+	hypercall/xen/physical_map.cc \
+	hypercall/xen/physical_map.h \
+	hypercall/xen/xen_hypervisor.cc \
+	hypercall/xen/xen_hypervisor.h
+EXTRA_DIST += $(XEN_COMMON) $(XEN_MODULE) hypercall/xen/guardian.cc
+
+if WITH_XEN
+noinst_LTLIBRARIES = libpviommu-xen-common.la
+libpviommu_xen_common_la_SOURCES = $(XEN_COMMON)
+libpviommu_xen_common_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
+
+pkglib_LTLIBRARIES += pviommu-xen.la
+pviommu_xen_la_SOURCES = $(XEN_MODULE)
+pviommu_xen_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
+pviommu_xen_la_LIBADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
+pviommu_xen_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
+
+# Beside the module, which looks for it there.
+guardiandir = $(pkglibdir)
+guardian_PROGRAMS = pviommu-xen-guardian
+pviommu_xen_guardian_SOURCES = hypercall/xen/guardian.cc
+pviommu_xen_guardian_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
+pviommu_xen_guardian_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
+endif

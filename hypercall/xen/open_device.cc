@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/xen/open_device.h"
+
+#include <linux/pci_regs.h>
+
+#include <cstdio>
+
+#include "hypercall/statistics.h"
+#include "hypercall/xen/carrier.h"
+
+namespace pviommu::xen {
+
+Result<std::unique_ptr<PciDevice>> XenHypervisor::OpenDevice::open(XenHypervisor& xen, Sbdf sbdf) {
+  auto lock = PVIOMMU_TRY(DeviceLock::acquire("xen-" + to_string(sbdf)));
+  auto function = PVIOMMU_TRY(SysfsDevice::open(sbdf));
+  std::unique_ptr<OpenDevice> device(new OpenDevice(xen, sbdf, std::move(lock), std::move(function)));
+  PVIOMMU_TRY(device->start());
+  return std::unique_ptr<PciDevice>(std::move(device));
+}
+
+Status XenHypervisor::OpenDevice::start() {
+  PVIOMMU_TRY(find_messages());
+  // The lock is the guardian's too: as long as it is cleaning up behind us the
+  // device is taken.
+  PVIOMMU_TRY(xen_.guardian_->hold(lock_.fd()));
+  // Somebody's domain with it may have died without us.
+  PVIOMMU_TRY(fetch_from_quarantine(*xen_.calls_, sbdf_));
+  const std::lock_guard guard(xen_.devices_lock_);
+  ledger_ = PVIOMMU_TRY(xen_.ledger_->add(sbdf_));
+  vectors_.sbdf = sbdf_;
+  vectors_.ledger = ledger_;
+  xen_.devices_[sbdf_.raw()] = this;
+  return {};
+}
+
+XenHypervisor::OpenDevice::~OpenDevice() {
+  bool clean = true;
+  {
+    const std::lock_guard guard(xen_.devices_lock_);
+    if (const auto found = xen_.devices_.find(sbdf_.raw()); found != xen_.devices_.end() && found->second == this)
+      xen_.devices_.erase(found);
+    if (ledger_ != nullptr) {
+      clean = owner_ == Owner::dom0 && vectors_.slots.empty();
+      // What is left in the ledger is the guardian's to put back.
+      if (clean) xen_.ledger_->remove(*ledger_);
+    }
+  }
+  function_.reset();
+  if (clean)
+    (void)xen_.guardian_->drop(lock_.fd());
+  else
+    std::fprintf(stderr, "pviommu: %s is left to the guardian\n", to_string(sbdf_).c_str());
+}
+
+/// Where MSI and MSI-X are (PCI Local Bus 3.0, 6.8).
+Status XenHypervisor::OpenDevice::find_messages() {
+  std::uint32_t at = 0;
+  if (PVIOMMU_TRY(config_read(PCI_STATUS, 2)) & PCI_STATUS_CAP_LIST)
+    at = PVIOMMU_TRY(config_read(PCI_CAPABILITY_LIST, 1)) & ~3u;
+  for (int left = 48; at != 0 && left > 0; --left) {
+    const std::uint32_t id = PVIOMMU_TRY(config_read(at, 1));
+    const std::uint32_t control = PVIOMMU_TRY(config_read(at + 2, 2));
+    if (id == PCI_CAP_ID_MSI) msi_ = MsiPlace{0, (control & PCI_MSI_FLAGS_MASKBIT) != 0};
+    if (id == PCI_CAP_ID_MSIX) {
+      const std::uint32_t table = PVIOMMU_TRY(config_read(at + PCI_MSIX_TABLE, 4));
+      table_bar_ = table & PCI_MSIX_TABLE_BIR;
+      table_offset_ = table & PCI_MSIX_TABLE_OFFSET;
+      table_bytes_ = ((control & PCI_MSIX_FLAGS_QSIZE) + 1u) * PCI_MSIX_ENTRY_SIZE;
+      if (table_bar_ < kPciBars) msix_ = MsiPlace{bar(table_bar_).address, true};
+    }
+    at = PVIOMMU_TRY(config_read(at + 1, 1)) & ~3u;
+  }
+  return {};
+}
+
+Result<MsiPlace> XenHypervisor::OpenDevice::place_of(VectorKind kind) const {
+  const auto& place = kind == VectorKind::msix ? msix_ : msi_;
+  if (kind == VectorKind::intx || !place) return Error{EOPNOTSUPP, "the device has no such vectors"};
+  return *place;
+}
+
+Status XenHypervisor::OpenDevice::bar_write(unsigned index, std::uint64_t offset, unsigned width,
+                                            std::uint64_t value) {
+  // Whole pages: that is what Xen protects.
+  constexpr std::uint64_t kMask = kPageSize - 1;
+  if (msix_ && index == table_bar_ && offset + width > (table_offset_ & ~kMask) &&
+      offset < ((table_offset_ + table_bytes_ + kMask) & ~kMask))
+    return Error{EPERM, "bar_write: a page of the MSI-X table"};
+  return function_->bar_write(index, offset, width, value);
+}
+
+Status XenHypervisor::OpenDevice::reset() {
+  HypercallTimer timer(HypercallOp::reset);
+  Status status = function_->reset();
+  if (status) status = xen_.vectors_->restore(vectors_);
+  if (!status) timer.failed();
+  return status;
+}
+
+Status XenHypervisor::OpenDevice::attach(Domid carrier) {
+  if (owner_ != Owner::dom0) return Error{EBUSY, "attach: the device is attached"};
+  ledger_->carrier.store(carrier.raw() + 1u);
+  const Status assigned = assign_device(*xen_.calls_, carrier, sbdf_);
+  if (!assigned) {
+    ledger_->carrier.store(0);
+    return assigned;
+  }
+  owner_ = Owner::carrier;
+  return {};
+}
+
+Status XenHypervisor::OpenDevice::detach(Domid carrier) {
+  if (owner_ == Owner::dom0 || ledger_->carrier.load() != carrier.raw() + 1u)
+    return Error{ENOENT, "detach: the device is not there"};
+  if (owner_ == Owner::carrier) {
+    PVIOMMU_TRY(deassign_device(*xen_.calls_, carrier, sbdf_));
+    owner_ = Owner::quarantine;
+  }
+  PVIOMMU_TRY(fetch_from_quarantine(*xen_.calls_, sbdf_));
+  owner_ = Owner::dom0;
+  ledger_->carrier.store(0);
+  return {};
+}
+
+// ---- XenHypervisor: devices and vectors --------------------------------------------
+
+XenHypervisor::OpenDevice* XenHypervisor::find(Sbdf sbdf) {
+  const auto found = devices_.find(sbdf.raw());
+  return found == devices_.end() ? nullptr : found->second;
+}
+
+Result<std::vector<PciDeviceInfo>> XenHypervisor::devices() { return list_pci_devices(); }
+
+Result<std::unique_ptr<PciDevice>> XenHypervisor::open_device(Sbdf sbdf) {
+  HypercallTimer timer(HypercallOp::open_device);
+  Result<std::unique_ptr<PciDevice>> opened = Error{};
+  if (const Status active = activate(); !active)
+    opened = active.error();
+  else
+    opened = OpenDevice::open(*this, sbdf);
+  if (!opened) timer.failed();
+  return opened;
+}
+
+Result<unsigned> XenHypervisor::allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) {
+  HypercallTimer timer(HypercallOp::allocate_vectors);
+  const auto allocated = [&]() -> Result<unsigned> {
+    const std::lock_guard guard(devices_lock_);
+    OpenDevice* device = find(sbdf);
+    if (device == nullptr) return Error{ENODEV, "allocate_vectors: the device is not open"};
+    const MsiPlace place = PVIOMMU_TRY(device->place_of(kind));
+    return vectors_->allocate(device->vectors(), *ledger_, kind, count, place);
+  }();
+  if (!allocated) timer.failed();
+  return allocated;
+}
+
+Status XenHypervisor::free_vectors(Sbdf sbdf, VectorKind kind) {
+  HypercallTimer timer(HypercallOp::free_vectors);
+  const Status freed = with_vector(sbdf, kind, [&](DeviceVectors& device) { return vectors_->free(device); });
+  if (!freed) timer.failed();
+  return freed;
+}
+
+template <class Work>
+auto XenHypervisor::with_vector(Sbdf sbdf, VectorKind kind, Work&& work) -> decltype(work(std::declval<DeviceVectors&>())) {
+  const std::lock_guard guard(devices_lock_);
+  OpenDevice* device = find(sbdf);
+  if (device == nullptr) return Error{ENODEV, "the device is not open"};
+  if (device->vectors().slots.empty() || device->vectors().kind != kind) return Error{ENOENT, "no such vector"};
+  return work(device->vectors());
+}
+
+Status XenHypervisor::bind_vector(const Vector& vector, const Notification& notification) {
+  HypercallTimer timer(HypercallOp::bind_vector);
+  Status bound;
+  if (notification.kind != NotificationKind::sink || notification.sink == nullptr)
+    bound = Error{EOPNOTSUPP, "bind_vector: notification kind"};
+  else
+    bound = with_vector(vector.sbdf, vector.kind, [&](DeviceVectors& device) {
+      return vectors_->bind(device, vector.index, *notification.sink);
+    });
+  if (!bound) timer.failed();
+  return bound;
+}
+
+Status XenHypervisor::unbind_vector(const Vector& vector) {
+  HypercallTimer timer(HypercallOp::unbind_vector);
+  const Status unbound = with_vector(vector.sbdf, vector.kind, [&](DeviceVectors& device) {
+    return vectors_->unbind(device, vector.index);
+  });
+  if (!unbound) timer.failed();
+  return unbound;
+}
+
+Status XenHypervisor::mask_vector(const Vector& vector) {
+  return with_vector(vector.sbdf, vector.kind,
+                     [&](DeviceVectors& device) { return vectors_->mask(device, vector.index); });
+}
+
+Status XenHypervisor::unmask_vector(const Vector& vector) {
+  return with_vector(vector.sbdf, vector.kind,
+                     [&](DeviceVectors& device) { return vectors_->unmask(device, vector.index); });
+}
+
+Result<bool> XenHypervisor::vector_pending(const Vector& vector) {
+  return with_vector(vector.sbdf, vector.kind,
+                     [&](DeviceVectors& device) { return vectors_->pending(device, vector.index); });
+}
+
+}  // namespace pviommu::xen

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/xen/pirq_vectors.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <xen/sys/evtchn.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace pviommu::xen {
+namespace {
+
+// include/uapi/xen/evtchn.h of Linux 6.6; Xen 4.17's copy is older.
+#ifndef IOCTL_EVTCHN_BIND_STATIC
+struct ioctl_evtchn_bind {
+  unsigned int port;
+};
+#define IOCTL_EVTCHN_BIND_STATIC _IOC(_IOC_NONE, 'E', 7, sizeof(struct ioctl_evtchn_bind))
+#endif
+
+constexpr std::size_t kPortsAtOnce = 64;
+
+unsigned bus_and_segment(Sbdf sbdf) { return (sbdf.raw() >> 8 & 0xff) | (sbdf.raw() >> 16) << 16; }
+unsigned devfn(Sbdf sbdf) { return sbdf.raw() & 0xff; }
+
+/// Xen has no more to give, as opposed to: something went wrong.
+bool shortage(const Error& error) {
+  return error.raw != 0 && (error.code == ENOSPC || error.code == ENFILE);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls) {
+  std::unique_ptr<PirqVectors> vectors(new PirqVectors(calls));
+  vectors->fd_.reset(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!vectors->fd_) return Error{errno, "open /dev/xen/evtchn"};
+  // A kernel that knows the request looks at its argument first.
+  vectors->can_bind_ =
+      ::ioctl(vectors->fd_.get(), IOCTL_EVTCHN_BIND_STATIC, nullptr) != 0 && errno == EFAULT;
+  return vectors;
+}
+
+PirqVectors::~PirqVectors() = default;
+
+// ---- pirqs -------------------------------------------------------------------
+
+Status PirqVectors::map_one(DeviceVectors& device, unsigned entry) {
+  LedgerVector& vector = device.ledger->vector[entry];
+  std::memset(&vector.map, 0, sizeof vector.map);
+  vector.map.domid = DOMID_SELF;
+  vector.map.type = MAP_PIRQ_TYPE_MSI_SEG;
+  vector.map.index = -1;
+  vector.map.pirq = -1;
+  vector.map.bus = static_cast<int>(bus_and_segment(device.sbdf));
+  vector.map.devfn = static_cast<int>(devfn(device.sbdf));
+  vector.map.entry_nr = static_cast<int>(entry);
+  vector.map.table_base = device.kind == VectorKind::msix ? device.place.table_base : 0;
+  vector.state.store(LedgerVector::mapping, std::memory_order_release);
+  const auto mapped = calls_.physdev_in_place(PHYSDEVOP_map_pirq, &vector.map, "PHYSDEVOP_map_pirq");
+  vector.state.store(mapped ? LedgerVector::mapped : LedgerVector::none, std::memory_order_release);
+  if (!mapped) return mapped.error();
+  return {};
+}
+
+/// Several MSIs are one allocation; what can be had comes back in entry_nr.
+Result<unsigned> PirqVectors::map_block(DeviceVectors& device, unsigned count) {
+  LedgerVector& vector = device.ledger->vector[0];
+  std::memset(&vector.map, 0, sizeof vector.map);
+  vector.map.domid = DOMID_SELF;
+  vector.map.type = MAP_PIRQ_TYPE_MULTI_MSI;
+  vector.map.index = -1;
+  vector.map.pirq = -1;
+  vector.map.bus = static_cast<int>(bus_and_segment(device.sbdf));
+  vector.map.devfn = static_cast<int>(devfn(device.sbdf));
+  vector.map.entry_nr = static_cast<int>(count);
+  vector.state.store(LedgerVector::mapping, std::memory_order_release);
+  const auto mapped = calls_.physdev_in_place(PHYSDEVOP_map_pirq, &vector.map, "PHYSDEVOP_map_pirq");
+  vector.state.store(mapped ? LedgerVector::mapped : LedgerVector::none, std::memory_order_release);
+  if (mapped) return count;
+  const int available = vector.map.entry_nr;
+  if (shortage(mapped.error()) && available > 0 && static_cast<unsigned>(available) < count)
+    return static_cast<unsigned>(available);
+  return mapped.error();
+}
+
+Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector) {
+  const std::uint32_t state = vector.state.load(std::memory_order_acquire);
+  // A map_pirq that was cut short has left -1 or the pirq.
+  if (state == LedgerVector::none || vector.map.pirq < 0) {
+    vector.state.store(LedgerVector::none, std::memory_order_release);
+    return {};
+  }
+  physdev_unmap_pirq unmap{};
+  unmap.domid = DOMID_SELF;
+  unmap.pirq = vector.map.pirq;
+  const auto done = calls.physdev(PHYSDEVOP_unmap_pirq, &unmap, sizeof unmap, "PHYSDEVOP_unmap_pirq");
+  if (!done) return done.error();
+  vector.state.store(LedgerVector::none, std::memory_order_release);
+  return {};
+}
+
+Status PirqVectors::unmap_one(LedgerVector& vector) { return unmap_ledger_pirq(calls_, vector); }
+
+Result<unsigned> PirqVectors::allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
+                                       const MsiPlace& place) {
+  const std::lock_guard guard(lock_);
+  if (!device.slots.empty()) return Error{EBUSY, "allocate_vectors: the device has vectors"};
+  if (kind == VectorKind::intx || !can_bind_) return Error{EOPNOTSUPP, "allocate_vectors: kind not offered"};
+  if (count == 0) return Error{EINVAL, "allocate_vectors: 0 vectors"};
+  count = std::min(count, LedgerDevice::kVectors);
+  PVIOMMU_TRY(book.lock_vectors(*device.ledger, count));
+  device.kind = kind;
+  device.place = place;
+  if (kind == VectorKind::msix) device.place.maskable = true;
+  device.ledger->kind = static_cast<std::uint32_t>(kind);
+  for (unsigned i = 0; i < count; ++i) device.ledger->vector[i].state.store(LedgerVector::none);
+  device.ledger->vectors.store(count);
+
+  unsigned granted = 0;
+  Status status;
+  if (kind == VectorKind::msi && count > 1) {
+    for (unsigned ask = count; ask > 1 && granted == 0;) {
+      const auto block = map_block(device, ask);
+      if (!block) return block.error();
+      if (*block == ask) {
+        granted = ask;
+        const int first = device.ledger->vector[0].map.pirq;
+        for (unsigned i = 1; i < granted; ++i) device.ledger->vector[i].map.pirq = first + static_cast<int>(i);
+      } else {
+        ask = *block;
+      }
+    }
+  }
+  for (; granted < (kind == VectorKind::msi ? 1 : count); ++granted) {
+    status = map_one(device, granted);
+    if (!status) break;
+  }
+  if (!status && (granted == 0 || !shortage(status.error()))) {
+    while (granted > 0)
+      if (!unmap_one(device.ledger->vector[--granted])) break;
+    return status.error();
+  }
+  try {
+    device.slots.resize(granted);
+  } catch (const std::bad_alloc&) {
+    for (unsigned i = 0; i < granted; ++i) (void)unmap_one(device.ledger->vector[i]);
+    return Error{ENOMEM, "allocate_vectors"};
+  }
+  for (unsigned i = 0; i < granted; ++i) device.slots[i].ledger = &device.ledger->vector[i];
+  return granted;
+}
+
+Status PirqVectors::free(DeviceVectors& device) {
+  const std::lock_guard guard(lock_);
+  if (device.slots.empty()) return Error{ENOENT, "free_vectors: none"};
+  for (const auto& slot : device.slots)
+    if (slot.sink != nullptr) return Error{EBUSY, "free_vectors: bound"};
+  // Of several MSIs only the first is unmapped, and takes the others along.
+  // Otherwise the last goes first; should one refuse, the ones behind it are
+  // mapped again: all or nothing.
+  for (std::size_t i = device.kind == VectorKind::msi ? 1 : device.slots.size(); i-- > 0;) {
+    const Status status = unmap_one(*device.slots[i].ledger);
+    if (status) continue;
+    for (std::size_t back = i + 1; back < device.slots.size() && device.kind == VectorKind::msix; ++back)
+      (void)map_one(device, static_cast<unsigned>(back));
+    return status;
+  }
+  device.slots.clear();
+  device.ledger->vectors.store(0);
+  return {};
+}
+
+Status PirqVectors::restore(const DeviceVectors& device) {
+  if (device.slots.empty()) return {};
+  physdev_pci_device place{};
+  place.seg = static_cast<std::uint16_t>(device.sbdf.raw() >> 16);
+  place.bus = static_cast<std::uint8_t>(device.sbdf.raw() >> 8);
+  place.devfn = static_cast<std::uint8_t>(device.sbdf.raw());
+  const auto done =
+      calls_.physdev(PHYSDEVOP_restore_msi_ext, &place, sizeof place, "PHYSDEVOP_restore_msi_ext");
+  if (!done) return done.error();
+  return {};
+}
+
+// ---- event channels ------------------------------------------------------------
+
+DeviceVectors::Slot* PirqVectors::find(DeviceVectors& device, unsigned index) {
+  return index < device.slots.size() ? &device.slots[index] : nullptr;
+}
+
+Status close_ledger_port(XenCalls& calls, LedgerVector& vector) {
+  const std::uint32_t state = vector.state.load(std::memory_order_acquire);
+  if (state != LedgerVector::binding && state != LedgerVector::bound) return {};
+  if (vector.bind.port != 0) {
+    evtchn_close close{};
+    close.port = vector.bind.port;
+    const auto done = calls.event_channel(EVTCHNOP_close, &close, sizeof close, "EVTCHNOP_close");
+    if (!done) return done.error();
+  }
+  vector.state.store(LedgerVector::mapped, std::memory_order_release);
+  return {};
+}
+
+Status PirqVectors::close_port(LedgerVector& vector) { return close_ledger_port(calls_, vector); }
+
+Status PirqVectors::static_bind(unsigned port) {
+  ioctl_evtchn_bind bind{port};
+  if (::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_STATIC, &bind) < 0) return Error{errno, "IOCTL_EVTCHN_BIND_STATIC"};
+  return {};
+}
+
+Status PirqVectors::bind(DeviceVectors& device, unsigned index, EventSink& sink) {
+  const std::lock_guard guard(lock_);
+  DeviceVectors::Slot* slot = find(device, index);
+  if (slot == nullptr) return Error{ENOENT, "bind_vector: no such vector"};
+  if (slot->sink != nullptr) {
+    slot->sink = &sink;
+    return {};
+  }
+  LedgerVector& vector = *slot->ledger;
+  vector.bind = {};
+  vector.bind.pirq = static_cast<std::uint32_t>(vector.map.pirq);
+  vector.state.store(LedgerVector::binding, std::memory_order_release);
+  const auto bound = calls_.event_channel_in_place(EVTCHNOP_bind_pirq, &vector.bind, "EVTCHNOP_bind_pirq");
+  if (!bound) {
+    vector.state.store(LedgerVector::mapped, std::memory_order_release);
+    return bound.error();
+  }
+  vector.state.store(LedgerVector::bound, std::memory_order_release);
+  const unsigned port = vector.bind.port;
+  Status status;
+  try {
+    if (targets_.size() <= port) targets_.resize(port + 1);
+  } catch (const std::bad_alloc&) {
+    status = Error{ENOMEM, "bind_vector"};
+  }
+  if (status) status = static_bind(port);
+  if (status) {
+    slot->sink = &sink;
+    slot->masked = slot->pending = false;
+    targets_[port] = {&device, index};
+    evtchn_unmask unmask{};
+    unmask.port = port;
+    const auto done = calls_.event_channel(EVTCHNOP_unmask, &unmask, sizeof unmask, "EVTCHNOP_unmask");
+    if (done) return {};
+    status = done.error();
+    slot->sink = nullptr;
+    targets_[port] = {};
+    ioctl_evtchn_unbind unbind{port};
+    (void)::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
+  }
+  for (int again = 0; again < 3; ++again)
+    if (close_port(vector)) break;
+  return status;
+}
+
+Status PirqVectors::unbind(DeviceVectors& device, unsigned index) {
+  const std::lock_guard guard(lock_);
+  DeviceVectors::Slot* slot = find(device, index);
+  if (slot == nullptr || slot->sink == nullptr) return Error{ENOENT, "unbind_vector: not bound"};
+  const unsigned port = slot->ledger->bind.port;
+  // The kernel lets go first: a port that it still has and that Xen has given
+  // away again is a crash of dom0.
+  if (targets_[port].device != nullptr) {
+    ioctl_evtchn_unbind unbind{port};
+    if (::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0) return Error{errno, "IOCTL_EVTCHN_UNBIND"};
+    targets_[port] = {};
+  }
+  if (const Status closed = close_port(*slot->ledger); !closed) {
+    // As before, then.  When not even that works, the next unbind goes on from here.
+    if (static_bind(port)) {
+      targets_[port] = {&device, index};
+      evtchn_unmask unmask{};
+      unmask.port = port;
+      (void)calls_.event_channel(EVTCHNOP_unmask, &unmask, sizeof unmask, "EVTCHNOP_unmask");
+    }
+    return closed;
+  }
+  slot->sink = nullptr;
+  slot->masked = slot->pending = false;
+  return {};
+}
+
+Status PirqVectors::mask(DeviceVectors& device, unsigned index) {
+  const std::lock_guard guard(lock_);
+  DeviceVectors::Slot* slot = find(device, index);
+  if (slot == nullptr) return Error{ENOENT, "mask_vector"};
+  slot->masked = true;
+  return {};
+}
+
+Status PirqVectors::unmask(DeviceVectors& device, unsigned index) {
+  const std::lock_guard guard(lock_);
+  DeviceVectors::Slot* slot = find(device, index);
+  if (slot == nullptr) return Error{ENOENT, "unmask_vector"};
+  slot->masked = false;
+  if (slot->pending && slot->sink != nullptr) {
+    slot->pending = false;
+    slot->sink->event({device.sbdf, device.kind, index});
+  }
+  return {};
+}
+
+Result<bool> PirqVectors::pending(DeviceVectors& device, unsigned index) {
+  const std::lock_guard guard(lock_);
+  DeviceVectors::Slot* slot = find(device, index);
+  if (slot == nullptr) return Error{ENOENT, "vector_pending"};
+  return slot->pending;
+}
+
+void PirqVectors::arrive(Target target) {
+  DeviceVectors::Slot* slot = find(*target.device, target.index);
+  if (slot == nullptr || slot->sink == nullptr) return;
+  if (slot->masked)
+    slot->pending = true;
+  else
+    slot->sink->event({target.device->sbdf, target.device->kind, target.index});
+  if (target.device->place.maskable) return;
+  physdev_eoi eoi{};
+  eoi.irq = static_cast<std::uint32_t>(slot->ledger->map.pirq);
+  // Refused only for a pirq that is not bound: then nobody waits for it either.
+  (void)calls_.physdev(PHYSDEVOP_eoi, &eoi, sizeof eoi, "PHYSDEVOP_eoi");
+}
+
+void PirqVectors::deliver() {
+  std::uint32_t ports[kPortsAtOnce];
+  for (;;) {
+    const ssize_t got = ::read(fd_.get(), ports, sizeof ports);
+    if (got <= 0) {
+      if (got < 0 && errno == EINTR) continue;
+      // Too many at once: the kernel dropped some.  Start again with a clean ring;
+      // what was dropped is masked, and is unmasked below.
+      if (got < 0 && errno == EFBIG) {
+        (void)::ioctl(fd_.get(), IOCTL_EVTCHN_RESET);
+        const std::lock_guard guard(lock_);
+        for (std::uint32_t port = 0; port < targets_.size(); ++port) {
+          if (targets_[port].device == nullptr) continue;
+          arrive(targets_[port]);
+          (void)!::write(fd_.get(), &port, sizeof port);
+        }
+        continue;
+      }
+      return;
+    }
+    const std::size_t count = static_cast<std::size_t>(got) / sizeof ports[0];
+    const std::lock_guard guard(lock_);
+    for (std::size_t i = 0; i < count; ++i)
+      if (ports[i] < targets_.size() && targets_[ports[i]].device != nullptr) arrive(targets_[ports[i]]);
+    // Ports that are no longer ours are refused one by one by the kernel, which
+    // then goes on; nothing to do about it.
+    (void)!::write(fd_.get(), ports, count * sizeof ports[0]);
+  }
+}
+
+}  // namespace pviommu::xen

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// MSI and MSI-X of dom0's devices, without a kernel driver.
+//
+//   map_pirq     Xen writes message and table entry, gives a pirq
+//   bind_pirq    pirq -> event channel port of dom0
+//   BIND_STATIC  port -> /dev/xen/evtchn of this process   (Linux >= 6.6)
+//   unmask       the first arrival may come
+//
+//   arrival: Xen -> port -> kernel -> read() of the descriptor -> sink -> EOI where
+//   the vector cannot be masked by hardware -> write() of the port: next, please
+//
+// map_pirq wants the device to be dom0's: before the assign, or in a bounce.
+// The kernel does not close a port that was bound so; we do, and after our
+// death the reaper does (the ledger knows the port).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "hypercall/hypervisor.h"
+#include "hypercall/unique_fd.h"
+#include "hypercall/xen/ledger.h"
+#include "hypercall/xen/xen_calls.h"
+
+namespace pviommu::xen {
+
+/// Where the device keeps its messages.
+struct MsiPlace {
+  std::uint64_t table_base = 0;  ///< MSI-X: bus address of the BAR with the table
+  bool maskable = true;          ///< hardware has mask bits
+};
+
+/// The vectors of one device.  Guarded by PirqVectors.
+struct DeviceVectors {
+  struct Slot {
+    LedgerVector* ledger = nullptr;
+    EventSink* sink = nullptr;
+    bool masked = false;
+    bool pending = false;
+  };
+  Sbdf sbdf;
+  VectorKind kind = VectorKind::msi;
+  MsiPlace place;
+  LedgerDevice* ledger = nullptr;
+  std::vector<Slot> slots;  ///< empty: none allocated
+};
+
+/// Thread-safe.
+class PirqVectors {
+ public:
+  static Result<std::unique_ptr<PirqVectors>> open(XenCalls& calls);
+  PirqVectors(const PirqVectors&) = delete;
+  PirqVectors& operator=(const PirqVectors&) = delete;
+  ~PirqVectors();
+
+  /// Whether this kernel can hand an event channel of a pirq to a process.
+  bool can_bind() const { return can_bind_; }
+
+  /// `ledger`: the device's, of `book`.  See Hypervisor::allocate_vectors().
+  Result<unsigned> allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
+                            const MsiPlace& place);
+  Status free(DeviceVectors& device);
+  Status bind(DeviceVectors& device, unsigned index, EventSink& sink);
+  Status unbind(DeviceVectors& device, unsigned index);
+  Status mask(DeviceVectors& device, unsigned index);
+  Status unmask(DeviceVectors& device, unsigned index);
+  Result<bool> pending(DeviceVectors& device, unsigned index);
+  /// After a reset of the device: Xen writes its messages again.
+  Status restore(const DeviceVectors& device);
+
+  /// Readable when deliver() has something to do.
+  int fd() const { return fd_.get(); }
+  /// Takes waiting events to their sinks.
+  void deliver();
+
+ private:
+  struct Target {
+    DeviceVectors* device = nullptr;
+    unsigned index = 0;
+  };
+
+  explicit PirqVectors(XenCalls& calls) : calls_(calls) {}
+  Status map_one(DeviceVectors& device, unsigned entry);
+  Status unmap_one(LedgerVector& vector);
+  Result<unsigned> map_block(DeviceVectors& device, unsigned count);
+  Status close_port(LedgerVector& vector);
+  Status static_bind(unsigned port);
+  DeviceVectors::Slot* find(DeviceVectors& device, unsigned index);
+  void arrive(Target target);
+
+  XenCalls& calls_;
+  UniqueFd fd_;
+  bool can_bind_ = false;
+  std::mutex lock_;               ///< held while a sink is called
+  std::vector<Target> targets_;   ///< by port
+};
+
+// For the reaper, which has only the ledger.  Both: nothing to do is no error.
+Status close_ledger_port(XenCalls& calls, LedgerVector& vector);
+Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector);
+
+}  // namespace pviommu::xen

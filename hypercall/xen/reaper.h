@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Putting back what a dead program held of Xen.
+//
+//   for each device of its ledger
+//     bus mastering off, MSI and MSI-X off, reset     the device does no DMA
+//     deassign: carrier -> quarantine -> dom0
+//     EVTCHNOP_close of its ports, unmap its pirqs
+//   its carriers: destroy
+//
+// Pins are let go after that, by the end of who holds them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "hypercall/result.h"
+#include "hypercall/xen/ledger.h"
+#include "hypercall/xen/xen_calls.h"
+
+namespace pviommu::xen {
+
+struct ReapReport {
+  unsigned devices = 0;
+  unsigned carriers = 0;
+  unsigned vectors = 0;
+  std::vector<std::string> problems;  ///< one line each: what could not be put back
+  bool nothing() const { return devices == 0 && carriers == 0 && problems.empty(); }
+};
+
+/// What the ledger's program holds.  Its process is dead.  The ledger's file is
+/// removed unless there were problems.
+void reap(XenCalls& calls, Ledger& ledger, ReapReport& report);
+
+/// All orphans of this machine: ledgers that nobody holds, carriers whose
+/// program is gone.  Programs that died and whose guardian is at work are waited
+/// for, at most `milliseconds`.
+void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report);
+
+}  // namespace pviommu::xen

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/xen/xen_calls.h"
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+namespace pviommu::xen {
+namespace {
+
+/// Hypercall-safe memory for the time of one call.
+class Bounce {
+ public:
+  Bounce(xencall_handle* handle, std::size_t bytes)
+      : handle_(handle), memory_(::xencall_alloc_buffer(handle, bytes)) {}
+  ~Bounce() {
+    if (memory_ != nullptr) ::xencall_free_buffer(handle_, memory_);
+  }
+  Bounce(const Bounce&) = delete;
+  Bounce& operator=(const Bounce&) = delete;
+  void* get() const { return memory_; }
+
+ private:
+  xencall_handle* handle_;
+  void* memory_;
+};
+
+std::uint64_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+}  // namespace
+
+Result<std::unique_ptr<XenCalls>> XenCalls::open() {
+  xencall_handle* handle = ::xencall_open(nullptr, 0);
+  if (handle == nullptr) return Error{errno != 0 ? errno : ENODEV, "open /dev/xen/privcmd"};
+  return std::unique_ptr<XenCalls>(new XenCalls(handle));
+}
+
+XenCalls::~XenCalls() { ::xencall_close(handle_); }
+
+bool XenCalls::fails() {
+  const std::uint64_t number = made_.fetch_add(1, std::memory_order_relaxed) + 1;
+  return number == fail_at_.load(std::memory_order_relaxed);
+}
+
+Result<long> XenCalls::issue(unsigned hypercall, unsigned command, void* argument, std::size_t bytes,
+                             const char* name) {
+  if (fails()) return Error{EIO, name};
+  const Bounce bounce(handle_, bytes);
+  if (bounce.get() == nullptr) return Error{ENOMEM, name};
+  std::memcpy(bounce.get(), argument, bytes);
+  // xen_domctl has its command inside.
+  const long rc = hypercall == __HYPERVISOR_domctl
+                      ? ::xencall1(handle_, hypercall, address(bounce.get()))
+                      : ::xencall2L(handle_, hypercall, command, address(bounce.get()));
+  const int code = errno;
+  std::memcpy(argument, bounce.get(), bytes);
+  if (rc < 0) return Error{code, name, -code};
+  return rc;
+}
+
+Result<long> XenCalls::issue_in_place(unsigned hypercall, unsigned command, void* argument, const char* name) {
+  if (fails()) return Error{EIO, name};
+  // Locked memory can still be away for a moment, while the kernel moves the
+  // page; Xen looks at the page tables once and says EFAULT.
+  for (int again = 0;; ++again) {
+    const long rc = ::xencall2L(handle_, hypercall, command, address(argument));
+    if (rc >= 0) return rc;
+    if (errno != EFAULT || again == 8) return Error{errno, name, -errno};
+    auto* byte = static_cast<volatile char*>(argument);
+    *byte = *byte;
+  }
+}
+
+Result<long> XenCalls::domctl(xen_domctl& op, const char* name) {
+  op.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+  return issue(__HYPERVISOR_domctl, 0, &op, sizeof op, name);
+}
+
+Result<long> XenCalls::physdev(unsigned command, void* argument, std::size_t bytes, const char* name) {
+  return issue(__HYPERVISOR_physdev_op, command, argument, bytes, name);
+}
+
+Result<long> XenCalls::event_channel(unsigned command, void* argument, std::size_t bytes, const char* name) {
+  return issue(__HYPERVISOR_event_channel_op, command, argument, bytes, name);
+}
+
+Result<long> XenCalls::memory(unsigned command, void* argument, std::size_t bytes, const char* name) {
+  return issue(__HYPERVISOR_memory_op, command, argument, bytes, name);
+}
+
+Result<long> XenCalls::physdev_in_place(unsigned command, void* argument, const char* name) {
+  return issue_in_place(__HYPERVISOR_physdev_op, command, argument, name);
+}
+
+Result<long> XenCalls::event_channel_in_place(unsigned command, void* argument, const char* name) {
+  return issue_in_place(__HYPERVISOR_event_channel_op, command, argument, name);
+}
+
+// ---- batches -------------------------------------------------------------------
+
+Result<std::unique_ptr<XenCalls::Batch>> XenCalls::Batch::make(XenCalls& calls) {
+  std::unique_ptr<Batch> batch(new (std::nothrow) Batch(calls));
+  if (!batch) return Error{ENOMEM, "multicall"};
+  batch->domctls_ =
+      static_cast<xen_domctl*>(::xencall_alloc_buffer(calls.handle_, kCalls * sizeof(xen_domctl)));
+  batch->entries_ =
+      static_cast<multicall_entry*>(::xencall_alloc_buffer(calls.handle_, kCalls * sizeof(multicall_entry)));
+  if (batch->domctls_ == nullptr || batch->entries_ == nullptr) return Error{ENOMEM, "multicall"};
+  return batch;
+}
+
+XenCalls::Batch::~Batch() {
+  if (domctls_ != nullptr) ::xencall_free_buffer(calls_.handle_, domctls_);
+  if (entries_ != nullptr) ::xencall_free_buffer(calls_.handle_, entries_);
+}
+
+xen_domctl& XenCalls::Batch::add(std::uint32_t command, std::uint16_t domid) {
+  xen_domctl& op = domctls_[count_];
+  std::memset(&op, 0, sizeof op);
+  op.cmd = command;
+  op.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+  op.domain = domid;
+  multicall_entry& entry = entries_[count_];
+  entry.op = __HYPERVISOR_domctl;
+  entry.result = 0;
+  entry.args[0] = address(&op);
+  ++count_;
+  return op;
+}
+
+Status XenCalls::Batch::run() {
+  for (unsigned i = 0; i < count_; ++i) {
+    // Xen itself refuses the member: there is no such hypercall.
+    if (calls_.fails()) entries_[i].op = ~std::uint32_t{0};
+  }
+  const int rc = ::xencall2(calls_.handle_, __HYPERVISOR_multicall, address(entries_), count_);
+  if (rc < 0) return Error{errno, "multicall", -errno};
+  return {};
+}
+
+}  // namespace pviommu::xen

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/xen/xen_hypervisor.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "hypercall/conf.h"
+#include "hypercall/statistics.h"
+#include "hypercall/xen/carrier.h"
+#include "hypercall/xen/open_device.h"
+#include "hypercall/xen/reaper.h"
+
+namespace pviommu::xen {
+namespace {
+
+/// How often Xen's console is looked at for faults.
+constexpr int kConsoleMilliseconds = 200;
+/// A guardian at work for a program that died is waited for so long.
+constexpr unsigned kReapMilliseconds = 10000;
+constexpr unsigned kConsoleBytes = 16384;
+
+}  // namespace
+
+XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls)
+    : host_(std::move(host)), calls_(std::move(calls)) {
+  Capabilities& caps = capabilities_;
+  caps.reserved = host_.reserved;
+  caps.iova_ranges = {IovaRange::from_size(Iova(0), std::uint64_t{1} << host_.iommu_bits).value()};
+  for (const ReservedRange& reserved : caps.reserved) caps.iova_ranges = without(caps.iova_ranges, reserved.range);
+  caps.page_sizes = kPageSize | std::uint64_t{1} << 21 | std::uint64_t{1} << 30;
+  caps.max_runs_per_call = XenCalls::Batch::kCalls;
+  caps.notifications = bit(NotificationKind::sink);
+  caps.vectors_before_attach = true;
+  caps.overwrite_is_fatal = true;
+  // Xen has no right for direct mappings but both.
+  caps.read_only = caps.write_only = false;
+  caps.peer_to_peer = true;
+  caps.held_frames_only = true;
+}
+
+Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
+  const auto failed = [](Error error, std::string message) {
+    return Opened<XenHypervisor>{nullptr, {error, std::move(message)}};
+  };
+  ConfError problem;
+  const std::vector<ConfElement> elements = parse_conf(conf, problem);
+  if (problem.message.empty() && (elements.size() > 1 || (elements.size() == 1 && !elements[0].head.empty())))
+    problem.message = "'" + std::string(conf) + "': expected nothing or fail=N";
+  if (!problem.message.empty()) return failed({EINVAL, "open xen"}, problem.message);
+  std::uint64_t fail = 0;
+  if (!elements.empty()) {
+    ConfReader reader(elements[0]);
+    fail = reader.size("fail", 0);
+    if (const std::string wrong = reader.finish(); !wrong.empty()) return failed({EINVAL, "open xen"}, wrong);
+  }
+
+  auto calls = XenCalls::open();
+  if (!calls)
+    return failed(calls.error(), to_string(calls.error()) +
+                                     ": is this a Xen dom0, are you root, is xen-privcmd loaded (modprobe xen-privcmd)?");
+  std::string message;
+  auto host = examine_host(**calls, message);
+  if (!host) return failed(host.error(), std::move(message));
+
+  ReapReport report;
+  reap_orphans(**calls, kReapMilliseconds, report);
+  if (!report.nothing())
+    std::fprintf(stderr, "pviommu: cleaned up behind a program that died: %u devices, %u vectors, %u carriers\n",
+                 report.devices, report.vectors, report.carriers);
+  for (const std::string& line : report.problems) std::fprintf(stderr, "pviommu: %s\n", line.c_str());
+
+  std::unique_ptr<XenHypervisor> xen(new XenHypervisor(std::move(*host), std::move(*calls)));
+  // Known from the start: it decides what interrupts devices are said to have.
+  auto vectors = PirqVectors::open(*xen->calls_);
+  if (!vectors)
+    return failed(vectors.error(),
+                  to_string(vectors.error()) + ": load the kernel's event channel device (modprobe xen-evtchn)");
+  xen->vectors_ = std::move(*vectors);
+  xen->capabilities_.vector_kinds =
+      xen->vectors_->can_bind() ? bit(VectorKind::msi) | bit(VectorKind::msix) : 0;
+  xen->fail_ = fail;
+  return {std::move(xen), {}};
+}
+
+XenHypervisor::~XenHypervisor() {
+  if (watcher_.joinable()) {
+    const std::uint64_t one = 1;
+    (void)!::write(stop_.get(), &one, sizeof one);
+    watcher_.join();
+  }
+  guardian_.reset();
+}
+
+Status XenHypervisor::activate() {
+  if (active_.load(std::memory_order_acquire)) return {};
+  const std::lock_guard guard(activation_lock_);
+  if (active_.load(std::memory_order_relaxed)) return {};
+  calls_->fail_call(fail_);
+  if (!physical_) physical_ = PVIOMMU_TRY(PhysicalMap::open(*calls_));
+  if (!ledger_) ledger_ = PVIOMMU_TRY(Ledger::create());
+  if (!guardian_) guardian_ = PVIOMMU_TRY(GuardianLink::start(*ledger_));
+  if (!stop_) {
+    stop_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!stop_) return Error{errno, "eventfd"};
+  }
+  if (!vectors_->can_bind())
+    std::fprintf(stderr,
+                 "pviommu: this kernel cannot hand a device's interrupt to a program, so devices have none here; "
+                 "install Linux 6.6 or later (Debian 12: linux-image-amd64 from bookworm-backports)\n");
+  // What is in the ring already happened to others.
+  unsigned bytes = 0;
+  char nothing = 0;
+  (void)::xc_readconsolering(host_.control.get(), &nothing, &bytes, 0, 1, &console_index_);
+  {
+    std::vector<char> old(kConsoleBytes);
+    do {
+      bytes = kConsoleBytes;
+    } while (::xc_readconsolering(host_.control.get(), old.data(), &bytes, 0, 1, &console_index_) == 0 && bytes != 0);
+  }
+  // The thread takes none of the program's signals.
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    watcher_ = std::thread([this] { watch(); });
+  } catch (const std::system_error& error) {
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return Error{error.code().value(), "thread"};
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  active_.store(true, std::memory_order_release);
+  return {};
+}
+
+void XenHypervisor::watch() {
+  for (;;) {
+    pollfd events[] = {{vectors_->fd(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {guardian_->fd(), 0, 0}};
+    const int ready = ::poll(events, 3, kConsoleMilliseconds);
+    if (events[1].revents != 0) return;
+    if ((events[0].revents & POLLIN) != 0) vectors_->deliver();
+    if (ready > 0 && events[2].revents != 0) {
+      // Somebody has killed the guardian.  Until there is a new one the pins
+      // live only as long as we do.
+      if (const Status again = guardian_->restart(); !again) {
+        std::fprintf(stderr, "pviommu: no guardian: %s\n", to_string(again.error()).c_str());
+        (void)::poll(nullptr, 0, kConsoleMilliseconds);
+      }
+    }
+    if (ready == 0) read_console();
+  }
+}
+
+void XenHypervisor::read_console() {
+  const std::lock_guard guard(faults_lock_);
+  char text[kConsoleBytes];
+  std::vector<Fault> found;
+  for (;;) {
+    unsigned bytes = sizeof text;
+    if (::xc_readconsolering(host_.control.get(), text, &bytes, 0, 1, &console_index_) != 0 || bytes == 0) break;
+    fault_log_.feed(std::string_view(text, bytes), found);
+  }
+  for (const Fault& fault : found) {
+    {
+      const std::lock_guard devices(devices_lock_);
+      if (find(fault.sbdf) == nullptr) continue;  // not ours
+    }
+    count_fault(fault);
+    if (faults_.size() < 256) faults_.push_back(fault);
+  }
+}
+
+Result<std::size_t> XenHypervisor::read_faults(std::span<Fault> out) {
+  if (!active_.load(std::memory_order_acquire)) return std::size_t{0};
+  read_console();
+  const std::lock_guard guard(faults_lock_);
+  const std::size_t count = std::min(out.size(), faults_.size());
+  std::copy_n(faults_.begin(), count, out.begin());
+  faults_.erase(faults_.begin(), faults_.begin() + static_cast<std::ptrdiff_t>(count));
+  return count;
+}
+
+// ---- address spaces ------------------------------------------------------------
+
+namespace {
+
+/// Counts the call and its failure.
+template <class Work>
+auto counted(HypercallOp op, Work&& work) {
+  HypercallTimer timer(op);
+  auto result = work();
+  if (!result) timer.failed();
+  return result;
+}
+
+}  // namespace
+
+XenHypervisor::Space* XenHypervisor::find(SpaceId space) {
+  const std::shared_lock guard(spaces_lock_);
+  const auto found = spaces_.find(space.raw());
+  return found == spaces_.end() ? nullptr : &found->second;
+}
+
+Result<SpaceId> XenHypervisor::create_space(const SpaceConfig&) {
+  return counted(HypercallOp::create_space, [&]() -> Result<SpaceId> {
+    PVIOMMU_TRY(activate());
+    const std::unique_lock guard(spaces_lock_);
+    const CarrierTag tag{static_cast<std::uint32_t>(::getpid()), ++carriers_made_};
+    const Domid domid = PVIOMMU_TRY(create_carrier(*calls_, tag, host_.max_mfn));
+    auto mapping = Mapping::make(*calls_, domid);
+    if (!mapping) {
+      for (int again = 0; again < 3; ++again)
+        if (destroy_carrier(*calls_, domid)) break;
+      return mapping.error();
+    }
+    spaces_[domid.raw()].mapping = std::move(*mapping);
+    return SpaceId(domid.raw());
+  });
+}
+
+Status XenHypervisor::destroy_space(SpaceId space) {
+  return counted(HypercallOp::destroy_space, [&]() -> Status {
+    const std::unique_lock guard(spaces_lock_);
+    const auto found = spaces_.find(space.raw());
+    if (found == spaces_.end()) return Error{ENOENT, "destroy_space"};
+    if (found->second.attached != 0) return Error{EBUSY, "destroy_space: devices are attached"};
+    PVIOMMU_TRY(destroy_carrier(*calls_, Domid(static_cast<std::uint16_t>(space.raw()))));
+    spaces_.erase(found);
+    return {};
+  });
+}
+
+Status XenHypervisor::attach(SpaceId space, Sbdf sbdf) {
+  return counted(HypercallOp::attach, [&] { return do_attach(space, sbdf); });
+}
+
+Status XenHypervisor::do_attach(SpaceId space, Sbdf sbdf) {
+  const std::unique_lock guard(spaces_lock_);
+  const auto found = spaces_.find(space.raw());
+  if (found == spaces_.end()) return Error{ENOENT, "attach: no such space"};
+  const std::lock_guard devices(devices_lock_);
+  OpenDevice* device = find(sbdf);
+  if (device == nullptr) return Error{ENODEV, "attach: the device is not open"};
+  PVIOMMU_TRY(device->attach(Domid(static_cast<std::uint16_t>(space.raw()))));
+  ++found->second.attached;
+  return {};
+}
+
+Status XenHypervisor::detach(SpaceId space, Sbdf sbdf) {
+  return counted(HypercallOp::detach, [&] { return do_detach(space, sbdf); });
+}
+
+Status XenHypervisor::do_detach(SpaceId space, Sbdf sbdf) {
+  const std::unique_lock guard(spaces_lock_);
+  const auto found = spaces_.find(space.raw());
+  if (found == spaces_.end()) return Error{ENOENT, "detach: no such space"};
+  {
+    const std::lock_guard devices(devices_lock_);
+    OpenDevice* device = find(sbdf);
+    if (device == nullptr) return Error{ENODEV, "detach: the device is not open"};
+    PVIOMMU_TRY(device->detach(Domid(static_cast<std::uint16_t>(space.raw()))));
+  }
+  --found->second.attached;
+  return {};
+}
+
+BatchResult XenHypervisor::map(SpaceId space, std::span<const MapRun> runs) {
+  HypercallTimer timer(HypercallOp::map);
+  Space* found = find(space);
+  BatchResult result;
+  if (found == nullptr)
+    result.status = Error{ENOENT, "map: no such space"};
+  else
+    result = found->mapping->map(runs);
+  if (!result.status) timer.failed();
+  return result;
+}
+
+BatchResult XenHypervisor::unmap(SpaceId space, std::span<const UnmapRun> runs) {
+  HypercallTimer timer(HypercallOp::unmap);
+  Space* found = find(space);
+  BatchResult result;
+  if (found == nullptr)
+    result.status = Error{ENOENT, "unmap: no such space"};
+  else
+    result = found->mapping->unmap(runs);
+  if (!result.status) timer.failed();
+  return result;
+}
+
+Status XenHypervisor::frames_of(PinnedMemory& memory, std::vector<FrameRun>& out) {
+  PVIOMMU_TRY(activate());
+  const int holder = memory.holder_fd();
+  // Xen takes no reference: memory that nobody holds could be given to somebody
+  // else under the device.
+  if (!memory.holds_pages() || holder < 0) return Error{EFAULT, "frames_of: the pages are not held"};
+  {
+    const std::lock_guard guard(held_lock_);
+    if (!held_.contains(holder)) {
+      PVIOMMU_TRY(guardian_->hold(holder));
+      held_.insert(holder);
+    }
+  }
+  const std::size_t before = out.size();
+  const Status status = physical_->frames_of(memory.range(), out);
+  if (!status) out.resize(before);
+  return status;
+}
+
+Status XenHypervisor::frames_of_mmio(Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t bytes,
+                                     std::vector<FrameRun>& out) {
+  Mfn first;
+  {
+    const std::lock_guard guard(devices_lock_);
+    OpenDevice* device = find(sbdf);
+    if (device == nullptr) return Error{ENODEV, "frames_of_mmio: the device is not open"};
+    const BarInfo info = device->bar(bar);
+    if (info.size == 0 || info.is_io || !page_aligned(info.address | offset | bytes) || bytes == 0 ||
+        offset >= info.size || bytes > info.size - offset)
+      return Error{EINVAL, "frames_of_mmio: not whole pages of a memory BAR"};
+    first = Mfn((info.address + offset) >> kPageShift);
+  }
+  const std::shared_lock guard(spaces_lock_);
+  for (const auto& [domid, space] : spaces_)
+    PVIOMMU_TRY(permit_frames(*calls_, Domid(static_cast<std::uint16_t>(domid)), first, bytes >> kPageShift));
+  out.push_back({first, bytes >> kPageShift});
+  return {};
+}
+
+// ---- the module ------------------------------------------------------------------
+
+namespace {
+
+void* open_xen(const pviommu_open_args* args, int* error) {
+  try {
+    auto opened = XenHypervisor::open(args->conf);
+    if (opened.instance) return static_cast<Hypervisor*>(opened.instance.release());
+    *error = opened.failure.error.code;
+    if (args->message_size != 0)
+      std::snprintf(args->message, args->message_size, "%s", opened.failure.message.c_str());
+  } catch (const std::bad_alloc&) {
+    *error = ENOMEM;
+  } catch (const std::exception& exception) {
+    *error = EIO;
+    if (args->message_size != 0) std::snprintf(args->message, args->message_size, "%s", exception.what());
+  }
+  return nullptr;
+}
+
+}  // namespace
+}  // namespace pviommu::xen
+
+extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_module_entry = {
+    sizeof(pviommu_module),
+    PVIOMMU_MODULE_API_VERSION,
+    PVIOMMU_MODULE_HYPERVISOR,
+    "xen",
+    "stock Xen, from a PV dom0: carrier domains, event channels",
+    &pviommu::xen::open_xen,
+    nullptr};

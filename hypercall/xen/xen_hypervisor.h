@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The hypervisor "xen": stock Xen under a stock PV dom0.
+//
+//   space     a carrier domain                     carrier.h
+//   map       XEN_DOMCTL_memory_mapping            mapping.h
+//   frames    pagemap and dom0's p2m               physical_map.h
+//   device    sysfs; assign and deassign           sysfs_device.h, carrier.h
+//   vectors   pirqs, event channels                pirq_vectors.h
+//   faults    Xen's console ring                   fault_log.h
+//   and a guardian for the end of the program      guardian_link.h, ledger.h
+//
+// Opening is cheap and takes nothing: it checks that all is there, and cleans up
+// behind programs that died with their guardian.  The first device or space
+// starts the rest (activate()): the guardian, the ledger, one thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <shared_mutex>
+#include <string>
+#include <thread>
+
+#include "hypercall/backend.h"
+#include "hypercall/device_lock.h"
+#include "hypercall/hypervisor.h"
+#include "hypercall/xen/fault_log.h"
+#include "hypercall/xen/guardian_link.h"
+#include "hypercall/xen/host.h"
+#include "hypercall/xen/ledger.h"
+#include "hypercall/xen/mapping.h"
+#include "hypercall/xen/physical_map.h"
+#include "hypercall/xen/pirq_vectors.h"
+#include "hypercall/xen/sysfs_device.h"
+#include "hypercall/xen/xen_calls.h"
+
+namespace pviommu::xen {
+
+class XenHypervisor final : public Hypervisor {
+ public:
+  /// `conf`: fail=N (for tests: the N-th hypercall of the process fails).
+  static Opened<XenHypervisor> open(std::string_view conf);
+  ~XenHypervisor() override;
+
+  std::string_view name() const override { return "xen"; }
+  const Capabilities& capabilities() const override { return capabilities_; }
+  Result<std::vector<PciDeviceInfo>> devices() override;
+  Result<std::unique_ptr<PciDevice>> open_device(Sbdf sbdf) override;
+  Result<SpaceId> create_space(const SpaceConfig& config) override;
+  Status destroy_space(SpaceId space) override;
+  Status attach(SpaceId space, Sbdf sbdf) override;
+  Status detach(SpaceId space, Sbdf sbdf) override;
+  BatchResult map(SpaceId space, std::span<const MapRun> runs) override;
+  BatchResult unmap(SpaceId space, std::span<const UnmapRun> runs) override;
+  Status flush(SpaceId) override { return {}; }  // Xen flushes in every unmap
+  Status frames_of(PinnedMemory& memory, std::vector<FrameRun>& out) override;
+  void forget_frames(PinnedMemory&) noexcept override {}  // nothing is kept per memory
+  Status frames_of_mmio(Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t bytes,
+                        std::vector<FrameRun>& out) override;
+  Result<unsigned> allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) override;
+  Status free_vectors(Sbdf sbdf, VectorKind kind) override;
+  Status bind_vector(const Vector& vector, const Notification& notification) override;
+  Status unbind_vector(const Vector& vector) override;
+  Status mask_vector(const Vector& vector) override;
+  Status unmask_vector(const Vector& vector) override;
+  Result<bool> vector_pending(const Vector& vector) override;
+  int event_fd() const override { return -1; }
+  Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
+  Result<std::size_t> read_faults(std::span<Fault> out) override;
+
+ private:
+  class OpenDevice;
+  friend class OpenDevice;
+  struct Space {
+    std::unique_ptr<Mapping> mapping;
+    unsigned attached = 0;
+  };
+
+  XenHypervisor(Host host, std::unique_ptr<XenCalls> calls);
+  Status activate();
+  void watch();
+  void read_console();
+
+  /// devices_lock_ held; null: not open.
+  OpenDevice* find(Sbdf sbdf);
+  Space* find(SpaceId space);
+  /// `work` on the vectors of an open device; ENODEV, ENOENT.
+  template <class Work>
+  auto with_vector(Sbdf sbdf, VectorKind kind, Work&& work) -> decltype(work(std::declval<DeviceVectors&>()));
+  Status do_attach(SpaceId space, Sbdf sbdf);
+  Status do_detach(SpaceId space, Sbdf sbdf);
+
+  Host host_;
+  std::unique_ptr<XenCalls> calls_;
+  Capabilities capabilities_;
+  std::uint64_t fail_ = 0;  ///< from the configuration
+
+  std::mutex activation_lock_;
+  std::atomic<bool> active_{false};
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<GuardianLink> guardian_;
+  std::unique_ptr<PhysicalMap> physical_;
+  std::unique_ptr<PirqVectors> vectors_;
+
+  std::shared_mutex spaces_lock_;
+  std::map<std::uint32_t, Space> spaces_;  ///< by domid
+  std::uint32_t carriers_made_ = 0;
+
+  std::mutex devices_lock_;
+  std::map<std::uint32_t, OpenDevice*> devices_;  ///< open ones, by sbdf
+
+  std::mutex faults_lock_;
+  FaultLog fault_log_;
+  std::uint32_t console_index_ = 0;
+  std::vector<Fault> faults_;
+
+  std::mutex held_lock_;
+  std::set<int> held_;  ///< pin rings that the guardian has
+
+  UniqueFd stop_;
+  std::thread watcher_;
+};
+
+}  // namespace pviommu::xen
