@@ -68,9 +68,10 @@ Error tell(std::string& message, int code, std::string text) {
 }  // namespace
 
 unsigned iommu_bits_of_tables(const std::string& folder) {
+  // Xen hides the DMAR table from dom0 by a change of its name.
   // ACPI header of 36 bytes; then VT-d specification 8.1: host address width
   // less one; AMD I/O virtualization specification 5.2.1, IVinfo: VASize in bits 21:15.
-  for (const char* name : {"DMAR", "XMAR"}) {
+  for (const char* name : {"RMAD", "XMAR", "DMAR"}) {
     std::uint8_t bytes[40];
     const UniqueFd fd(::open((folder + "/" + name).c_str(), O_RDONLY | O_CLOEXEC));
     if (fd && ::read(fd.get(), bytes, sizeof bytes) == sizeof bytes) return bytes[36] + 1u;

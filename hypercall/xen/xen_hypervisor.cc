@@ -104,7 +104,16 @@ Status XenHypervisor::activate() {
   calls_->fail_call(fail_);
   if (!physical_) physical_ = PVIOMMU_TRY(PhysicalMap::open(*calls_));
   if (!ledger_) ledger_ = PVIOMMU_TRY(Ledger::create());
-  if (!guardian_) guardian_ = PVIOMMU_TRY(GuardianLink::start(*ledger_));
+  if (!guardian_) {
+    auto started = GuardianLink::start(*ledger_);
+    if (!started) {
+      std::fprintf(stderr, "pviommu: %s\n", to_string(started.error()).c_str());
+      ledger_->discard();
+      ledger_.reset();
+      return started.error();
+    }
+    guardian_ = std::move(*started);
+  }
   if (!stop_) {
     stop_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!stop_) return Error{errno, "eventfd"};
