@@ -2,6 +2,7 @@
 # make check          unit tests and lint
 # make conformance    CONFORMANCE_TESTS
 # make clients        CLIENT_TESTS
+# make check-xen      XEN_TESTS, on real Xen in QEMU
 # make bench          benchmarks
 # make sanitized      unit tests and SANITIZED_TESTS, in a build made with
 #                     --enable-sanitizer
@@ -24,6 +25,7 @@ include tests/unit/local.mk
 include tests/conformance/local.mk
 include tests/clients/local.mk
 include tests/bench/local.mk
+include tests/rigs/xen/local.mk
 
 TESTS += tests/lint/include-rule.sh tests/lint/style.sh
 TEST_EXTENSIONS = .sh
