@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -41,9 +42,9 @@ std::string one_line(std::string_view text) {
 /// Why `entry` cannot be used; empty when it can.  `size` is looked at first:
 /// nothing beyond it may be read.
 std::string check_entry(const pviommu_module& entry, std::string_view name) {
-  if (entry.size < sizeof(pviommu_module))
-    return "its entry has " + std::to_string(entry.size) + " bytes, API version 1 has " +
-           std::to_string(sizeof(pviommu_module));
+  if (entry.size < PVIOMMU_MODULE_MIN_SIZE)
+    return "its entry has " + std::to_string(entry.size) + " bytes, API version 1 has at least " +
+           std::to_string(PVIOMMU_MODULE_MIN_SIZE);
   if (entry.api_version != PVIOMMU_MODULE_API_VERSION)
     return "it has API version " + std::to_string(entry.api_version) + ", this library has " +
            std::to_string(PVIOMMU_MODULE_API_VERSION);
@@ -232,6 +233,23 @@ void* open_instance(const pviommu_module& entry, std::string_view conf, void* hy
   failure.message = std::string(entry.name) + ": " +
                     (message[0] != '\0' ? one_line(message.data()) : to_string(failure.error));
   return nullptr;
+}
+
+Result<std::string> diagnose(const pviommu_module& entry, std::string_view conf, std::string_view device) {
+  if (entry.size < offsetof(pviommu_module, diagnose) + sizeof entry.diagnose || entry.diagnose == nullptr)
+    return Error{EOPNOTSUPP, "diagnose: the module has none"};
+  const std::string conf_text(conf), device_text(device);
+  std::string json(std::size_t{1} << 16, '\0');  // seldom too small: each try looks at all again
+  for (int tries = 0; tries < 3; ++tries) {
+    const int length = entry.diagnose(conf_text.c_str(), device_text.c_str(), json.data(), json.size());
+    if (length < 0) return Error{-length, "diagnose"};
+    if (static_cast<std::size_t>(length) < json.size()) {
+      json.resize(static_cast<std::size_t>(length));
+      return json;
+    }
+    json.resize(static_cast<std::size_t>(length) * 2);
+  }
+  return Error{E2BIG, "diagnose"};
 }
 
 Opened<Hypervisor> open_hypervisor(std::string_view name_conf) {

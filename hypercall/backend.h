@@ -55,6 +55,10 @@ const pviommu_module* find_module(std::string_view name, std::uint32_t kind, Ope
 /// the entry's kind, and the caller's; null with `failure` filled in.
 void* open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor, OpenFailure& failure);
 
+/// What the module's diagnose() says, JSON as in module.h; takes and changes
+/// nothing.  EOPNOTSUPP: it has none.
+Result<std::string> diagnose(const pviommu_module& entry, std::string_view conf, std::string_view device);
+
 /// Adds a linked-in entry.  Call during start-up, before any open.
 void register_builtin_module(const pviommu_module* entry);
 

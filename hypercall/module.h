@@ -39,7 +39,21 @@ struct pviommu_module {
    * not let an exception out.  The caller deletes the instance through the C++
    * interface. */
   void *(*open)(const struct pviommu_open_args *args, int *error);
+
+  /* ---- since 0.2; NULL or absent (by `size`): the module has none ---- */
+
+  /* Looks whether what a run needs is there, without taking or changing it:
+   * `conf` as for open(), `device` an address like "0000:00:05.0" or "".  Writes
+   * a JSON array of objects {"check", "state", "detail", "remedy"}, all strings,
+   * "state" one of ok warning problem unknown; elements whose "check" is
+   * "run would" are the steps of a run with the device, in order.  Returns the
+   * length without the terminating 0, of which at most `size` - 1 bytes were
+   * written, or a negative errno.  Must not let an exception out. */
+  int (*diagnose)(const char *conf, const char *device, char *json, size_t size);
 };
+
+/* The least `size` a module may have: that of pviommu 0.1. */
+#define PVIOMMU_MODULE_MIN_SIZE offsetof(struct pviommu_module, diagnose)
 
 /* The one symbol looked up: `const struct pviommu_module pviommu_module_entry`. */
 #define PVIOMMU_MODULE_ENTRY_SYMBOL "pviommu_module_entry"

@@ -24,7 +24,8 @@ const pviommu_module kEntry = {sizeof(pviommu_module),
                                PVIOMMU_MODULE_IOMMU_DRIVER,
                                "hypercall",
                                "every mapping is a hypercall to the hypervisor (the default)",
-                               &open_hypercall_iommu};
+                               &open_hypercall_iommu,
+                               nullptr};
 
 const bool registered = (register_builtin_module(&kEntry), true);
 

@@ -20,6 +20,8 @@ class LockedMemory {
   /// ENOMEM when `pages` more would go beyond RLIMIT_MEMLOCK.
   Status add(std::uint64_t pages);
   void remove(std::uint64_t pages);
+  /// False: RLIMIT_MEMLOCK means nothing to us.
+  bool limited() const { return !exempt_; }
 
  private:
   bool exempt_;

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "config.h"
 #include "hypercall/backend.h"
@@ -11,6 +12,11 @@
 namespace pviommu::command {
 
 void complain(const std::string& message) { std::fprintf(stderr, "pviommu: %s\n", message.c_str()); }
+
+std::string preload_library() {
+  if (const char* path = std::getenv("PVIOMMU_PRELOAD"); path != nullptr && *path != '\0') return path;
+  return PVIOMMU_MODULE_DIR "/libpviommu-preload.so";
+}
 
 std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config) {
   if (config.hypervisor.empty()) {
@@ -125,6 +131,16 @@ int main(int argc, char** argv) {
   add_engine_options(*info_command, info_options.engine, false);
   info_command->add_flag("--json", info_options.json, "For programs");
 
+  DoctorOptions doctor_options;
+  doctor_options.engine = *environment;
+  CLI::App* doctor_command =
+      app.add_subcommand("doctor", "Looks whether a run can work, and says what to do where it cannot");
+  add_engine_options(*doctor_command, doctor_options.engine, false);
+  doctor_command->add_option("--device", doctor_options.device, "Also looks at this device")
+      ->type_name("SSSS:BB:DD.F");
+  doctor_command->add_flag("--json", doctor_options.json, "For programs");
+  doctor_command->footer("The exit status is 1 when something is a problem.");
+
   // The program's own words are not for the parser.
   std::vector<std::string> words(argv + 1, argv + argc);
   std::vector<std::string> program;
@@ -133,8 +149,8 @@ int main(int argc, char** argv) {
     words.erase(dashes, words.end());
   }
   if (!words.empty() && !words[0].starts_with("-") && words[0] != "run" && words[0] != "list" &&
-      words[0] != "info") {
-    complain("unknown command '" + words[0] + "'; there are run, list and info");
+      words[0] != "info" && words[0] != "doctor") {
+    complain("unknown command '" + words[0] + "'; there are run, list, info and doctor");
     return kBadInput;
   }
   words = settle_values(words);
@@ -163,6 +179,7 @@ int main(int argc, char** argv) {
     complain("unexpected words behind --; only pviommu run takes a program");
     return kBadInput;
   }
+  if (doctor_command->parsed()) return doctor(doctor_options);
   return list_command->parsed() ? list(list_options) : info(info_options);
 }
 

@@ -34,6 +34,16 @@ struct QueryOptions {
 int list(const QueryOptions& options);
 int info(const QueryOptions& options);
 
+struct DoctorOptions {
+  vfio::EngineConfig engine;
+  std::string device;  ///< empty: only the machine
+  bool json = false;
+};
+int doctor(const DoctorOptions& options);
+
+/// The file of the preload front end.
+std::string preload_library();
+
 /// "pviommu: <message>" on stderr.
 void complain(const std::string& message);
 

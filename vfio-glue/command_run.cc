@@ -48,11 +48,6 @@ class SharedStatistics {
   std::string path_;
 };
 
-std::string preload_library() {
-  if (const char* path = std::getenv("PVIOMMU_PRELOAD"); path != nullptr && *path != '\0') return path;
-  return PVIOMMU_MODULE_DIR "/libpviommu-preload.so";
-}
-
 void set(const char* name, const std::string& value) { ::setenv(name, value.c_str(), 1); }
 
 void set_environment(const RunOptions& options, const std::string& library, const std::string& tree,

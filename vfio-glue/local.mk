@@ -62,9 +62,12 @@ bin_PROGRAMS += vfio-glue/pviommu
 vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command.cc \
 	vfio-glue/command.h \
+	vfio-glue/command_doctor.cc \
 	vfio-glue/command_info.cc \
 	vfio-glue/command_list.cc \
 	vfio-glue/command_run.cc \
+	vfio-glue/doctor_report.cc \
+	vfio-glue/doctor_report.h \
 	vfio-glue/run_folder.cc \
 	vfio-glue/run_folder.h \
 	vfio-glue/stats_report.cc \

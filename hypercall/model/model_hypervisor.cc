@@ -163,7 +163,8 @@ const pviommu_module kEntry = {sizeof(pviommu_module),
                                PVIOMMU_MODULE_HYPERVISOR,
                                "model",
                                "reference hypervisor in this process, with nvme, edu and virtio-net devices",
-                               &open_model};
+                               &open_model,
+                               nullptr};
 
 const bool registered = (register_builtin_module(&kEntry), true);
 

@@ -53,7 +53,8 @@ std::string_view option_of(std::string_view line, std::string_view option) {
   while (!line.empty()) {
     const auto end = std::min(line.find(' '), line.size());
     const std::string_view word = line.substr(0, end);
-    if (word.starts_with(option) && word.substr(option.size()).starts_with('=')) value = word.substr(option.size() + 1);
+    if (word.starts_with(option) && word.substr(option.size()).starts_with('='))
+      value = word.substr(option.size() + 1);
     line.remove_prefix(std::min(end + 1, line.size()));
   }
   return value;
@@ -73,7 +74,8 @@ void judge_nodes(Checks& checks, const HostFacts& host) {
     if (node.error == 0)
       there.push_back(node.path);
     else if (node.error == ENOENT)
-      add(checks, "device nodes", CheckState::problem, node.path + " is not there", "modprobe " + node.module);
+      add(checks, "device nodes", CheckState::problem, node.path + " is not there",
+          "modprobe " + node.module);
     else
       add(checks, "device nodes", CheckState::problem, node.path + ": " + std::strerror(node.error),
           node.error == EACCES || node.error == EPERM ? "run pviommu as root" : "");
@@ -101,7 +103,8 @@ bool judge_interface(Checks& checks, const HostFacts& host) {
           "run pviommu in dom0, as root");
       return false;
     default:
-      add(checks, "domctl interface", CheckState::problem, built + ": " + std::strerror(*host.domctl_error), "");
+      add(checks, "domctl interface", CheckState::problem, built + ": " + std::strerror(*host.domctl_error),
+          "");
       return false;
   }
 }
@@ -122,23 +125,27 @@ void judge_iommu(Checks& checks, const HostFacts& host) {
   if (host.hap)
     ok(checks, "HAP", "hardware-assisted paging is on");
   else
-    add(checks, "HAP", CheckState::problem, "Xen has no hardware-assisted paging, which the carrier domain needs",
+    add(checks, "HAP", CheckState::problem,
+        "Xen has no hardware-assisted paging, which the carrier domain needs",
         "switch virtualisation on in the firmware, and have no hap=off on Xen's command line");
   if (!host.iommu) return;
 
   const auto remapping = host.console ? interrupt_remapping(*host.console) : std::nullopt;
   if (!remapping)
     add(checks, "interrupt remapping", CheckState::unknown,
-        host.console ? "Xen's log no longer has its beginning" : "Xen's log cannot be read", "look at the serial log of the boot");
+        host.console ? "Xen's log no longer has its beginning" : "Xen's log cannot be read",
+        "look at the serial log of the boot");
   else if (*remapping)
     ok(checks, "interrupt remapping", "on");
   else
-    add(checks, "interrupt remapping", CheckState::warning, "off: a device can forge any interrupt of this machine",
+    add(checks, "interrupt remapping", CheckState::warning,
+        "off: a device can forge any interrupt of this machine",
         "switch it on in the firmware, and have no iommu=no-intremap on Xen's command line; "
         "or trust the programs that are given devices");
 
   if (!host.console)
-    add(checks, "fault log", CheckState::unknown, "Xen's log cannot be read: IOMMU faults are not counted", "");
+    add(checks, "fault log", CheckState::unknown, "Xen's log cannot be read: IOMMU faults are not counted",
+        "");
   else if (!logs_guest_warnings(host.command_line))
     add(checks, "fault log", CheckState::warning, "Xen does not log IOMMU faults, so none are counted",
         "remove guest_loglvl from Xen's command line");
@@ -154,13 +161,22 @@ void judge_kernel(Checks& checks, const HostFacts& host) {
         (host.guest_type.empty() ? "of unknown kind" : host.guest_type) +
             ": only in a PV dom0 can the machine frames of a program's memory be found",
         "boot Xen without dom0=pvh");
+  if (host.io_uring_error == 0)
+    ok(checks, "io_uring", "holds the pages that a device can reach");
+  else
+    add(checks, "io_uring", CheckState::problem,
+        std::string("a ring cannot be made: ") + std::strerror(host.io_uring_error) +
+            "; nothing else holds the pages that a device can reach",
+        host.io_uring_error == ENOSYS ? "use a kernel with CONFIG_IO_URING"
+                                      : "sysctl kernel.io_uring_disabled=0");
   if (!host.bind_static)
     add(checks, "interrupts", CheckState::unknown, "/dev/xen/evtchn cannot be asked", "");
   else if (*host.bind_static)
     ok(checks, "interrupts", "the kernel hands event channels of pirqs to programs");
   else
     add(checks, "interrupts", CheckState::warning,
-        "kernel " + host.kernel + " has no IOCTL_EVTCHN_BIND_STATIC: programs get no interrupts and must poll",
+        "kernel " + host.kernel +
+            " has no IOCTL_EVTCHN_BIND_STATIC: programs get no interrupts and must poll",
         "use kernel 6.6 or newer (Debian 12: linux-image-amd64 from bookworm-backports)");
 }
 
@@ -214,10 +230,12 @@ void judge_owner(Checks& checks, const DeviceFacts& device) {
   else if (owner == "d0")
     ok(checks, "domain", "the device is dom0's");
   else if (owner.starts_with("DomIO") || owner == "d[IO]")
-    add(checks, "domain", CheckState::warning, "the device is in Xen's quarantine, where a deassign leaves it",
+    add(checks, "domain", CheckState::warning,
+        "the device is in Xen's quarantine, where a deassign leaves it",
         "nothing: the next run takes it from there");
   else if (device.carrier_of && device.user)
-    ok(checks, "domain", "the device is in the carrier " + owner + " of process " + std::to_string(*device.carrier_of));
+    ok(checks, "domain",
+       "the device is in the carrier " + owner + " of process " + std::to_string(*device.carrier_of));
   else if (device.carrier_of)
     add(checks, "domain", CheckState::warning,
         "the device is in the carrier " + owner + " of process " + std::to_string(*device.carrier_of) +
@@ -264,7 +282,8 @@ void judge_isolation(Checks& checks, const DeviceFacts& device) {
     add(checks, "isolation", CheckState::warning,
         "functions of the same slot can reach each other past the IOMMU: " + join(names),
         "give all functions of the slot to programs that trust each other");
-  if (device.same_requester.empty() && device.neighbours.empty()) ok(checks, "isolation", "alone in its slot");
+  if (device.same_requester.empty() && device.neighbours.empty())
+    ok(checks, "isolation", "alone in its slot");
 }
 
 void judge_vectors(Checks& checks, const DeviceFacts& device, const HostFacts& host) {
@@ -272,32 +291,40 @@ void judge_vectors(Checks& checks, const DeviceFacts& device, const HostFacts& h
                            : device.msi != 0 ? "MSI, vectors: " + std::to_string(device.msi)
                                              : std::string();
   if (have.empty())
-    add(checks, "vectors", CheckState::warning, "the device has neither MSI-X nor MSI: programs must poll", "");
+    add(checks, "vectors", CheckState::warning, "the device has neither MSI-X nor MSI: programs must poll",
+        "");
   else if (host.bind_static && !*host.bind_static)
     add(checks, "vectors", CheckState::warning, have + "; not offered on this kernel", "see interrupts");
   else
     ok(checks, "vectors", have);
 }
 
-void add_steps(Checks& checks, const DeviceFacts& device, const HostFacts& host, const std::string& first_problem) {
+void add_steps(Checks& checks, const DeviceFacts& device, const HostFacts& host,
+               const std::string& first_problem) {
   if (!first_problem.empty()) {
     add(checks, kStep, CheckState::ok, "stop with an error: " + first_problem, "");
     return;
   }
   const std::string at = to_string(*device.sbdf);
   const unsigned vectors = device.msix != 0 ? device.msix : device.msi;
-  ok(checks, kStep, device.info.driver.empty() ? "write 1 to " + folder_of(device) + "/enable"
-                                               : "leave " + device.info.driver + " bound, and power the device up");
-  ok(checks, kStep, "switch bus mastering off and memory decoding on" +
-                        std::string(device.can_reset ? ", reset the device" : ""));
+  ok(checks, kStep,
+     device.info.driver.empty() ? "write 1 to " + folder_of(device) + "/enable"
+                                : "leave " + device.info.driver + " bound, and power the device up");
+  ok(checks, kStep,
+     "switch bus mastering off and memory decoding on" +
+         std::string(device.can_reset ? ", reset the device" : ""));
   if (vectors != 0 && host.bind_static && *host.bind_static)
-    ok(checks, kStep, "map " + std::to_string(vectors) + (device.msix != 0 ? " MSI-X" : " MSI") + " vectors to pirqs of dom0");
+    ok(checks, kStep,
+       "map " + std::to_string(vectors) + (device.msix != 0 ? " MSI-X" : " MSI") +
+           " vectors to pirqs of dom0");
   ok(checks, kStep, "create a carrier domain (HVM, never started)");
   ok(checks, kStep, "assign " + at + " to it");
-  ok(checks, kStep, "for each mapping of the program: pin its pages, XEN_DOMCTL_memory_mapping of their frames");
-  ok(checks, kStep, "in the end, also of a killed program: bus mastering off, " +
-                        std::string(device.can_reset ? "reset, " : "") +
-                        "device back to dom0, pirqs and carrier removed, pages released");
+  ok(checks, kStep,
+     "for each mapping of the program: pin its pages, XEN_DOMCTL_memory_mapping of their frames");
+  ok(checks, kStep,
+     "in the end, also of a killed program: bus mastering off, " +
+         std::string(device.can_reset ? "reset, " : "") +
+         "device back to dom0, pirqs and carrier removed, pages released");
 }
 
 }  // namespace
@@ -305,12 +332,14 @@ void add_steps(Checks& checks, const DeviceFacts& device, const HostFacts& host,
 std::vector<Check> judge(const DeviceFacts& device, const HostFacts& host, const std::string& host_problem) {
   Checks checks;
   if (!device.sbdf)
-    add(checks, "device", CheckState::problem, "'" + device.text + "' is no PCI address", "write it like 0000:00:05.0");
+    add(checks, "device", CheckState::problem, "'" + device.text + "' is no PCI address",
+        "write it like 0000:00:05.0");
   else if (!device.exists)
     add(checks, "device", CheckState::problem, to_string(*device.sbdf) + " does not exist",
         "pviommu list shows the devices there are");
   else if (!device.usable_type)
-    add(checks, "device", CheckState::problem, to_string(*device.sbdf) + " is a bridge", "give a device behind it");
+    add(checks, "device", CheckState::problem, to_string(*device.sbdf) + " is a bridge",
+        "give a device behind it");
   else
     ok(checks, "device", to_string(*device.sbdf) + ' ' + device.info.description);
   const bool there = checks.front().state == CheckState::ok;

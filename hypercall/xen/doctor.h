@@ -26,7 +26,7 @@ namespace pviommu::xen {
 enum class CheckState : std::uint8_t { ok, warning, problem, unknown };
 
 struct Check {
-  std::string check;   ///< what was looked at
+  std::string check;  ///< what was looked at
   CheckState state = CheckState::ok;
   std::string detail;  ///< what was found
   std::string remedy;  ///< what to do; empty when there is nothing to do
@@ -47,32 +47,33 @@ struct HostFacts {
   };
   std::vector<Node> nodes;
 
-  unsigned interface_version = 0;     ///< the domctl interface this was built for
-  std::optional<int> domctl_error;    ///< errno of a harmless domctl, 0: done; empty: not tried
+  unsigned interface_version = 0;   ///< the domctl interface this was built for
+  std::optional<int> domctl_error;  ///< errno of a harmless domctl, 0: done; empty: not tried
   int physinfo_error = 0;
-  bool iommu = false, hap = false;    ///< when physinfo_error is 0
-  unsigned iommu_bits = 0;            ///< 0: the firmware's tables do not say
-  std::optional<std::string> console; ///< Xen's console ring
-  std::string command_line;           ///< Xen's
-  std::optional<bool> bind_static;    ///< the kernel has IOCTL_EVTCHN_BIND_STATIC
+  bool iommu = false, hap = false;     ///< when physinfo_error is 0
+  unsigned iommu_bits = 0;             ///< 0: the firmware's tables do not say
+  std::optional<std::string> console;  ///< Xen's console ring
+  std::string command_line;            ///< Xen's
+  int io_uring_error = 0;              ///< errno of making a ring
+  std::optional<bool> bind_static;     ///< the kernel has IOCTL_EVTCHN_BIND_STATIC
 };
 
 struct DeviceFacts {
-  std::string text;        ///< as it was given
+  std::string text;  ///< as it was given
   std::optional<Sbdf> sbdf;
   bool exists = false;
   bool usable_type = false;  ///< a type 0 function that is no bridge
   PciDeviceInfo info;
-  std::string reset_methods; ///< "flr bus"; empty: none
+  std::string reset_methods;  ///< "flr bus"; empty: none
   bool can_reset = false;
   unsigned msi = 0, msix = 0;
   int user_error = 0;
-  std::optional<DeviceOwner> user;       ///< process that has it open
-  std::string owner;                     ///< as in Xen's log: d0, d5, DomIO:7ff0; empty: not known
+  std::optional<DeviceOwner> user;          ///< process that has it open
+  std::string owner;                        ///< as in Xen's log: d0, d5, DomIO:7ff0; empty: not known
   std::optional<std::uint32_t> carrier_of;  ///< process whose carrier `owner` is
-  std::vector<IovaRange> reserved;       ///< RMRRs
-  std::vector<Sbdf> same_requester;      ///< Xen cannot tell their DMA apart
-  std::vector<PciDeviceInfo> neighbours; ///< other functions of the slot
+  std::vector<IovaRange> reserved;          ///< RMRRs
+  std::vector<Sbdf> same_requester;         ///< Xen cannot tell their DMA apart
+  std::vector<PciDeviceInfo> neighbours;    ///< other functions of the slot
 };
 
 std::vector<Check> judge(const HostFacts& host);

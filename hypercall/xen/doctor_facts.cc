@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What `pviommu doctor` judges, from Xen, the kernel and sysfs.
 #include <fcntl.h>
+#include <linux/io_uring.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -47,13 +49,16 @@ HostFacts gather_host(XenCalls* calls, xc_interface* control) {
   host.type = first_line("/sys/hypervisor/type");
   host.guest_type = first_line("/sys/hypervisor/guest_type");
   if (host.type == "xen")
-    host.version = first_line("/sys/hypervisor/version/major") + '.' + first_line("/sys/hypervisor/version/minor") +
-                   first_line("/sys/hypervisor/version/extra");
+    host.version = first_line("/sys/hypervisor/version/major") + '.' +
+                   first_line("/sys/hypervisor/version/minor") + first_line("/sys/hypervisor/version/extra");
   utsname name{};
   if (::uname(&name) == 0) host.kernel = name.release;
-  for (const auto& [path, module] : {std::pair("/dev/xen/privcmd", "xen-privcmd"),
-                                     std::pair("/dev/xen/hypercall", "xen-privcmd"),
-                                     std::pair("/dev/xen/evtchn", "xen-evtchn")}) {
+  io_uring_params parameters{};
+  const UniqueFd ring(static_cast<int>(::syscall(SYS_io_uring_setup, 1, &parameters)));
+  host.io_uring_error = ring ? 0 : errno;
+  for (const auto& [path, module] :
+       {std::pair("/dev/xen/privcmd", "xen-privcmd"), std::pair("/dev/xen/hypercall", "xen-privcmd"),
+        std::pair("/dev/xen/evtchn", "xen-evtchn")}) {
     const UniqueFd fd(::open(path, O_RDWR | O_CLOEXEC));
     host.nodes.push_back({path, module, fd ? 0 : errno});
   }
@@ -122,11 +127,11 @@ void ask_xen(DeviceFacts& device, XenCalls& calls, xc_interface* control) {
   std::array<xen_reserved_device_memory, 16> ranges;
   std::uint32_t count = ranges.size();
   if (::xc_reserved_device_memory_map(control, 0, static_cast<std::uint16_t>(raw >> 16),
-                                      static_cast<std::uint8_t>(raw >> 8), static_cast<std::uint8_t>(raw), ranges.data(),
-                                      &count) >= 0)
+                                      static_cast<std::uint8_t>(raw >> 8), static_cast<std::uint8_t>(raw),
+                                      ranges.data(), &count) >= 0)
     for (std::uint32_t i = 0; i < count && i < ranges.size(); ++i)
-      if (const auto range = IovaRange::from_size(Iova(ranges[i].start_pfn << kPageShift),
-                                                  ranges[i].nr_pages << kPageShift))
+      if (const auto range =
+              IovaRange::from_size(Iova(ranges[i].start_pfn << kPageShift), ranges[i].nr_pages << kPageShift))
         device.reserved.push_back(*range);
   // Of dom0's devices those of the same IOMMU group, as bus << 16 | devfn << 8.
   std::array<std::uint32_t, 64> same;

@@ -289,6 +289,35 @@ info() {
 }
 verdict info info
 
+# `pviommu doctor` on the model: fine, then each kind of problem.
+doctor() {
+  local conf='model:edu,addr=0000:00:05.0'
+  pviommu doctor --json --device 0000:00:05.0 --hypervisor="$conf" >"$work/doctor.json" 2>"$work/err" ||
+    fail "status $? though nothing is wrong: $(cat "$work/doctor.json")"
+  "$json_get" "$work/doctor.json" /0/check /0/state /0/detail /0/remedy >/dev/null || fail "not the agreed JSON"
+  pviommu doctor --device 0000:00:05.0 --hypervisor="$conf" >"$work/out" 2>>"$work/err" || fail "status $?"
+  grep -q '^ok *frame source' "$work/out" || fail "no frame source"
+  grep -q '^[a-z]* *locked memory' "$work/out" || fail "no limit of locked memory"
+  grep -q '^ok *device *0000:00:05.0' "$work/out" || fail "the device is not fine"
+  [ "$(sed -n '/^run would:/,$p' "$work/out" | grep -c '^  [0-9]\.')" -ge 3 ] || fail "no steps of a run"
+  [ -s "$work/err" ] && fail "something on stderr"
+
+  pviommu doctor --device 0000:00:1f.7 --hypervisor="$conf" >"$work/out" 2>&1 && fail "a device that is not there is fine"
+  grep -q '^problem *device *0000:00:1f.7 does not exist' "$work/out" || fail "the missing device is not named"
+  grep -q '1\. stop with an error: 0000:00:1f.7' "$work/out" || fail "the run would not stop"
+  pviommu doctor --hypervisor=model:nonsense >"$work/out" 2>&1 && fail "a bad configuration is fine"
+  grep -q '^problem *hypervisor .*nonsense' "$work/out" || fail "the bad configuration is not named"
+  pviommu doctor --hypervisor=nosuch --json >"$work/doctor.json" 2>&1
+  [ $? -eq 1 ] || fail "an unknown hypervisor does not end with 1"
+  "$json_get" "$work/doctor.json" >/dev/null || fail "not JSON with a problem"
+  grep -q nosuch "$work/doctor.json" || fail "the unknown hypervisor is not named"
+  PVIOMMU_PRELOAD=/nowhere/lib.so pviommu doctor >"$work/out" 2>&1 && fail "a missing front end is fine"
+  grep -q '^problem *front end */nowhere/lib.so' "$work/out" || fail "the missing front end is not named"
+}
+verdict doctor doctor
+verdict doctor-device-syntax complaint 2 '0000:00:05.0' doctor --device nvme0
+verdict doctor-no-hypervisor complaint 2 'hypervisor' doctor --hypervisor=
+
 # `pviommu run` itself is killed: its folder stays while its program needs it,
 # and the next run removes it.
 killed_run() {
@@ -316,7 +345,7 @@ verdict killed-run-is-cleaned-up killed_run
 
 help() {
   local command
-  for command in "" run list info; do
+  for command in "" run list info doctor; do
     pviommu $command --help >"$work/out" 2>"$work/err" || fail "$command --help: status $?"
     [ -s "$work/out" ] || fail "$command --help says nothing"
     [ -s "$work/err" ] && fail "$command --help: something on stderr"

@@ -21,6 +21,12 @@ tests_unit_modules_pviommu_testlarger_la_SOURCES = tests/unit/modules/module.cc
 tests_unit_modules_pviommu_testlarger_la_CPPFLAGS = $(AM_CPPFLAGS) -DMODULE_NAME='"testlarger"' '-DMODULE_SIZE=sizeof(pviommu_module)+64'
 tests_unit_modules_pviommu_testlarger_la_LDFLAGS = $(TEST_MODULE_LDFLAGS)
 
+# As built with the header of 0.1: what stands behind `size` is not ours to read.
+check_LTLIBRARIES += tests/unit/modules/pviommu-testsmaller.la
+tests_unit_modules_pviommu_testsmaller_la_SOURCES = tests/unit/modules/module.cc
+tests_unit_modules_pviommu_testsmaller_la_CPPFLAGS = $(AM_CPPFLAGS) -DMODULE_NAME='"testsmaller"' -DMODULE_SIZE=PVIOMMU_MODULE_MIN_SIZE
+tests_unit_modules_pviommu_testsmaller_la_LDFLAGS = $(TEST_MODULE_LDFLAGS)
+
 check_LTLIBRARIES += tests/unit/modules/pviommu-testnosymbol.la
 tests_unit_modules_pviommu_testnosymbol_la_SOURCES = tests/unit/modules/module.cc
 tests_unit_modules_pviommu_testnosymbol_la_CPPFLAGS = $(AM_CPPFLAGS) -DMODULE_NAME='"testnosymbol"' '-DMODULE_SYMBOL=other_entry'

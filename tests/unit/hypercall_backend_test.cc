@@ -84,6 +84,35 @@ TEST_F(BackendTest, NewerModuleMayBeLarger) {
   EXPECT_NE(open_hypervisor("testlarger").instance, nullptr);
 }
 
+TEST_F(BackendTest, DiagnosisOfAModule) {
+  install("testgood");
+  OpenFailure failure;
+  const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
+  ASSERT_NE(entry, nullptr) << failure.message;
+  const auto json = diagnose(*entry, "", "0000:00:05.0");
+  ASSERT_TRUE(json) << to_string(json.error());
+  EXPECT_EQ(*json, R"([{"check":"device","state":"ok","detail":"0000:00:05.0","remedy":""}])");
+  const auto large = diagnose(*entry, "large", "");
+  ASSERT_TRUE(large) << to_string(large.error());
+  EXPECT_GT(large->size(), 200000u);
+  EXPECT_EQ(large->find('\0'), std::string::npos);
+  EXPECT_EQ(diagnose(*entry, "fail", "").error().code, ENXIO);
+  EXPECT_EQ(diagnose(*entry, "endless", "").error().code, E2BIG);
+}
+
+TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
+  install("testsmaller");
+  OpenFailure failure;
+  const auto* entry = find_module("testsmaller", PVIOMMU_MODULE_HYPERVISOR, failure);
+  ASSERT_NE(entry, nullptr) << failure.message;
+  EXPECT_NE(open_hypervisor("testsmaller").instance, nullptr);
+  EXPECT_EQ(diagnose(*entry, "", "").error().code, EOPNOTSUPP);
+  pviommu_module none = *entry;
+  none.size = sizeof none;
+  none.diagnose = nullptr;
+  EXPECT_EQ(diagnose(none, "", "").error().code, EOPNOTSUPP);
+}
+
 TEST_F(BackendTest, UnknownNameListsAllAndWhy) {
   for (const char* name : {"testgood", "testnosymbol", "testundefined"}) install(name);
   std::ofstream(folder_ / "pviommu-testtext.so") << "not a shared object\n";
@@ -173,7 +202,8 @@ const pviommu_module kBuiltin = {sizeof(pviommu_module),
                                  PVIOMMU_MODULE_HYPERVISOR,
                                  "testbuiltin",
                                  "linked in",
-                                 open_nothing};
+                                 open_nothing,
+                                 nullptr};
 
 TEST_F(BackendTest, BuiltinEntries) {
   register_builtin_module(&kBuiltin);

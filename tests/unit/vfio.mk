@@ -4,6 +4,11 @@ unit_vfio_SOURCES += \
 	tests/unit/vfio_engine_rig.h \
 	tests/unit/vfio_failures_test.cc
 
+unit_vfio_SOURCES += \
+	tests/unit/vfio_doctor_report_test.cc \
+	vfio-glue/doctor_report.cc \
+	vfio-glue/doctor_report.h
+
 # The preload front end without the functions it wraps.
 unit_vfio_SOURCES += \
 	$(PRELOAD_PARTS) \

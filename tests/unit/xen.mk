@@ -3,9 +3,12 @@
 # built or not.
 
 unit_xen_SOURCES += \
+	hypercall/xen/doctor.cc \
+	hypercall/xen/doctor.h \
 	hypercall/xen/fault_log.cc \
 	hypercall/xen/fault_log.h \
 	hypercall/xen/sysfs_device.cc \
 	hypercall/xen/sysfs_device.h \
+	tests/unit/xen_doctor_test.cc \
 	tests/unit/xen_fault_log_test.cc \
 	tests/unit/xen_sysfs_device_test.cc

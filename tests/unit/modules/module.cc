@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <string>
 
 #include "hypercall/hypervisor.h"
 
@@ -78,7 +79,20 @@ void* open(const pviommu_open_args* args, int* error) {
   return static_cast<Hypervisor*>(new NoHypervisor);
 }
 
+/// CONF "fail": ENXIO; "large": more than any first guess of room; "endless":
+/// always more than there is room.
+int diagnose(const char* conf, const char* device, char* json, std::size_t size) {
+  if (std::strcmp(conf, "fail") == 0) return -ENXIO;
+  if (std::strcmp(conf, "endless") == 0) return static_cast<int>(size) + 10;
+  std::string text = "[{\"check\":\"device\",\"state\":\"ok\",\"detail\":\"" + std::string(device) +
+                     "\",\"remedy\":\"\"}]";
+  if (std::strcmp(conf, "large") == 0) text.append(200000, ' ');
+  std::snprintf(json, size, "%s", text.c_str());
+  return static_cast<int>(text.size());
+}
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const pviommu_module MODULE_SYMBOL = {
-    MODULE_SIZE, MODULE_API_VERSION, MODULE_KIND, MODULE_NAME, "for the tests of the registry", open};
+    MODULE_SIZE, MODULE_API_VERSION, MODULE_KIND, MODULE_NAME, "for the tests of the registry", open,
+    diagnose};
