@@ -15,6 +15,9 @@ XEN_COMMON = \
 	hypercall/xen/xen_calls.cc \
 	hypercall/xen/xen_calls.h
 XEN_MODULE = \
+	hypercall/xen/doctor.cc \
+	hypercall/xen/doctor.h \
+	hypercall/xen/doctor_facts.cc \
 	hypercall/xen/fault_log.cc \
 	hypercall/xen/fault_log.h \
 	hypercall/xen/guardian_link.cc \

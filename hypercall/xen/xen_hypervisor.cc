@@ -13,6 +13,7 @@
 #include "hypercall/conf.h"
 #include "hypercall/statistics.h"
 #include "hypercall/xen/carrier.h"
+#include "hypercall/xen/doctor.h"
 #include "hypercall/xen/open_device.h"
 #include "hypercall/xen/reaper.h"
 
@@ -371,4 +372,4 @@ extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_m
     "xen",
     "stock Xen, from a PV dom0: carrier domains, event channels",
     &pviommu::xen::open_xen,
-    nullptr};
+    &pviommu::xen::diagnose};
