@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
 
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/carrier.h"
@@ -20,6 +21,8 @@
 
 namespace pviommu::xen {
 namespace {
+
+using Control = std::unique_ptr<xc_interface, int (*)(xc_interface*)>;
 
 std::string first_line(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -144,7 +147,7 @@ void ask_xen(DeviceFacts& device, XenCalls& calls, xc_interface* control) {
 std::vector<Check> examine(std::string_view device_text) {
   // Opening either where there is no Xen would only be said on stderr.
   std::unique_ptr<XenCalls> calls;
-  Xenctrl control;
+  Control control(nullptr, &::xc_interface_close);
   if (::access("/dev/xen/privcmd", R_OK | W_OK) == 0 && ::access("/dev/xen/hypercall", R_OK | W_OK) == 0) {
     if (auto opened = XenCalls::open()) calls = std::move(opened).value();
     control.reset(::xc_interface_open(nullptr, nullptr, 0));

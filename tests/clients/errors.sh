@@ -311,7 +311,7 @@ doctor() {
   [ $? -eq 1 ] || fail "an unknown hypervisor does not end with 1"
   "$json_get" "$work/doctor.json" >/dev/null || fail "not JSON with a problem"
   grep -q nosuch "$work/doctor.json" || fail "the unknown hypervisor is not named"
-  PVIOMMU_PRELOAD=/nowhere/lib.so pviommu doctor >"$work/out" 2>&1 && fail "a missing front end is fine"
+  timeout -k 5 30 "$run" env PVIOMMU_PRELOAD=/nowhere/lib.so pviommu doctor >"$work/out" 2>&1 && fail "a missing front end is fine"
   grep -q '^problem *front end */nowhere/lib.so' "$work/out" || fail "the missing front end is not named"
 }
 verdict doctor doctor
