@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "hypercall/unique_fd.h"
 
@@ -110,10 +111,11 @@ Result<Host> examine_host(XenCalls& calls, std::string& message) {
                     " guest; pviommu needs a PV dom0 (no dom0=pvh on Xen's command line): "
                     "in others the frames of a program's memory cannot be found");
   Host host;
-  host.control.reset(::xc_interface_open(nullptr, nullptr, 0));
-  if (!host.control) return tell(message, errno, std::string("xc_interface_open: ") + std::strerror(errno));
+  const std::unique_ptr<xc_interface, int (*)(xc_interface*)> control(::xc_interface_open(nullptr, nullptr, 0),
+                                                                      &::xc_interface_close);
+  if (!control) return tell(message, errno, std::string("xc_interface_open: ") + std::strerror(errno));
   xc_physinfo_t info{};
-  if (::xc_physinfo(host.control.get(), &info) != 0)
+  if (::xc_physinfo(control.get(), &info) != 0)
     return tell(message, errno, std::string("XEN_SYSCTL_physinfo: ") + std::strerror(errno));
   if ((info.capabilities & XEN_SYSCTL_PHYSCAP_directio) == 0)
     return tell(message, EOPNOTSUPP,
@@ -123,13 +125,13 @@ Result<Host> examine_host(XenCalls& calls, std::string& message) {
     return tell(message, EOPNOTSUPP,
                 "Xen has no hardware-assisted paging (HAP): the CPU lacks it, or hap=0 is on Xen's command line");
   unsigned long max_mfn = 0;
-  if (::xc_maximum_ram_page(host.control.get(), &max_mfn) != 0)
+  if (::xc_maximum_ram_page(control.get(), &max_mfn) != 0)
     return tell(message, errno, std::string("XENMEM_maximum_ram_page: ") + std::strerror(errno));
   host.max_mfn = Mfn(max_mfn);
   host.iommu_bits = iommu_bits_of_tables();
   host.iommu_bits_known = host.iommu_bits != 0;
   host.iommu_bits = host.iommu_bits_known ? std::clamp(host.iommu_bits, 32u, kMostBits) : kLeastBits;
-  auto reserved = reserved_ranges(host.control.get());
+  auto reserved = reserved_ranges(control.get());
   if (!reserved) return tell(message, reserved.error().code, to_string(reserved.error()));
   host.reserved = std::move(*reserved);
   return host;

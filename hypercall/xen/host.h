@@ -2,7 +2,6 @@
 // The machine under Xen: what is asked once.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,13 +10,7 @@
 
 namespace pviommu::xen {
 
-struct XenctrlCloser {
-  void operator()(xc_interface* handle) const { ::xc_interface_close(handle); }
-};
-using Xenctrl = std::unique_ptr<xc_interface, XenctrlCloser>;
-
 struct Host {
-  Xenctrl control;
   Mfn max_mfn{};                        ///< highest frame of RAM
   unsigned iommu_bits = 0;              ///< width of an I/O virtual address
   bool iommu_bits_known = false;        ///< from the firmware's tables, else a safe guess

@@ -5,6 +5,7 @@ XEN_COMMON = \
 	hypercall/xen/carrier.cc \
 	hypercall/xen/carrier.h \
 	hypercall/xen/ledger.cc \
+	hypercall/xen/library_fds.h \
 	hypercall/xen/ledger.h \
 	hypercall/xen/pirq_vectors.cc \
 	hypercall/xen/pirq_vectors.h \

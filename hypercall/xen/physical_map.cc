@@ -41,7 +41,7 @@ Result<std::unique_ptr<PhysicalMap>> PhysicalMap::open(XenCalls& calls) {
   map->entries_.resize(kPagemapPages);
   map->pagemap_.reset(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   if (!map->pagemap_) return Error{errno, "open /proc/self/pagemap"};
-  map->foreign_ = ::xenforeignmemory_open(nullptr, 0);
+  map->foreign_ = map->fds_.watch([] { return ::xenforeignmemory_open(nullptr, 0); });
   if (map->foreign_ == nullptr) return Error{errno, "xenforeignmemory_open"};
 
   xen_domctl op{};
@@ -58,6 +58,7 @@ Result<std::unique_ptr<PhysicalMap>> PhysicalMap::open(XenCalls& calls) {
 PhysicalMap::~PhysicalMap() {
   forget_leaves();
   if (shared_ != nullptr) unmap_frame(shared_);
+  fds_.forget();
   if (foreign_ != nullptr) ::xenforeignmemory_close(foreign_);
 }
 

@@ -51,6 +51,7 @@ class PhysicalMap {
   void forget_leaves();
   std::uint64_t generation() const;
 
+  LibraryFds fds_;
   xenforeignmemory_handle* foreign_ = nullptr;
   const shared_info_t* shared_ = nullptr;
   UniqueFd pagemap_;

@@ -26,6 +26,7 @@ extern "C" {  // these headers do not say so themselves
 }
 
 #include "hypercall/result.h"
+#include "hypercall/xen/library_fds.h"
 
 namespace pviommu::xen {
 
@@ -44,6 +45,10 @@ class XenCalls {
   Result<long> physdev(unsigned command, void* argument, std::size_t bytes, const char* name);
   Result<long> event_channel(unsigned command, void* argument, std::size_t bytes, const char* name);
   Result<long> memory(unsigned command, void* argument, std::size_t bytes, const char* name);
+
+  /// Copies new text of Xen's console ring to `out`, from where `index` points on,
+  /// and moves it; bytes copied.  0: nothing new.
+  Result<std::size_t> read_console(std::span<char> out, std::uint32_t& index);
 
   /// With an argument in locked memory, which Xen writes to itself.
   Result<long> physdev_in_place(unsigned command, void* argument, const char* name);
@@ -84,13 +89,14 @@ class XenCalls {
   std::uint64_t calls_made() const { return made_.load(std::memory_order_relaxed); }
 
  private:
-  explicit XenCalls(xencall_handle* handle) : handle_(handle) {}
+  XenCalls() = default;
   /// Counts a call; true when it is the one to fail.
   bool fails();
   Result<long> issue(unsigned hypercall, unsigned command, void* argument, std::size_t bytes, const char* name);
   Result<long> issue_in_place(unsigned hypercall, unsigned command, void* argument, const char* name);
 
-  xencall_handle* handle_;
+  LibraryFds fds_;
+  xencall_handle* handle_ = nullptr;
   std::atomic<std::uint64_t> made_{0};
   std::atomic<std::uint64_t> fail_at_{0};
 };

@@ -124,14 +124,10 @@ Status XenHypervisor::activate() {
                  "pviommu: this kernel cannot hand a device's interrupt to a program, so devices have none here; "
                  "install Linux 6.6 or later (Debian 12: linux-image-amd64 from bookworm-backports)\n");
   // What is in the ring already happened to others.
-  unsigned bytes = 0;
-  char nothing = 0;
-  (void)::xc_readconsolering(host_.control.get(), &nothing, &bytes, 0, 1, &console_index_);
   {
     std::vector<char> old(kConsoleBytes);
-    do {
-      bytes = kConsoleBytes;
-    } while (::xc_readconsolering(host_.control.get(), old.data(), &bytes, 0, 1, &console_index_) == 0 && bytes != 0);
+    for (auto got = calls_->read_console(old, console_index_); got && *got != 0;)
+      got = calls_->read_console(old, console_index_);
   }
   // The thread takes none of the program's signals.
   sigset_t all, before;
@@ -171,9 +167,9 @@ void XenHypervisor::read_console() {
   char text[kConsoleBytes];
   std::vector<Fault> found;
   for (;;) {
-    unsigned bytes = sizeof text;
-    if (::xc_readconsolering(host_.control.get(), text, &bytes, 0, 1, &console_index_) != 0 || bytes == 0) break;
-    fault_log_.feed(std::string_view(text, bytes), found);
+    const auto got = calls_->read_console(text, console_index_);
+    if (!got || *got == 0) break;
+    fault_log_.feed(std::string_view(text, *got), found);
   }
   for (const Fault& fault : found) {
     {
