@@ -40,6 +40,15 @@ check() {
 # equal NAME WANTED FOUND
 equal() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "\"$3\", not \"$2\""; fi; }
 
+# In dom0: nothing of pviommu's is left of Xen, after at most ten seconds.
+nothing_left() {
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    left=$(pviommu reap --dry-run --hypervisor=xen 2>&1) && break
+    sleep 1
+  done
+  equal "nothing is left${1:+ ($1)}" "nothing to be done" "$left"
+}
+
 # in_dom0 [OPTION OF BOOT]... <SCRIPT: what it prints is passed on; each "not ok" in it
 # is a failure, and so is an end that no "not ok" explains.
 in_dom0() {
