@@ -235,21 +235,43 @@ void* open_instance(const pviommu_module& entry, std::string_view conf, void* hy
   return nullptr;
 }
 
+namespace {
+
+/// Text that a module writes and gives the length of.  The buffer is seldom too
+/// small: each try does all the work again.
+template <class Write>
+Result<std::string> text_of(const char* what, Write&& write) {
+  std::string text(std::size_t{1} << 16, '\0');
+  for (int tries = 0; tries < 3; ++tries) {
+    const int length = write(text.data(), text.size());
+    if (length < 0) return Error{-length, what};
+    if (static_cast<std::size_t>(length) < text.size()) {
+      text.resize(static_cast<std::size_t>(length));
+      return text;
+    }
+    text.resize(static_cast<std::size_t>(length) * 2);
+  }
+  return Error{E2BIG, what};
+}
+
+}  // namespace
+
 Result<std::string> diagnose(const pviommu_module& entry, std::string_view conf, std::string_view device) {
   if (entry.size < offsetof(pviommu_module, diagnose) + sizeof entry.diagnose || entry.diagnose == nullptr)
     return Error{EOPNOTSUPP, "diagnose: the module has none"};
   const std::string conf_text(conf), device_text(device);
-  std::string json(std::size_t{1} << 16, '\0');  // seldom too small: each try looks at all again
-  for (int tries = 0; tries < 3; ++tries) {
-    const int length = entry.diagnose(conf_text.c_str(), device_text.c_str(), json.data(), json.size());
-    if (length < 0) return Error{-length, "diagnose"};
-    if (static_cast<std::size_t>(length) < json.size()) {
-      json.resize(static_cast<std::size_t>(length));
-      return json;
-    }
-    json.resize(static_cast<std::size_t>(length) * 2);
-  }
-  return Error{E2BIG, "diagnose"};
+  return text_of("diagnose", [&](char* json, std::size_t size) {
+    return entry.diagnose(conf_text.c_str(), device_text.c_str(), json, size);
+  });
+}
+
+Result<std::string> reap(const pviommu_module& entry, std::string_view conf, bool dry_run) {
+  if (entry.size < offsetof(pviommu_module, reap) + sizeof entry.reap || entry.reap == nullptr)
+    return Error{EOPNOTSUPP, "reap: the module has none"};
+  const std::string conf_text(conf);
+  return text_of("reap", [&](char* json, std::size_t size) {
+    return entry.reap(conf_text.c_str(), dry_run ? 1 : 0, json, size);
+  });
 }
 
 Opened<Hypervisor> open_hypervisor(std::string_view name_conf) {

@@ -59,6 +59,9 @@ void* open_instance(const pviommu_module& entry, std::string_view conf, void* hy
 /// nothing.  EOPNOTSUPP: it has none.
 Result<std::string> diagnose(const pviommu_module& entry, std::string_view conf, std::string_view device);
 
+/// The same of the module's reap().
+Result<std::string> reap(const pviommu_module& entry, std::string_view conf, bool dry_run);
+
 /// Adds a linked-in entry.  Call during start-up, before any open.
 void register_builtin_module(const pviommu_module* entry);
 

@@ -50,6 +50,12 @@ struct pviommu_module {
    * length without the terminating 0, of which at most `size` - 1 bytes were
    * written, or a negative errno.  Must not let an exception out. */
   int (*diagnose)(const char *conf, const char *device, char *json, size_t size);
+
+  /* Puts back what programs that are dead still hold of the hypervisor; with
+   * `dry_run` only says what that is.  Writes a JSON array of objects {"what",
+   * "state"}, both strings, "state" one of "put back", "left" (dry run, or a
+   * guardian is at work on it) and "problem".  Length and errors as diagnose(). */
+  int (*reap)(const char *conf, int dry_run, char *json, size_t size);
 };
 
 /* The least `size` a module may have: that of pviommu 0.1. */

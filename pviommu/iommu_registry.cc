@@ -25,6 +25,7 @@ const pviommu_module kEntry = {sizeof(pviommu_module),
                                "hypercall",
                                "every mapping is a hypercall to the hypervisor (the default)",
                                &open_hypercall_iommu,
+                               nullptr,
                                nullptr};
 
 const bool registered = (register_builtin_module(&kEntry), true);

@@ -141,6 +141,15 @@ int main(int argc, char** argv) {
   doctor_command->add_flag("--json", doctor_options.json, "For programs");
   doctor_command->footer("The exit status is 1 when something is a problem.");
 
+  ReapOptions reap_options;
+  reap_options.engine = *environment;
+  CLI::App* reap_command =
+      app.add_subcommand("reap", "Puts back what programs that died still hold of the hypervisor");
+  add_engine_options(*reap_command, reap_options.engine, false);
+  reap_command->add_flag("--dry-run", reap_options.dry_run, "Only says what that is");
+  reap_command->add_flag("--json", reap_options.json, "For programs");
+  reap_command->footer("The exit status is 1 when something is left.");
+
   // The program's own words are not for the parser.
   std::vector<std::string> words(argv + 1, argv + argc);
   std::vector<std::string> program;
@@ -149,8 +158,8 @@ int main(int argc, char** argv) {
     words.erase(dashes, words.end());
   }
   if (!words.empty() && !words[0].starts_with("-") && words[0] != "run" && words[0] != "list" &&
-      words[0] != "info" && words[0] != "doctor") {
-    complain("unknown command '" + words[0] + "'; there are run, list, info and doctor");
+      words[0] != "info" && words[0] != "doctor" && words[0] != "reap") {
+    complain("unknown command '" + words[0] + "'; there are run, list, info, doctor and reap");
     return kBadInput;
   }
   words = settle_values(words);
@@ -180,6 +189,7 @@ int main(int argc, char** argv) {
     return kBadInput;
   }
   if (doctor_command->parsed()) return doctor(doctor_options);
+  if (reap_command->parsed()) return reap(reap_options);
   return list_command->parsed() ? list(list_options) : info(info_options);
 }
 

@@ -41,6 +41,13 @@ struct DoctorOptions {
 };
 int doctor(const DoctorOptions& options);
 
+struct ReapOptions {
+  vfio::EngineConfig engine;
+  bool dry_run = false;
+  bool json = false;
+};
+int reap(const ReapOptions& options);
+
 /// The file of the preload front end.
 std::string preload_library();
 

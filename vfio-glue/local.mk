@@ -65,6 +65,7 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command_doctor.cc \
 	vfio-glue/command_info.cc \
 	vfio-glue/command_list.cc \
+	vfio-glue/command_reap.cc \
 	vfio-glue/command_run.cc \
 	vfio-glue/doctor_report.cc \
 	vfio-glue/doctor_report.h \

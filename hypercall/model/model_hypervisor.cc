@@ -164,6 +164,7 @@ const pviommu_module kEntry = {sizeof(pviommu_module),
                                "model",
                                "reference hypervisor in this process, with nvme, edu and virtio-net devices",
                                &open_model,
+                               nullptr,
                                nullptr};
 
 const bool registered = (register_builtin_module(&kEntry), true);

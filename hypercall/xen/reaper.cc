@@ -3,11 +3,15 @@
 
 #include <linux/pci_regs.h>
 #include <poll.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "hypercall/xen/carrier.h"
@@ -81,23 +85,57 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
     good &= insist(report, name + ": event channel", [&] { return close_ledger_port(calls, vector); });
     good &= insist(report, name + ": pirq", [&] { return unmap_ledger_pirq(calls, vector); });
   }
-  if (good) device.used.store(0);
+  if (good) {
+    report.done.push_back(name);
+    device.used.store(0);
+  }
 }
 
-bool alive(std::uint32_t pid) { return ::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM; }
+/// Process of a ledger, by the file's name.
+std::uint32_t pid_of(const std::string& path) {
+  return static_cast<std::uint32_t>(std::strtoul(path.c_str() + path.rfind("xen-") + 4, nullptr, 10));
+}
 
-void destroy_carriers(XenCalls& calls, ReapReport& report, bool (*of)(std::uint32_t, std::uint32_t),
-                      std::uint32_t pid) {
+/// Ended, or a zombie that its parent has not waited for yet.
+bool dead(std::uint32_t pid) {
+  std::FILE* stat = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
+  if (stat == nullptr) return true;
+  char state = 0;
+  // "PID (COMM) STATE": the name may hold anything, the last ")" ends it.
+  char line[512];
+  const std::size_t got = std::fread(line, 1, sizeof line - 1, stat);
+  std::fclose(stat);
+  line[got] = '\0';
+  if (const char* end = std::strrchr(line, ')'); end != nullptr && end[1] == ' ') state = end[2];
+  return state == 'Z' || state == 'X';
+}
+
+/// Programs that live, or whose guardian does: those with a locked ledger.  A
+/// number alone says little, it may be another process's by now.
+std::set<std::uint32_t> holders() {
+  std::set<std::uint32_t> found;
+  for (const std::string& path : Ledger::list()) {
+    const auto ledger = Ledger::take(path);
+    if (!ledger && ledger.error().code == EBUSY) found.insert(pid_of(path));
+  }
+  return found;
+}
+
+template <class Of>
+void destroy_carriers(XenCalls& calls, ReapReport& report, Of&& of) {
   const auto carriers = list_carriers(calls);
   if (!carriers) {
     report.problems.push_back("carriers: " + to_string(carriers.error()));
     return;
   }
   for (const CarrierInfo& carrier : *carriers) {
-    if (carrier.dying || !of(carrier.tag.pid, pid)) continue;
+    if (carrier.dying || !of(carrier.tag.pid)) continue;
     if (insist(report, "carrier " + std::to_string(carrier.domid.raw()),
-               [&] { return destroy_carrier(calls, carrier.domid); }))
+               [&] { return destroy_carrier(calls, carrier.domid); })) {
       ++report.carriers;
+      report.done.push_back("carrier " + std::to_string(carrier.domid.raw()) + " of process " +
+                            std::to_string(carrier.tag.pid));
+    }
   }
 }
 
@@ -106,9 +144,8 @@ void destroy_carriers(XenCalls& calls, ReapReport& report, bool (*of)(std::uint3
 void reap(XenCalls& calls, Ledger& ledger, ReapReport& report) {
   for (LedgerDevice& device : ledger.header().device)
     if (device.used.load() != 0) reap_device(calls, device, report);
-  destroy_carriers(
-      calls, report, [](std::uint32_t theirs, std::uint32_t pid) { return theirs == pid; },
-      static_cast<std::uint32_t>(ledger.header().pid));
+  const auto pid = static_cast<std::uint32_t>(ledger.header().pid);
+  destroy_carriers(calls, report, [&](std::uint32_t theirs) { return theirs == pid; });
   if (ledger.empty()) ledger.discard();
 }
 
@@ -119,28 +156,73 @@ void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report) {
     for (const std::string& path : Ledger::list()) {
       auto ledger = Ledger::take(path);
       if (ledger) {
-        if (alive(static_cast<std::uint32_t>((*ledger)->header().pid)) && (*ledger)->empty()) {
-          // Ours to lock, so its program has closed it: left behind empty.
-          (*ledger)->discard();
-          continue;
-        }
         reap(calls, **ledger, report);
-        continue;
-      }
-      if (ledger.error().code == EBADMSG) {
+      } else if (ledger.error().code == EBADMSG) {
         report.problems.push_back(path + ": not a ledger of this version of pviommu; see what it belongs to, then remove it");
-        continue;
+      } else if (ledger.error().code == EBUSY) {
+        busy |= dead(pid_of(path));
       }
-      if (ledger.error().code != EBUSY) continue;  // gone
-      const std::size_t at = path.rfind("xen-") + 4;
-      const auto pid = static_cast<std::uint32_t>(std::strtoul(path.c_str() + at, nullptr, 10));
-      if (!alive(pid)) busy = true;
     }
     if (!busy || waited >= milliseconds) break;
     (void)::poll(nullptr, 0, kPollMilliseconds);
   }
-  destroy_carriers(
-      calls, report, [](std::uint32_t theirs, std::uint32_t) { return !alive(theirs); }, 0);
+  std::optional<std::set<std::uint32_t>> held;
+  destroy_carriers(calls, report, [&](std::uint32_t pid) {
+    // Asked after the carriers are listed: a program that begins now has its
+    // ledger before its carrier.
+    if (!held) held = holders();
+    return !held->contains(pid);
+  });
+}
+
+Result<std::vector<std::string>> find_orphans(XenCalls& calls) {
+  std::vector<std::string> found;
+  for (const std::string& path : Ledger::list()) {
+    const std::uint32_t pid = pid_of(path);
+    const auto ledger = Ledger::take(path);
+    if (!ledger && (ledger.error().code == ENOENT || (ledger.error().code == EBUSY && !dead(pid)))) continue;
+    if (!ledger) {
+      found.push_back("process " + std::to_string(pid) +
+                      (ledger.error().code == EBUSY ? ": its guardian is at work" : ": " + to_string(ledger.error())));
+      continue;
+    }
+    if ((*ledger)->empty()) (*ledger)->discard();
+    for (const LedgerDevice& device : (*ledger)->header().device)
+      if (device.used.load() != 0)
+        found.push_back(to_string(Sbdf(device.sbdf)) + " of process " + std::to_string(pid));
+  }
+  // In this order, as in reap_orphans().
+  const auto carriers = PVIOMMU_TRY(list_carriers(calls));
+  const std::set<std::uint32_t> held = holders();
+  for (const CarrierInfo& carrier : carriers)
+    if (!held.contains(carrier.tag.pid))
+      found.push_back("carrier " + std::to_string(carrier.domid.raw()) + " of process " +
+                      std::to_string(carrier.tag.pid) + (carrier.dying ? ", dying" : ""));
+  return found;
+}
+
+int reap_for_command(const char* conf, int dry_run, char* json, std::size_t size) noexcept {
+  try {
+    if (*conf != '\0') return -EINVAL;
+    auto calls = XenCalls::open();
+    if (!calls) return -calls.error().code;
+    auto list = nlohmann::json::array();
+    const auto add = [&](const std::vector<std::string>& lines, const char* state) {
+      for (const std::string& line : lines) list.push_back({{"what", line}, {"state", state}});
+    };
+    if (dry_run == 0) {
+      ReapReport report;
+      reap_orphans(**calls, kReapMilliseconds, report);
+      add(report.done, "put back");
+      add(report.problems, "problem");
+    }
+    const auto left = find_orphans(**calls);
+    if (!left) return -left.error().code;
+    add(*left, "left");
+    return std::snprintf(json, size, "%s", list.dump().c_str());
+  } catch (const std::exception&) {
+    return -ENOMEM;
+  }
 }
 
 }  // namespace pviommu::xen

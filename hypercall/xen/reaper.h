@@ -23,9 +23,13 @@ struct ReapReport {
   unsigned devices = 0;
   unsigned carriers = 0;
   unsigned vectors = 0;
-  std::vector<std::string> problems;  ///< one line each: what could not be put back
+  std::vector<std::string> done;      ///< one line each: what was put back
+  std::vector<std::string> problems;  ///< one line each: what could not be
   bool nothing() const { return devices == 0 && carriers == 0 && problems.empty(); }
 };
+
+/// A guardian at work for a program that died is waited for so long.
+inline constexpr unsigned kReapMilliseconds = 10000;
 
 /// What the ledger's program holds.  Its process is dead.  The ledger's file is
 /// removed unless there were problems.
@@ -35,5 +39,11 @@ void reap(XenCalls& calls, Ledger& ledger, ReapReport& report);
 /// program is gone.  Programs that died and whose guardian is at work are waited
 /// for, at most `milliseconds`.
 void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report);
+
+/// What reap_orphans() would have to do, one line each.  Takes nothing.
+Result<std::vector<std::string>> find_orphans(XenCalls& calls);
+
+/// For pviommu_module::reap.
+int reap_for_command(const char* conf, int dry_run, char* json, std::size_t size) noexcept;
 
 }  // namespace pviommu::xen

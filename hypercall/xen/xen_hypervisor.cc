@@ -22,8 +22,6 @@ namespace {
 
 /// How often Xen's console is looked at for faults.
 constexpr int kConsoleMilliseconds = 200;
-/// A guardian at work for a program that died is waited for so long.
-constexpr unsigned kReapMilliseconds = 10000;
 constexpr unsigned kConsoleBytes = 16384;
 
 }  // namespace
@@ -368,4 +366,5 @@ extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_m
     "xen",
     "stock Xen, from a PV dom0: carrier domains, event channels",
     &pviommu::xen::open_xen,
-    &pviommu::xen::diagnose};
+    &pviommu::xen::diagnose,
+    &pviommu::xen::reap_for_command};

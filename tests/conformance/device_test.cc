@@ -94,7 +94,7 @@ TEST_F(EduDevice, Irqs) {
   EXPECT_EQ(device.irq_info(0, &info, 15), failed(EINVAL));
   EXPECT_EQ(device.irq_info(VFIO_PCI_INTX_IRQ_INDEX, &info), ok());
   EXPECT_EQ(info.flags, 7u);
-  EXPECT_EQ(info.count, 1u);
+  EXPECT_EQ(info.count, without("intx") ? 0u : 1u);
   EXPECT_EQ(device.irq_info(VFIO_PCI_MSI_IRQ_INDEX, &info), ok());
   EXPECT_EQ(info.flags, 9u);
   EXPECT_EQ(info.count, 1u);

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <linux/pci_regs.h>
 
+#include <poll.h>
+
 #include <atomic>
 #include <thread>
 
@@ -155,6 +157,7 @@ TEST_F(EduIrqs, EventfdMayBeClosedByTheProgram) {
 }
 
 TEST_F(EduIrqs, Intx) {
+  if (without("intx")) GTEST_SKIP() << "the hypervisor has no INTx for programs";
   EXPECT_EQ(set(kIntx, kNone | kTrigger, 0, 1), failed(EINVAL)) << "before enable";
   EXPECT_EQ(set(kIntx, kNone | kMask, 0, 1), failed(EINVAL));
   EXPECT_EQ(set(kIntx, kNone | kUnmask, 0, 1), failed(EINVAL));
@@ -195,7 +198,15 @@ TEST_F(EduIrqs, Intx) {
   EXPECT_EQ(device.irqs_off(kIntx), failed(EINVAL)) << "a failed enable leaves nothing";
 }
 
+TEST_F(EduIrqs, IntxThatIsNotThere) {
+  if (!without("intx")) GTEST_SKIP() << "INTx is there";
+  EXPECT_EQ(set_fd(kIntx, kTrigger, event.get()), failed(EINVAL));
+  EXPECT_EQ(set(kIntx, kNone | kMask, 0, 1), failed(EINVAL));
+  EXPECT_EQ(device.irqs_off(kIntx), failed(EINVAL));
+}
+
 TEST_F(EduIrqs, IntxResampleByEventfd) {
+  if (without("intx")) GTEST_SKIP() << "the hypervisor has no INTx for programs";
   ASSERT_EQ(set_fd(kIntx, kTrigger, event.get()), ok());
   const Fd unmask = make_eventfd();
   ASSERT_EQ(set_fd(kIntx, kUnmask, unmask.get()), ok());
@@ -217,6 +228,7 @@ TEST_F(EduIrqs, IntxResampleByEventfd) {
 }
 
 TEST_F(EduIrqs, IntxDisableBitMasks) {
+  if (without("intx")) GTEST_SKIP() << "the hypervisor has no INTx for programs";
   ASSERT_EQ(set_fd(kIntx, kTrigger, event.get()), ok());
   const std::uint32_t command = device.config(PCI_COMMAND, 2);
   device.set_config(PCI_COMMAND, 2, command | PCI_COMMAND_INTX_DISABLE);
@@ -236,19 +248,36 @@ TEST_F(EduIrqs, RequestIndexIsLoopbackOnly) {
   EXPECT_EQ(set(kReq, kNone | kTrigger, 0, 0), failed(EINVAL));
 }
 
-// Every raise of the device is one count: none lost, none doubled.
+// Every raise of the device that is waited for is one count: none lost, none doubled.
 TEST_F(EduIrqs, TenThousandMessages) {
   ASSERT_EQ(set_fd(kMsi, kTrigger, event.get()), ok());
   device.set_bus_master(true);
-  std::uint64_t total = 0;
+  unsigned exact = 0;
   const unsigned rounds = 10000;
   for (unsigned i = 0; i < rounds; ++i) {
     edu.raise();
+    exact += take(event.get()) == 1;
     edu.acknowledge();
-    if (i % 64 == 63) total += take(event.get());
   }
-  while (const std::uint64_t more = take(event.get(), 100)) total += more;
-  EXPECT_EQ(total, rounds);
+  EXPECT_EQ(exact, rounds);
+  EXPECT_EQ(take_soon(event.get()), 0u);
+}
+
+// Messages are edges: those that come while one is on its way may become one
+// with it, on any hardware.  The last is never lost.
+TEST_F(EduIrqs, BurstsMayMergeButNeverEndUnseen) {
+  ASSERT_EQ(set_fd(kMsi, kTrigger, event.get()), ok());
+  device.set_bus_master(true);
+  for (unsigned burst = 1; burst <= 64; ++burst) {
+    for (unsigned i = 0; i < burst; ++i) {
+      edu.raise();
+      edu.acknowledge();
+    }
+    std::uint64_t total = take(event.get());
+    EXPECT_GE(total, 1u);
+    while (const std::uint64_t more = take(event.get(), 5)) total += more;
+    EXPECT_LE(total, burst);
+  }
 }
 
 // The eventfd is replaced over and over while the device fires.
@@ -261,16 +290,21 @@ TEST_F(EduIrqs, ReplacingTheEventfdLosesNothing) {
   std::thread switcher([&] {
     for (unsigned i = 0; !done; ++i) (void)set_fd(kMsi, kTrigger, i % 2 ? first.get() : second.get());
   });
+  unsigned exact = 0;
   for (unsigned i = 0; i < kRaises; ++i) {
     edu.raise();
+    pollfd either[] = {{first.get(), POLLIN, 0}, {second.get(), POLLIN, 0}};
+    std::uint64_t got = 0;
+    if (::poll(either, 2, 1000) > 0)
+      for (const pollfd& one : either)
+        if (one.revents != 0) got += take(one.fd, 0);
+    exact += got == 1;
     edu.acknowledge();
   }
   done = true;
   switcher.join();
-  std::uint64_t total = 0;
-  for (const Fd* fd : {&first, &second})
-    while (const std::uint64_t more = take(fd->get(), 50)) total += more;
-  EXPECT_EQ(total, kRaises);
+  EXPECT_EQ(exact, kRaises);
+  for (const Fd* fd : {&first, &second}) EXPECT_EQ(take_soon(fd->get()), 0u);
 }
 
 class NvmeIrqs : public testing::Test {
@@ -340,6 +374,7 @@ TEST_F(NvmeIrqs, FailedBlockTearsDownItsRange) {
 }
 
 TEST_F(NvmeIrqs, OneKindAtATime) {
+  if (without("intx")) GTEST_SKIP() << "the hypervisor has no INTx for programs";
   ASSERT_EQ(device.eventfds(kMsix, 0, {e[0].get()}), ok());
   EXPECT_EQ(device.eventfds(kIntx, 0, {e[1].get()}), failed(EINVAL));
   EXPECT_EQ(device.irqs_off(kMsix), ok());

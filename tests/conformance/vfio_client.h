@@ -159,6 +159,13 @@ class Device {
   Fd fd_;
 };
 
+/// True when the environment says that the hypervisor has no such thing:
+/// CONFORMANCE_WITHOUT="intx read-only", words out of
+///   intx        level-triggered interrupts
+///   interrupts  any
+///   read-only   mappings with one right only
+bool without(const std::string& what);
+
 /// Names of the machine's devices, from the environment; what is not set is not there.
 struct Machine {
   std::string edu;   ///< CONFORMANCE_EDU, else 0000:00:06.0
@@ -185,7 +192,8 @@ inline std::uint64_t take_soon(int eventfd) { return take(eventfd, 30); }
 class Edu {
  public:
   static constexpr std::uint64_t kBuffer = 0x40000;
-  static constexpr std::size_t kBufferBytes = 4096;
+  /// QEMU ends itself over a transfer that reaches the last byte of the 4096.
+  static constexpr std::size_t kMost = 4088;
   explicit Edu(Device& device) : device_(device) {}
   /// One transfer between IOVA and the buffer at `at`; waits for it to end.
   bool to_device(std::uint64_t iova, std::size_t bytes, std::uint64_t at = 0) { return transfer(iova, kBuffer + at, bytes, 1); }
