@@ -232,7 +232,7 @@ void judge_owner(Checks& checks, const DeviceFacts& device) {
   else if (owner.starts_with("DomIO") || owner == "d[IO]")
     add(checks, "domain", CheckState::warning,
         "the device is in Xen's quarantine, where a deassign leaves it",
-        "nothing: the next run takes it from there");
+        "pviommu reap; the next run does that too");
   else if (device.carrier_of && device.user)
     ok(checks, "domain",
        "the device is in the carrier " + owner + " of process " + std::to_string(*device.carrier_of));
@@ -240,7 +240,7 @@ void judge_owner(Checks& checks, const DeviceFacts& device) {
     add(checks, "domain", CheckState::warning,
         "the device is in the carrier " + owner + " of process " + std::to_string(*device.carrier_of) +
             ", which has ended or is about to",
-        "nothing: the next run cleans up");
+        "pviommu reap; the next run does that too");
   else if (owner == "d[XEN]")
     add(checks, "domain", CheckState::problem, "Xen keeps the device for itself",
         "remove it from pci-phantom, hide or console options of Xen's command line");

@@ -2,7 +2,8 @@
 # make check-xen: XEN_TESTS, each of which boots real Xen in QEMU, by tests/run-tests.
 
 XEN_TEST_LIST = \
-	tests/rigs/xen/smoke.test.sh
+	tests/rigs/xen/smoke.test.sh \
+	tests/rigs/xen/doctor.test.sh
 
 XEN_TESTS = $(XEN_TEST_LIST:%=$(srcdir)/%)
 
