@@ -28,7 +28,7 @@ bool append_checks(std::string_view json, std::vector<DoctorCheck>& checks) {
   std::vector<DoctorCheck> found;
   for (const auto& element : array) {
     const auto text = [&](const char* key) -> std::optional<std::string> {
-      if (!element.is_object() || !element.contains(key) || !element[key].is_string()) return std::nullopt;
+      if (!element.contains(key) || !element[key].is_string()) return std::nullopt;
       return element[key].get<std::string>();
     };
     const auto check = text("check"), state = text("state"), detail = text("detail"), remedy = text("remedy");

@@ -157,7 +157,7 @@ TEST(XenDoctorTest, WhatXenLogsOfGuests) {
   auto host = healthy_host();
   for (const char* line :
        {"", "loglvl=all", "guest_loglvl=all", "guest_loglvl=warning", "guest_loglvl=none/warning",
-        "guest_loglvl=none guest_loglvl=info", "xguest_loglvl=none"}) {
+        "guest_loglvl=none guest_loglvl=info", "xguest_loglvl=none", "guest_loglvlx=none"}) {
     host.command_line = line;
     expect(judge(host), "fault log", CheckState::ok, "counted");
   }
@@ -204,6 +204,10 @@ TEST(XenDoctorTest, TheStepsStopAtTheFirstProblem) {
   expect(checks, "driver", CheckState::problem, "nvme", "devices/0000:00:05.0/driver/unbind");
   expect(checks, kStep, CheckState::ok, "stop with an error: nvme");
   EXPECT_EQ(std::count_if(checks.begin(), checks.end(), [](const Check& c) { return c.check == kStep; }), 1);
+  device.owner = "d9";
+  checks = judge(device, healthy_host(), "");
+  EXPECT_EQ(count(checks, CheckState::problem), 2u);
+  expect(checks, kStep, CheckState::ok, "stop with an error: nvme");
 }
 
 TEST(XenDoctorTest, WhatIsNoDevice) {

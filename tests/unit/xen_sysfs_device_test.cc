@@ -5,10 +5,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "hypercall/xen/sysfs_device.h"
 
@@ -391,6 +393,22 @@ TEST_F(SysfsDeviceTest, TinyBars) {
   EXPECT_FALSE(device->bar(3).mappable);  // begins a page, and does not fill it
   EXPECT_TRUE(device->bar_write(2, 0, 4, 1));
   EXPECT_EQ(device->bar_write(2, 0, 8, 1).error().code, EINVAL);
+}
+
+TEST_F(SysfsDeviceTest, FirstAccessesFromManyThreads) {
+  add({});
+  const auto device = opened();
+  ASSERT_NE(device, nullptr);
+  ASSERT_TRUE(device->config_write(0x40, 4, 7));
+  std::vector<std::thread> threads;
+  std::atomic<int> good{0};
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      const auto bar = device->bar_read(0, 0x3ff8, 8), rom = device->bar_read(6, 0x10, 4);
+      if (bar && *bar == 0 && rom && *rom == 0x72727272 && *device->config_read(0x40, 4) == 7) ++good;
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(good, 4);
 }
 
 TEST_F(SysfsDeviceTest, TheMappingForProgramsIsTheSameMemory) {
