@@ -203,6 +203,7 @@ const pviommu_module kBuiltin = {sizeof(pviommu_module),
                                  "testbuiltin",
                                  "linked in",
                                  open_nothing,
+                                 nullptr,
                                  nullptr};
 
 TEST_F(BackendTest, BuiltinEntries) {

@@ -95,4 +95,4 @@ int diagnose(const char* conf, const char* device, char* json, std::size_t size)
 
 extern "C" __attribute__((visibility("default"))) const pviommu_module MODULE_SYMBOL = {
     MODULE_SIZE, MODULE_API_VERSION, MODULE_KIND, MODULE_NAME, "for the tests of the registry", open,
-    diagnose};
+    diagnose, nullptr};
