@@ -58,7 +58,7 @@ struct TimedCounter {
 };
 
 struct Statistics {
-  static constexpr std::uint32_t kMagic = 0x70766903;
+  static constexpr std::uint32_t kMagic = 0x70766904;
   std::uint32_t magic = kMagic;
   std::atomic<std::uint32_t> timed{0};  ///< 1: also measure time (two clock reads an operation)
 
@@ -66,6 +66,7 @@ struct Statistics {
   TimedCounter unmaps;  ///< successful VFIO_IOMMU_UNMAP_DMA
   Counter map_failures;
   Counter unmap_failures;
+  Counter maps_widened;  ///< of `maps`: the device got both rights where one was asked for
   Counter pages_mapped;    ///< 4 KiB pages, sum over all maps
   Counter pages_unmapped;  ///< the same for unmaps, teardown included
   Counter mappings_removed;  ///< by unmaps, which can take several, and teardown

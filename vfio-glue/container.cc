@@ -2,6 +2,8 @@
 #include "vfio-glue/container.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstdio>
 #include <mutex>
 
 #include "hypercall/statistics.h"
@@ -175,11 +177,27 @@ long Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
     result = map_mmio(mmio, map);
   else
     result = errno_of(space_->map(Iova(map.iova), Hva(map.vaddr), map.size, access));
-  if (result == 0)
+  if (result == 0) {
     stopwatch.stop();
-  else
+    if (access != Access::read_write) [[unlikely]]
+      note_widened(access);
+  } else {
     statistics().map_failures.fetch_add(1, std::memory_order_relaxed);
+  }
   return result;
+}
+
+/// A limit of the hypervisor is told, once, and counted.
+void Container::note_widened(Access access) {
+  const Capabilities& limits = space_->capabilities();
+  if (access == Access::none || (access == Access::read ? limits.read_only : limits.write_only)) return;
+  statistics().maps_widened.fetch_add(1, std::memory_order_relaxed);
+  static std::atomic_flag told;
+  if (config_.quiet || told.test_and_set()) return;
+  std::fprintf(stderr,
+               "pviommu: memory that was mapped for %s only is mapped with more rights than asked for: '%s' knows no "
+               "other; --strict refuses such mappings\n",
+               access == Access::read ? "reading" : "writing", config_.hypervisor.c_str());
 }
 
 /// A program maps a BAR of one of its devices for the others (peer-to-peer).

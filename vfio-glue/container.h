@@ -56,6 +56,7 @@ class Container final : public File {
   long get_dirty_bitmap(const Call& call, const vfio_iommu_type1_dirty_bitmap& dirty);
   long unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dma_unmap& unmap);
   Status report_dirty(const Call& call, const vfio_bitmap& bitmap, Iova iova, std::uint64_t size);
+  void note_widened(Access access);
   long map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map);
 
   Engine& engine_;

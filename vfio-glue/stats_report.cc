@@ -96,6 +96,7 @@ std::string stats_table(const Statistics& s) {
   table.head("DMA", timed);
   table.timed_row("VFIO_IOMMU_MAP_DMA", s.maps, value(s.map_failures));
   table.timed_row("VFIO_IOMMU_UNMAP_DMA", s.unmaps, value(s.unmap_failures));
+  table.line("mapped with more rights than asked for", value(s.maps_widened));
   table.plain_row("pages mapped", std::to_string(value(s.pages_mapped)));
   table.plain_row("pages unmapped", std::to_string(value(s.pages_unmapped)));
   table.line("most pages mapped at once", value(s.peak_pages));
@@ -148,6 +149,7 @@ nlohmann::ordered_json stats_json(const Statistics& s) {
       {"timed", s.timed.load(std::memory_order_relaxed) != 0},
       {"maps", timed(s.maps, value(s.map_failures))},
       {"unmaps", timed(s.unmaps, value(s.unmap_failures))},
+      {"maps_widened", value(s.maps_widened)},
       {"pages_mapped", value(s.pages_mapped)},
       {"pages_unmapped", value(s.pages_unmapped)},
       {"peak_pages", value(s.peak_pages)},

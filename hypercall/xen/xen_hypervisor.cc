@@ -100,7 +100,7 @@ Status XenHypervisor::activate() {
   if (active_.load(std::memory_order_acquire)) return {};
   const std::lock_guard guard(activation_lock_);
   if (active_.load(std::memory_order_relaxed)) return {};
-  calls_->fail_call(fail_);
+  if (fail_ != 0) calls_->fail_call(std::exchange(fail_, 0));
   if (!physical_) physical_ = PVIOMMU_TRY(PhysicalMap::open(*calls_));
   if (!ledger_) ledger_ = PVIOMMU_TRY(Ledger::create());
   if (!guardian_) {

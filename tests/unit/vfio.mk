@@ -2,7 +2,8 @@
 
 unit_vfio_SOURCES += \
 	tests/unit/vfio_engine_rig.h \
-	tests/unit/vfio_failures_test.cc
+	tests/unit/vfio_failures_test.cc \
+	tests/unit/vfio_local_client.h
 
 unit_vfio_SOURCES += \
 	tests/unit/vfio_doctor_report_test.cc \

@@ -3,6 +3,8 @@
 
 XEN_TEST_LIST = \
 	tests/rigs/xen/smoke.test.sh \
+	tests/rigs/xen/conformance.test.sh \
+	tests/rigs/xen/failures.test.sh \
 	tests/rigs/xen/doctor.test.sh
 
 XEN_TESTS = $(XEN_TEST_LIST:%=$(srcdir)/%)
@@ -15,8 +17,18 @@ EXTRA_DIST += $(XEN_TEST_LIST) \
 	tests/rigs/xen/lib.sh \
 	tests/rigs/xen/shell
 
+# Programs for dom0; boot takes them along.
+XEN_BINARIES =
+if WITH_XEN
+XEN_BINARIES += xen_failures
+xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/unit/vfio_local_client.h
+xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
+xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
+endif
+check_PROGRAMS += $(XEN_BINARIES)
+
 check-xen: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES)
+	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES)
 	$(RUN_TESTS) '$(abs_builddir)/results/xen' $(XEN_TESTS)
 
 .PHONY: check-xen

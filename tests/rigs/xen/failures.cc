@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Every Xen hypercall of a program's whole life fails once, for every one of
+// them, on real Xen.
+//
+//   xen_failures EDU [NVME]        addresses; prints one protocol line a device
+//
+// A life: container, map, device, map, interrupts of each kind on and off, unmap,
+// close with a mapping left.  The step that fails must answer EIO (what is injected) and leave
+// things as they were, so that it works when it is tried again; after the end
+// there is no carrier, nothing pinned, no ledger, and another life works.
+#include <linux/vfio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "hypercall/pci_device.h"
+#include "hypercall/statistics.h"
+#include "hypercall/xen/carrier.h"
+#include "hypercall/xen/ledger.h"
+#include "vfio_local_client.h"
+#include "vfio-glue/engine.h"
+
+using namespace pviommu;
+
+namespace {
+
+constexpr std::size_t kManyPages = 66;  // more than one batch
+
+std::vector<std::string> problems;
+std::string context;
+
+void problem(const std::string& text) {
+  problems.push_back(context + ": " + text);
+  std::fprintf(stderr, "%s\n", problems.back().c_str());
+}
+
+std::uint64_t failed_calls() {
+  std::uint64_t sum = 0;
+  for (const auto& failures : statistics().hypercall_failures) sum += failures.load();
+  return sum;
+}
+
+class Life {
+ public:
+  Life(const std::string& hypervisor, Sbdf sbdf, std::size_t pages) : sbdf_(sbdf), bytes_(pages * kPageSize) {
+    memory_ = static_cast<std::uint8_t*>(
+        ::mmap(nullptr, 2 * bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    // Every other page, in this order: frames that are no neighbours.
+    for (std::size_t i = 0; i < 2 * pages; i += 2) memory_[i * kPageSize] = 1;
+    for (std::size_t i = 1; i < 2 * pages; i += 2) memory_[i * kPageSize] = 1;
+    event_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    vfio::EngineConfig config;
+    config.hypervisor = hypervisor;
+    config.quiet = true;
+    std::string message;
+    auto created = vfio::Engine::create(config, message);
+    if (!created)
+      problem(message);
+    else
+      engine_ = std::move(*created);
+  }
+  ~Life() {
+    client_.close_all();
+    engine_.reset();
+    ::munmap(memory_, 2 * bytes_);
+    ::close(event_);
+  }
+
+  void run() {
+    if (!engine_) return;
+    container_ = *client_.install(*engine_->open_container());
+    auto group = engine_->open_group(group_number());
+    if (!group) return problem("group: " + to_string(group.error()));
+    group_ = *client_.install(std::move(*group));
+    step("SET_CONTAINER", [&] { return client_.ioctl(group_, VFIO_GROUP_SET_CONTAINER, &container_); });
+    step("SET_IOMMU", [&] {
+      return client_.ioctl(container_, VFIO_SET_IOMMU, reinterpret_cast<void*>(VFIO_TYPE1v2_IOMMU));
+    });
+    step("MAP 1", [&] { return map(0x10000, kPageSize); });
+    step("GET_DEVICE_FD", [&] {
+      const std::string name = to_string(sbdf_);
+      const long fd = client_.ioctl(group_, VFIO_GROUP_GET_DEVICE_FD, const_cast<char*>(name.c_str()));
+      if (fd >= 0) device_ = static_cast<int>(fd);
+      return fd < 0 ? fd : 0;
+    });
+    step("MAP", [&] { return map(0x400000, bytes_); });
+    for (const std::uint32_t index : {VFIO_PCI_MSIX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX}) {
+      if (vectors(index) == 0) continue;
+      step("SET_IRQS on", [&] { return set_irqs(index, true); });
+      step("SET_IRQS off", [&] { return set_irqs(index, false); });
+    }
+    step("UNMAP", [&] { return unmap(0x400000, bytes_); });
+    client_.close(device_);
+    client_.close(group_);
+    client_.close(container_);
+  }
+
+ private:
+  unsigned group_number() {
+    for (const auto& info : *engine_->hypervisor().devices())
+      if (info.sbdf == sbdf_) return info.group;
+    return ~0u;
+  }
+
+  void step(const char* name, const std::function<long()>& work) {
+    const Statistics& s = statistics();
+    const std::uint64_t mappings = s.live_mappings(), pages = s.live_pages(), pinned = s.pinned_pages.load();
+    const long result = work();
+    if (result == 0) return;
+    const std::string what = name;
+    if (result != -EIO) problem(what + " answered " + std::strerror(static_cast<int>(-result)) + ", not EIO");
+    if (s.live_mappings() != mappings || s.live_pages() != pages) problem(what + " left mappings");
+    if (s.pinned_pages.load() != pinned) problem(what + " left pins");
+    if (const long again = work(); again != 0)
+      problem(what + " a second time: " + std::strerror(static_cast<int>(-again)));
+  }
+
+  long map(std::uint64_t iova, std::uint64_t size) {
+    vfio_iommu_type1_dma_map map{.argsz = sizeof map,
+                                 .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+                                 .vaddr = reinterpret_cast<std::uint64_t>(memory_),
+                                 .iova = iova,
+                                 .size = size};
+    return client_.ioctl(container_, VFIO_IOMMU_MAP_DMA, &map);
+  }
+  long unmap(std::uint64_t iova, std::uint64_t size) {
+    alignas(8) std::uint8_t bytes[sizeof(vfio_iommu_type1_dma_unmap)] = {};
+    auto& unmap = *reinterpret_cast<vfio_iommu_type1_dma_unmap*>(bytes);
+    unmap.argsz = sizeof bytes;
+    unmap.iova = iova;
+    unmap.size = size;
+    return client_.ioctl(container_, VFIO_IOMMU_UNMAP_DMA, &unmap);
+  }
+  unsigned vectors(std::uint32_t index) {
+    vfio_irq_info info{.argsz = sizeof info, .flags = 0, .index = index, .count = 0};
+    return client_.ioctl(device_, VFIO_DEVICE_GET_IRQ_INFO, &info) == 0 ? info.count : 0;
+  }
+  long set_irqs(std::uint32_t index, bool on) {
+    struct {
+      std::uint32_t argsz, flags, index, start, count;
+      std::int32_t fd;
+    } set{sizeof set, VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, on ? 1u : 0u, event_};
+    set.flags |= on ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE;
+    return client_.ioctl(device_, VFIO_DEVICE_SET_IRQS, &set);
+  }
+
+  const Sbdf sbdf_;
+  const std::size_t bytes_;
+  std::uint8_t* memory_ = nullptr;
+  int event_ = -1;
+  std::unique_ptr<vfio::Engine> engine_;
+  vfio::LocalClient client_;
+  int container_ = -1, group_ = -1, device_ = -1;
+};
+
+void expect_nothing(xen::XenCalls& calls) {
+  const Statistics& s = statistics();
+  if (s.live_mappings() != 0 || s.live_pages() != 0) problem("mappings are left");
+  if (s.pinned_pages.load() != 0) problem("pages are left pinned");
+  const auto carriers = xen::list_carriers(calls);
+  if (!carriers)
+    problem(to_string(carriers.error()));
+  else if (!carriers->empty())
+    problem(std::to_string(carriers->size()) + " carriers are left");
+}
+
+/// Every n; how many there were.
+unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages) {
+  unsigned quiet = 0, n = 0, seen = 0;
+  // Calls whose failure is nobody's business (a second try works) are not
+  // counted as failed; three in a row mean that the life is over.
+  while (quiet < 3 && problems.size() < 5) {
+    context = to_string(sbdf) + ", hypercall " + std::to_string(++n);
+    const std::uint64_t before = failed_calls();
+    {
+      Life life("xen:fail=" + std::to_string(n), sbdf, pages);
+      life.run();
+    }
+    quiet = failed_calls() == before ? quiet + 1 : 0;
+    if (quiet == 0) ++seen;
+    expect_nothing(calls);
+    if (n % 50 == 0) std::fprintf(stderr, "# %s: %u hypercalls\n", to_string(sbdf).c_str(), n);
+  }
+  context = to_string(sbdf) + ", afterwards";
+  Life("xen", sbdf, pages).run();
+  expect_nothing(calls);
+  if (seen < 20) problem("only " + std::to_string(seen) + " hypercalls failed: the test sees nothing");
+  return n - quiet;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto calls = xen::XenCalls::open();
+  if (!calls || argc < 2) {
+    std::fprintf(stderr, "usage: xen_failures DEVICE..., in a Xen dom0\n");
+    return 2;
+  }
+  int status = 0;
+  for (int i = 1; i < argc; ++i) {
+    const auto sbdf = parse_sbdf(argv[i]);
+    if (!sbdf) return 2;
+    problems.clear();
+    // Once for batches; for the others the rest of a life is what counts.
+    const unsigned count = try_device(**calls, *sbdf, i == 1 ? kManyPages : 3);
+    if (problems.empty()) {
+      std::printf("ok failures: each of %u hypercalls of a life of %s\n", count, argv[i]);
+    } else {
+      status = 1;
+      std::printf("not ok failures: a life of %s - %s\n", argv[i], problems[0].c_str());
+    }
+  }
+  return status;
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A program for tests that use the engine without a front end.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+
+#include "vfio-glue/file.h"
+
+namespace pviommu::vfio {
+
+/// The caller's side: numbers are keys of a map, memory is this process's.
+class LocalClient final : public Client {
+ public:
+  Status copy_in(void* to, std::uint64_t from, std::size_t bytes) override {
+    if (from < kPageSize) return Error{EFAULT, "copy_in"};
+    std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
+    return {};
+  }
+  Status copy_out(std::uint64_t to, const void* from, std::size_t bytes) override {
+    if (to < kPageSize) return Error{EFAULT, "copy_out"};
+    std::memcpy(reinterpret_cast<void*>(to), from, bytes);
+    return {};
+  }
+  FileRef file_of(int fd) override {
+    const auto found = files_.find(fd);
+    return found == files_.end() ? FileRef() : found->second;
+  }
+  bool is_open(int fd) override { return files_.contains(fd); }
+  Result<int> install(FileRef file) override {
+    if (fail_install) return Error{EMFILE, "install"};
+    files_[next_] = std::move(file);
+    return next_++;
+  }
+  Result<UniqueFd> duplicate_eventfd(int fd) override {
+    const int copy = ::dup(fd);
+    if (copy < 0) return Error{EBADF, "duplicate_eventfd"};
+    return UniqueFd(copy);
+  }
+  MmioMapping mmio_at(std::uint64_t, std::uint64_t) override { return {}; }
+
+  long ioctl(int fd, std::uint32_t request, void* argument) {
+    const FileRef file = file_of(fd);
+    return file ? file->ioctl(*this, request, reinterpret_cast<std::uint64_t>(argument)) : -EBADF;
+  }
+  void close(int fd) { files_.erase(fd); }
+  void close_all() { files_.clear(); }
+
+  bool fail_install = false;
+
+ private:
+  std::map<int, FileRef> files_;
+  int next_ = 100;
+};
+
+}  // namespace pviommu::vfio
