@@ -21,6 +21,8 @@ namespace pviommu::xen {
 namespace {
 
 constexpr int kAnswerMilliseconds = 10000;
+/// Guardians that are killed one after the other before they answer.
+constexpr int kTries = 3;
 constexpr std::size_t kStackBytes = 64 << 10;
 
 std::string guardian_program() {
@@ -65,7 +67,8 @@ int run_guardian(void* argument) {
 
 Result<std::unique_ptr<GuardianLink>> GuardianLink::start(Ledger& ledger) {
   std::unique_ptr<GuardianLink> link(new GuardianLink(ledger));
-  PVIOMMU_TRY(link->spawn());
+  const std::lock_guard guard(link->lock_);
+  PVIOMMU_TRY(link->replace());
   return link;
 }
 
@@ -96,15 +99,26 @@ Status GuardianLink::spawn() {
   ::munmap(stack, kStackBytes);
   if (child < 0) return Error{code, "guardian: clone"};
   if (start.error != 0) return Error{start.error, "guardian: cannot execute pviommu-xen-guardian"};
+  if (WIFSIGNALED(status)) return Error{EPIPE, "guardian: killed while starting"};
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return Error{EIO, "guardian: did not start"};
   socket_ = std::move(ours);
   return {};
 }
 
+Status GuardianLink::replace() {
+  Status status;
+  for (int again = 0; again < kTries; ++again) {
+    status = spawn();
+    for (std::size_t i = 0; status && i < held_.size(); ++i) status = ask('h', held_[i]);
+    if (status || status.error().code != EPIPE) break;
+  }
+  return status;
+}
+
 Status GuardianLink::ask(char what, int fd) {
   GuardianMessage message{what, fd, 0};
   if (::send(socket_.get(), &message, sizeof message, MSG_NOSIGNAL) != sizeof message)
-    return Error{errno, "guardian: send"};
+    return Error{errno == ECONNRESET ? EPIPE : errno, "guardian: send"};
   pollfd wait{socket_.get(), POLLIN, 0};
   int ready;
   do {
@@ -119,9 +133,14 @@ Status GuardianLink::ask(char what, int fd) {
 Status GuardianLink::hold(int fd) {
   const std::lock_guard guard(lock_);
   if (std::find(held_.begin(), held_.end(), fd) != held_.end()) return {};
-  PVIOMMU_TRY(ask('h', fd));
-  held_.push_back(fd);
-  return {};
+  Status status = ask('h', fd);
+  // Killed, and watch() has not replaced it yet.
+  for (int again = 0; !status && status.error().code == EPIPE && again < kTries; ++again) {
+    PVIOMMU_TRY(replace());
+    status = ask('h', fd);
+  }
+  if (status) held_.push_back(fd);
+  return status;
 }
 
 Status GuardianLink::drop(int fd) {
@@ -137,9 +156,11 @@ int GuardianLink::fd() const {
 
 Status GuardianLink::restart() {
   const std::lock_guard guard(lock_);
-  PVIOMMU_TRY(spawn());
-  for (const int fd : held_) PVIOMMU_TRY(ask('h', fd));
-  return {};
+  // hold() may have replaced it; one that lives and loses us would put back what
+  // is in use.
+  pollfd end{socket_.get(), 0, 0};
+  if (socket_ && ::poll(&end, 1, 0) == 0) return {};
+  return replace();
 }
 
 }  // namespace pviommu::xen

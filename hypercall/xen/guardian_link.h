@@ -41,11 +41,14 @@ class GuardianLink {
 
   /// Readable when the guardian is gone; then restart().
   int fd() const;
+  /// Another one, if it is gone.
   Status restart();
 
  private:
   explicit GuardianLink(Ledger& ledger) : ledger_(ledger) {}
+  // Lock held.  EPIPE: the guardian was killed.
   Status spawn();
+  Status replace();  ///< a new one, that holds all that is held
   Status ask(char what, int fd);
 
   Ledger& ledger_;

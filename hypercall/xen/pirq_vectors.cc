@@ -2,14 +2,16 @@
 #include "hypercall/xen/pirq_vectors.h"
 
 #include <fcntl.h>
-#include <poll.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <xen/sys/evtchn.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <system_error>
 
 namespace pviommu::xen {
 namespace {
@@ -36,7 +38,7 @@ bool shortage(const Error& error) {
 
 Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls) {
   std::unique_ptr<PirqVectors> vectors(new PirqVectors(calls));
-  vectors->fd_.reset(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  vectors->fd_.reset(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC));
   if (!vectors->fd_) return Error{errno, "open /dev/xen/evtchn"};
   // A kernel that knows the request looks at its argument first.
   vectors->can_bind_ =
@@ -44,7 +46,36 @@ Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls) {
   return vectors;
 }
 
-PirqVectors::~PirqVectors() = default;
+PirqVectors::~PirqVectors() {
+  if (!thread_.joinable()) return;
+  stop_.store(true);
+  ioctl_evtchn_notify notify{waker_port_};
+  (void)::ioctl(fd_.get(), IOCTL_EVTCHN_NOTIFY, &notify);
+  thread_.join();
+}
+
+Status PirqVectors::start() {
+  ioctl_evtchn_bind_unbound_port here{DOMID_SELF};
+  const int port = ::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_UNBOUND_PORT, &here);
+  if (port < 0) return Error{errno, "IOCTL_EVTCHN_BIND_UNBOUND_PORT"};
+  ioctl_evtchn_bind_interdomain there{DOMID_SELF, static_cast<unsigned>(port)};
+  const int waker = ::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_INTERDOMAIN, &there);
+  if (waker < 0) return Error{errno, "IOCTL_EVTCHN_BIND_INTERDOMAIN"};
+  wake_port_ = static_cast<std::uint32_t>(port);
+  waker_port_ = static_cast<std::uint32_t>(waker);
+  // The thread takes none of the program's signals.
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  Status status;
+  try {
+    thread_ = std::thread([this] { deliver(); });
+  } catch (const std::system_error& error) {
+    status = Error{error.code().value(), "thread"};
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return status;
+}
 
 // ---- pirqs -------------------------------------------------------------------
 
@@ -328,13 +359,13 @@ void PirqVectors::arrive(Target target) {
 
 void PirqVectors::deliver() {
   std::uint32_t ports[kPortsAtOnce];
-  for (;;) {
+  while (!stop_.load(std::memory_order_relaxed)) {
     const ssize_t got = ::read(fd_.get(), ports, sizeof ports);
     if (got <= 0) {
       if (got < 0 && errno == EINTR) continue;
-      // Too many at once: the kernel dropped some.  Start again with a clean ring;
-      // what was dropped is masked, and is unmasked below.
       if (got < 0 && errno == EFBIG) {
+        // More at once than the kernel's ring holds: some were dropped, and are
+        // masked.  All are taken as arrived.
         (void)::ioctl(fd_.get(), IOCTL_EVTCHN_RESET);
         const std::lock_guard guard(lock_);
         for (std::uint32_t port = 0; port < targets_.size(); ++port) {
@@ -344,14 +375,14 @@ void PirqVectors::deliver() {
         }
         continue;
       }
+      std::fprintf(stderr, "pviommu: no interrupts any more: /dev/xen/evtchn: %s\n", std::strerror(errno));
       return;
     }
     const std::size_t count = static_cast<std::size_t>(got) / sizeof ports[0];
     const std::lock_guard guard(lock_);
     for (std::size_t i = 0; i < count; ++i)
       if (ports[i] < targets_.size() && targets_[ports[i]].device != nullptr) arrive(targets_[ports[i]]);
-    // Ports that are no longer ours are refused one by one by the kernel, which
-    // then goes on; nothing to do about it.
+    // Ports that are no longer ours the kernel passes over.
     (void)!::write(fd_.get(), ports, count * sizeof ports[0]);
   }
 }

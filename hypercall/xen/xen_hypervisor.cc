@@ -127,6 +127,7 @@ Status XenHypervisor::activate() {
     for (auto got = calls_->read_console(old, console_index_); got && *got != 0;)
       got = calls_->read_console(old, console_index_);
   }
+  PVIOMMU_TRY(vectors_->start());
   // The thread takes none of the program's signals.
   sigset_t all, before;
   sigfillset(&all);
@@ -144,11 +145,10 @@ Status XenHypervisor::activate() {
 
 void XenHypervisor::watch() {
   for (;;) {
-    pollfd events[] = {{vectors_->fd(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {guardian_->fd(), 0, 0}};
-    const int ready = ::poll(events, 3, kConsoleMilliseconds);
-    if (events[1].revents != 0) return;
-    if ((events[0].revents & POLLIN) != 0) vectors_->deliver();
-    if (ready > 0 && events[2].revents != 0) {
+    pollfd events[] = {{stop_.get(), POLLIN, 0}, {guardian_->fd(), 0, 0}};
+    const int ready = ::poll(events, 2, kConsoleMilliseconds);
+    if (events[0].revents != 0) return;
+    if (ready > 0 && events[1].revents != 0) {
       // Somebody has killed the guardian.  Until there is a new one the pins
       // live only as long as we do.
       if (const Status again = guardian_->restart(); !again) {

@@ -20,7 +20,10 @@ EXTRA_DIST += $(XEN_TEST_LIST) \
 # Programs for dom0; boot takes them along.
 XEN_BINARIES =
 if WITH_XEN
-XEN_BINARIES += xen_failures
+XEN_BINARIES += xen_bench xen_failures
+xen_bench_SOURCES = tests/rigs/xen/bench.cc tests/unit/vfio_local_client.h
+xen_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
+xen_bench_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
 xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/unit/vfio_local_client.h
 xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
 xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
