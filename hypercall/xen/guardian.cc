@@ -7,11 +7,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <syslog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +22,8 @@
 
 #include "hypercall/xen/guardian_link.h"
 #include "hypercall/xen/reaper.h"
+
+#include <xen/sys/evtchn.h>  // behind what declares domid_t
 
 namespace pviommu::xen {
 namespace {
@@ -56,6 +60,7 @@ class Guardian {
   }
 
   int clean_up() {
+    unbind_channels();
     ReapReport report;
     reap(*calls_, *ledger_, report);
     if (report.nothing()) return 0;
@@ -70,6 +75,22 @@ class Guardian {
   }
 
  private:
+  /// In the kernel, by the program's own descriptor; what it has closed already
+  /// is refused, and that is as good.
+  void unbind_channels() {
+    for (const LedgerDevice& device : ledger_->header().device) {
+      if (device.used.load() == 0 || !channels_) continue;
+      const unsigned count = std::min(device.vectors.load(), LedgerDevice::kVectors);
+      for (unsigned i = 0; i < count; ++i) {
+        const LedgerVector& vector = device.vector[i];
+        const std::uint32_t state = vector.state.load();
+        if ((state != LedgerVector::bound && state != LedgerVector::binding) || vector.bind.port == 0) continue;
+        ioctl_evtchn_unbind unbind{vector.bind.port};
+        (void)::ioctl(channels_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
+      }
+    }
+  }
+
   void answer(GuardianMessage message) {
     message.error = 0;
     if (message.what == 'h') {
@@ -78,6 +99,9 @@ class Guardian {
         message.error = errno;
       else
         held_[message.fd].reset(copy);
+    } else if (message.what == 'c') {
+      channels_.reset(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd_.get(), message.fd, 0)));
+      if (!channels_) message.error = errno;
     } else if (message.what == 'd') {
       held_.erase(message.fd);
     } else {
@@ -91,6 +115,7 @@ class Guardian {
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<XenCalls> calls_;
   std::map<int, UniqueFd> held_;
+  UniqueFd channels_;  ///< /dev/xen/evtchn of the program
 };
 
 int failed(const char* what, int code) {

@@ -110,6 +110,7 @@ Status GuardianLink::replace() {
   for (int again = 0; again < kTries; ++again) {
     status = spawn();
     for (std::size_t i = 0; status && i < held_.size(); ++i) status = ask('h', held_[i]);
+    if (status && channels_ >= 0) status = ask('c', channels_);
     if (status || status.error().code != EPIPE) break;
   }
   return status;
@@ -130,17 +131,29 @@ Status GuardianLink::ask(char what, int fd) {
   return {};
 }
 
-Status GuardianLink::hold(int fd) {
-  const std::lock_guard guard(lock_);
-  if (std::find(held_.begin(), held_.end(), fd) != held_.end()) return {};
-  Status status = ask('h', fd);
+Status GuardianLink::ask_again(char what, int fd) {
+  Status status = ask(what, fd);
   // Killed, and watch() has not replaced it yet.
   for (int again = 0; !status && status.error().code == EPIPE && again < kTries; ++again) {
     PVIOMMU_TRY(replace());
-    status = ask('h', fd);
+    status = ask(what, fd);
   }
-  if (status) held_.push_back(fd);
   return status;
+}
+
+Status GuardianLink::hold(int fd) {
+  const std::lock_guard guard(lock_);
+  if (std::find(held_.begin(), held_.end(), fd) != held_.end()) return {};
+  PVIOMMU_TRY(ask_again('h', fd));
+  held_.push_back(fd);
+  return {};
+}
+
+Status GuardianLink::hold_channels(int fd) {
+  const std::lock_guard guard(lock_);
+  PVIOMMU_TRY(ask_again('c', fd));
+  channels_ = fd;
+  return {};
 }
 
 Status GuardianLink::drop(int fd) {

@@ -36,6 +36,11 @@ class GuardianLink {
   /// When this returns without error the guardian has a copy of `fd`.  Of a
   /// descriptor it holds already: nothing to do.
   Status hold(int fd);
+  /// The same of this process's /dev/xen/evtchn.  Its ports must be unbound there
+  /// before they are closed in Xen, and the program may have left copies of the
+  /// descriptor with children: dom0's kernel does not survive a port that it
+  /// still has and that Xen has given away again.
+  Status hold_channels(int fd);
   /// The guardian's copy is closed; before `fd` is.
   Status drop(int fd);
 
@@ -50,16 +55,18 @@ class GuardianLink {
   Status spawn();
   Status replace();  ///< a new one, that holds all that is held
   Status ask(char what, int fd);
+  Status ask_again(char what, int fd);
 
   Ledger& ledger_;
   mutable std::mutex lock_;
   UniqueFd socket_;
   std::vector<int> held_;
+  int channels_ = -1;
 };
 
 /// What goes over the socket, both ways.
 struct GuardianMessage {
-  char what = 0;  ///< 'h' hold, 'd' drop; answers carry the same
+  char what = 0;  ///< 'h' hold, 'c' hold channels, 'd' drop; answers carry the same
   int fd = -1;    ///< number in the program
   int error = 0;  ///< answer: errno
 };

@@ -2,12 +2,14 @@
 #include "hypercall/xen/pirq_vectors.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <xen/sys/evtchn.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -29,6 +31,32 @@ constexpr std::size_t kPortsAtOnce = 64;
 unsigned bus_and_segment(Sbdf sbdf) { return (sbdf.raw() >> 8 & 0xff) | (sbdf.raw() >> 16) << 16; }
 unsigned devfn(Sbdf sbdf) { return sbdf.raw() & 0xff; }
 
+/// The descriptors of this process, for its children: a copy left there keeps
+/// ports bound in the kernel when we are dead.  Number + 1; 0: none.
+std::array<std::atomic<int>, 8> descriptors;
+
+void note_descriptor(int fd) {
+  static const bool registered = [] {
+    ::pthread_atfork(nullptr, nullptr, [] {
+      for (auto& slot : descriptors)
+        UniqueFd(slot.exchange(0) - 1).reset();
+    });
+    return true;
+  }();
+  (void)registered;
+  for (auto& slot : descriptors) {
+    int none = 0;
+    if (slot.compare_exchange_strong(none, fd + 1)) return;
+  }
+}
+
+void forget_descriptor(int fd) {
+  for (auto& slot : descriptors) {
+    int ours = fd + 1;
+    if (slot.compare_exchange_strong(ours, 0)) return;
+  }
+}
+
 /// Xen has no more to give, as opposed to: something went wrong.
 bool shortage(const Error& error) {
   return error.raw != 0 && (error.code == ENOSPC || error.code == ENFILE);
@@ -40,6 +68,7 @@ Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls) {
   std::unique_ptr<PirqVectors> vectors(new PirqVectors(calls));
   vectors->fd_.reset(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC));
   if (!vectors->fd_) return Error{errno, "open /dev/xen/evtchn"};
+  note_descriptor(vectors->fd_.get());
   // A kernel that knows the request looks at its argument first.
   vectors->can_bind_ =
       ::ioctl(vectors->fd_.get(), IOCTL_EVTCHN_BIND_STATIC, nullptr) != 0 && errno == EFAULT;
@@ -47,11 +76,13 @@ Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls) {
 }
 
 PirqVectors::~PirqVectors() {
-  if (!thread_.joinable()) return;
-  stop_.store(true);
-  ioctl_evtchn_notify notify{waker_port_};
-  (void)::ioctl(fd_.get(), IOCTL_EVTCHN_NOTIFY, &notify);
-  thread_.join();
+  if (thread_.joinable()) {
+    stop_.store(true);
+    ioctl_evtchn_notify notify{waker_port_};
+    (void)::ioctl(fd_.get(), IOCTL_EVTCHN_NOTIFY, &notify);
+    thread_.join();
+  }
+  if (fd_) forget_descriptor(fd_.get());
 }
 
 Status PirqVectors::start() {

@@ -73,6 +73,9 @@ class PirqVectors {
   /// After a reset of the device: Xen writes its messages again.
   Status restore(const DeviceVectors& device);
 
+  /// /dev/xen/evtchn.
+  int fd() const { return fd_.get(); }
+
   /// Starts the thread that takes arrivals to their sinks.  Before the first bind.
   Status start();
 

@@ -128,6 +128,7 @@ Status XenHypervisor::activate() {
       got = calls_->read_console(old, console_index_);
   }
   PVIOMMU_TRY(vectors_->start());
+  PVIOMMU_TRY(guardian_->hold_channels(vectors_->fd()));
   // The thread takes none of the program's signals.
   sigset_t all, before;
   sigfillset(&all);
