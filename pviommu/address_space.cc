@@ -253,7 +253,9 @@ Status AddressSpace::publish(MappingIndex::Cursor cursor, Pending& pending) {
   } else {
     backing = std::make_unique<Backing>();
     backing->pins.reserve(pending.more.size() + 1);
+    backing->runs.reserve(frame_runs_.size());
     map_runs_.clear();
+    map_runs_.reserve(frame_runs_.size());
     std::uint64_t pages = 0;
     for (const FrameRun& run : frame_runs_) {
       if (!backing->runs.empty() && backing->runs.back().mfn + backing->runs.back().pages == run.mfn) {
@@ -266,7 +268,7 @@ Status AddressSpace::publish(MappingIndex::Cursor cursor, Pending& pending) {
       pages += run.pages;
     }
     if (pages != record.pages) return Error{EIO, "map: frames missing"};
-    backing->runs.shrink_to_fit();
+    if (backing->runs.size() < frame_runs_.size() / 2) backing->runs.shrink_to_fit();
     mapped = domain_->map(map_runs_);
   }
   if (!mapped) {

@@ -45,6 +45,15 @@ class Position {
       joined.pages += runs_[i].pages;
     return joined;
   }
+  /// Whole runs behind the position, as they are; empty inside of one, and where
+  /// some could be joined.
+  std::span<const MapRun> whole(std::size_t most) const {
+    if (offset_ != 0) return {};
+    const auto found = runs_.subspan(run_, std::min(most, runs_.size() - run_));
+    for (std::size_t i = 1; i < found.size(); ++i)
+      if (continues(found[i - 1], found[i])) return {};
+    return found;
+  }
   /// The run before the position.
   MapRun behind() const {
     if (offset_ != 0) return slice(run_, 0, offset_);
@@ -175,21 +184,29 @@ class HypercallDomain final : public IommuDomain {
     return hypervisor_.unmap(space_, removals_);
   }
 
+  /// The runs of one call, in forward_: joined where they go on, cut where a limit is.
+  std::span<const MapRun> cut_batch(Position ahead, std::uint64_t total) {
+    forward_.clear();
+    std::uint64_t entries = most_entries_;
+    while (forward_.size() < most_runs_ && entries != 0 && ahead.done() < total) {
+      MapRun run = ahead.ahead();
+      run.pages = take_entries(run, run.pages, entries);
+      ahead.forward(run.pages);
+      forward_.push_back(run);
+    }
+    return forward_;
+  }
+
   /// Maps or unmaps from `position` on until `total` pages are done or an error.
   Status go_forward(Position& position, std::uint64_t total, Direction direction) {
     unsigned fruitless = 0;
     while (position.done() < total) {
-      forward_.clear();
-      std::uint64_t entries = most_entries_;
-      Position ahead = position;
-      while (forward_.size() < most_runs_ && entries != 0 && ahead.done() < total) {
-        MapRun run = ahead.ahead();
-        run.pages = take_entries(run, run.pages, entries);
-        ahead.forward(run.pages);
-        forward_.push_back(run);
-      }
-      const BatchResult result = call(direction, forward_);
-      position.forward(std::min(result.pages_done, ahead.done() - position.done()));
+      // Where entries are not counted nothing needs to be cut.
+      std::span<const MapRun> batch;
+      if (most_entries_ == ~std::uint64_t{0}) batch = position.whole(most_runs_);
+      if (batch.empty()) batch = cut_batch(position, total);
+      const BatchResult result = call(direction, batch);
+      position.forward(std::min(result.pages_done, pages_of(batch)));
       if (!result.status) return result.status;
       fruitless = result.pages_done != 0 ? 0 : fruitless + 1;
       if (fruitless == kFruitlessTries)

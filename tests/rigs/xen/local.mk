@@ -11,6 +11,7 @@ XEN_TESTS = $(XEN_TEST_LIST:%=$(srcdir)/%)
 
 EXTRA_DIST += $(XEN_TEST_LIST) \
 	tests/rigs/xen/base \
+	tests/rigs/xen/bench \
 	tests/rigs/xen/boot \
 	tests/rigs/xen/dom0-init \
 	tests/rigs/xen/fetch \
@@ -34,4 +35,8 @@ check-xen: all
 	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES)
 	$(RUN_TESTS) '$(abs_builddir)/results/xen' $(XEN_TESTS)
 
-.PHONY: check-xen
+bench-xen: all
+	$(MAKE) $(AM_MAKEFLAGS) $(XEN_BINARIES)
+	PVIOMMU_BUILD='$(abs_builddir)' $(srcdir)/tests/rigs/xen/bench
+
+.PHONY: bench-xen check-xen
