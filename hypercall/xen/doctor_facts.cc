@@ -14,7 +14,7 @@
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/doctor.h"
-#include "hypercall/xen/host.h"
+#include "hypercall/xen/iommu_tables.h"
 #include "hypercall/xen/pirq_vectors.h"
 #include "hypercall/xen/sysfs_device.h"
 #include "hypercall/xen/xen_calls.h"

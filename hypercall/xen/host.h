@@ -21,7 +21,4 @@ struct Host {
 /// missing and what to do about it.
 Result<Host> examine_host(XenCalls& calls, std::string& message);
 
-/// The width that the DMAR or IVRS table in `folder` states; 0: no such table.
-unsigned iommu_bits_of_tables(const std::string& folder = "/sys/firmware/acpi/tables");
-
 }  // namespace pviommu::xen

@@ -25,12 +25,15 @@ XEN_MODULE = \
 	hypercall/xen/guardian_link.h \
 	hypercall/xen/host.cc \
 	hypercall/xen/host.h \
+	hypercall/xen/iommu_tables.cc \
+	hypercall/xen/iommu_tables.h \
 	hypercall/xen/mapping.cc \
 	hypercall/xen/mapping.h \
 	hypercall/xen/open_device.cc \
 	hypercall/xen/open_device.h \
 	hypercall/xen/physical_map.cc \
 	hypercall/xen/physical_map.h \
+	hypercall/xen/pieces.h \
 	hypercall/xen/xen_hypervisor.cc \
 	hypercall/xen/xen_hypervisor.h
 EXTRA_DIST += $(XEN_COMMON) $(XEN_MODULE) hypercall/xen/guardian.cc

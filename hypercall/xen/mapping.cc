@@ -6,12 +6,11 @@
 #include <new>
 
 #include "hypercall/xen/carrier.h"
+#include "hypercall/xen/pieces.h"
 
 namespace pviommu::xen {
 namespace {
 
-constexpr unsigned kEntriesPerCall = 64;
-constexpr std::uint64_t kLargePages[] = {std::uint64_t{1} << 18, std::uint64_t{1} << 9};  // 1 GiB, 2 MiB
 /// A call that is undone, and fails, is tried so often.
 constexpr int kUndoTries = 3;
 /// The most page table memory a carrier is given: enough for 128 GiB of
@@ -36,21 +35,6 @@ Error error_of(long result, bool add) {
 }
 
 }  // namespace
-
-std::uint64_t piece_pages(Dfn dfn, Mfn mfn, std::uint64_t pages) {
-  std::uint64_t taken = 0;
-  for (unsigned entries = 0; entries < kEntriesPerCall && taken < pages; ++entries) {
-    std::uint64_t step = 1;
-    for (const std::uint64_t large : kLargePages) {
-      if (((dfn.raw() + taken) | (mfn.raw() + taken)) % large == 0 && pages - taken >= large) {
-        step = large;
-        break;
-      }
-    }
-    taken += step;
-  }
-  return taken;
-}
 
 Mapping::Mapping(XenCalls& calls, Domid domid, std::unique_ptr<XenCalls::Batch> batch)
     : calls_(calls), domid_(domid), batch_(std::move(batch)) {}

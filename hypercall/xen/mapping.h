@@ -57,7 +57,4 @@ class Mapping {
   unsigned piece_count_ = 0;
 };
 
-/// Pages of `run` (from page `at` of it on) that make up at most 64 entries.
-std::uint64_t piece_pages(Dfn dfn, Mfn mfn, std::uint64_t pages);
-
 }  // namespace pviommu::xen

@@ -86,6 +86,7 @@ PirqVectors::~PirqVectors() {
 }
 
 Status PirqVectors::start() {
+  if (thread_.joinable()) return {};
   ioctl_evtchn_bind_unbound_port here{DOMID_SELF};
   const int port = ::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_UNBOUND_PORT, &here);
   if (port < 0) return Error{errno, "IOCTL_EVTCHN_BIND_UNBOUND_PORT"};

@@ -33,7 +33,6 @@ XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls)
   caps.iova_ranges = {IovaRange::from_size(Iova(0), std::uint64_t{1} << host_.iommu_bits).value()};
   for (const ReservedRange& reserved : caps.reserved) caps.iova_ranges = without(caps.iova_ranges, reserved.range);
   caps.page_sizes = kPageSize | std::uint64_t{1} << 21 | std::uint64_t{1} << 30;
-  caps.max_runs_per_call = XenCalls::Batch::kCalls;
   caps.notifications = bit(NotificationKind::sink);
   caps.vectors_before_attach = true;
   caps.overwrite_is_fatal = true;
@@ -123,9 +122,17 @@ Status XenHypervisor::activate() {
                  "install Linux 6.6 or later (Debian 12: linux-image-amd64 from bookworm-backports)\n");
   // What is in the ring already happened to others.
   {
-    std::vector<char> old(kConsoleBytes);
-    for (auto got = calls_->read_console(old, console_index_); got && *got != 0;)
-      got = calls_->read_console(old, console_index_);
+    std::string old;
+    std::vector<char> piece(kConsoleBytes);
+    for (auto got = calls_->read_console(piece, console_index_); got && *got != 0;) {
+      old.append(piece.data(), *got);
+      got = calls_->read_console(piece, console_index_);
+    }
+    if (const auto remapped = interrupt_remapping(old); remapped && !*remapped)
+      std::fprintf(stderr,
+                   "pviommu: Xen does not remap interrupts: a device can send any interrupt to this machine, so only "
+                   "programs that are trusted like root should have one; switch interrupt remapping on in the firmware, "
+                   "and leave iommu=no-intremap off Xen's command line\n");
   }
   PVIOMMU_TRY(vectors_->start());
   PVIOMMU_TRY(guardian_->hold_channels(vectors_->fd()));
@@ -165,11 +172,15 @@ void XenHypervisor::read_console() {
   const std::lock_guard guard(faults_lock_);
   char text[kConsoleBytes];
   std::vector<Fault> found;
+  bool quiet = true;
   for (;;) {
     const auto got = calls_->read_console(text, console_index_);
     if (!got || *got == 0) break;
+    quiet = false;
     fault_log_.feed(std::string_view(text, *got), found);
   }
+  // Xen's rate limit has taken the second line.
+  if (quiet) fault_log_.settle(found);
   for (const Fault& fault : found) {
     {
       const std::lock_guard devices(devices_lock_);
