@@ -66,7 +66,7 @@ HostFacts gather_host(XenCalls* calls, xc_interface* control) {
     host.nodes.push_back({path, module, fd ? 0 : errno});
   }
   if (calls == nullptr || control == nullptr) return host;
-  if (const auto vectors = PirqVectors::open(*calls)) host.bind_static = (*vectors)->can_bind();
+  if (const auto vectors = PirqVectors::open(*calls)) host.bind_static = (*vectors)->delivery() == Delivery::bind_static;
 
   xen_domctl op{};
   op.cmd = XEN_DOMCTL_getdomaininfo;

@@ -44,7 +44,7 @@ struct LedgerVector {
     bound = 4,
   };
   std::atomic<std::uint32_t> state;
-  std::uint32_t reserved;
+  std::uint32_t kernel_closes;  ///< 1: the port is the kernel's to close, with the last descriptor
   physdev_map_pirq map;
   evtchn_bind_pirq bind;
 };

@@ -64,14 +64,16 @@ bool shortage(const Error& error) {
 
 }  // namespace
 
-Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls) {
+Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls, bool may_crash_dom0) {
   std::unique_ptr<PirqVectors> vectors(new PirqVectors(calls));
   vectors->fd_.reset(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC));
   if (!vectors->fd_) return Error{errno, "open /dev/xen/evtchn"};
   note_descriptor(vectors->fd_.get());
   // A kernel that knows the request looks at its argument first.
-  vectors->can_bind_ =
-      ::ioctl(vectors->fd_.get(), IOCTL_EVTCHN_BIND_STATIC, nullptr) != 0 && errno == EFAULT;
+  if (::ioctl(vectors->fd_.get(), IOCTL_EVTCHN_BIND_STATIC, nullptr) != 0 && errno == EFAULT)
+    vectors->delivery_ = Delivery::bind_static;
+  else if (may_crash_dom0)
+    vectors->delivery_ = Delivery::swap_port;
   return vectors;
 }
 
@@ -172,7 +174,7 @@ Result<unsigned> PirqVectors::allocate(DeviceVectors& device, Ledger& book, Vect
                                        const MsiPlace& place) {
   const std::lock_guard guard(lock_);
   if (!device.slots.empty()) return Error{EBUSY, "allocate_vectors: the device has vectors"};
-  if (kind == VectorKind::intx || !can_bind_) return Error{EOPNOTSUPP, "allocate_vectors: kind not offered"};
+  if (kind == VectorKind::intx || delivery_ == Delivery::none) return Error{EOPNOTSUPP, "allocate_vectors: kind not offered"};
   if (count == 0) return Error{EINVAL, "allocate_vectors: 0 vectors"};
   count = std::min(count, LedgerDevice::kVectors);
   PVIOMMU_TRY(book.lock_vectors(*device.ledger, count));
@@ -258,7 +260,7 @@ DeviceVectors::Slot* PirqVectors::find(DeviceVectors& device, unsigned index) {
 Status close_ledger_port(XenCalls& calls, LedgerVector& vector) {
   const std::uint32_t state = vector.state.load(std::memory_order_acquire);
   if (state != LedgerVector::binding && state != LedgerVector::bound) return {};
-  if (vector.bind.port != 0) {
+  if (vector.bind.port != 0 && vector.kernel_closes == 0) {
     evtchn_close close{};
     close.port = vector.bind.port;
     const auto done = calls.event_channel(EVTCHNOP_close, &close, sizeof close, "EVTCHNOP_close");
@@ -276,6 +278,77 @@ Status PirqVectors::static_bind(unsigned port) {
   return {};
 }
 
+Status PirqVectors::bind_port(LedgerVector& vector) {
+  vector.bind = {};
+  vector.bind.pirq = static_cast<std::uint32_t>(vector.map.pirq);
+  vector.kernel_closes = delivery_ == Delivery::swap_port ? 1 : 0;
+  vector.state.store(LedgerVector::binding, std::memory_order_release);
+  Status bound;
+  if (delivery_ == Delivery::swap_port) {
+    bound = swap_port(vector);
+  } else if (const auto done = calls_.event_channel_in_place(EVTCHNOP_bind_pirq, &vector.bind, "EVTCHNOP_bind_pirq");
+             !done) {
+    bound = done.error();
+  }
+  vector.state.store(bound ? LedgerVector::bound : LedgerVector::mapped, std::memory_order_release);
+  return bound;
+}
+
+/// A port that the kernel has bound for us becomes the pirq's.  Xen gives the
+/// lowest free port: the one just closed, unless somebody was faster.
+Status PirqVectors::swap_port(LedgerVector& vector) {
+  ioctl_evtchn_bind_unbound_port unbound{DOMID_SELF};
+  const int port = ::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_UNBOUND_PORT, &unbound);
+  if (port < 0) return Error{errno, "IOCTL_EVTCHN_BIND_UNBOUND_PORT"};
+  evtchn_bind_pirq bind{};
+  bind.pirq = vector.bind.pirq;
+  Status status = calls_.close_and_bind(static_cast<std::uint32_t>(port), bind);
+  if (status && bind.port != static_cast<std::uint32_t>(port)) {
+    evtchn_close close{};
+    close.port = bind.port;
+    (void)calls_.event_channel(EVTCHNOP_close, &close, sizeof close, "EVTCHNOP_close");
+    status = Error{EAGAIN, "the port was lost to another user of dom0"};
+  }
+  if (status) {
+    vector.bind.port = static_cast<std::uint32_t>(port);
+    return {};
+  }
+  // The kernel still has the port: it must be somebody's in Xen before it is
+  // given back.
+  if (const Status back = take_back(static_cast<std::uint32_t>(port)); !back)
+    std::fprintf(stderr, "pviommu: event channel %d: %s; dom0's kernel may not survive its end\n", port,
+                 to_string(back.error()).c_str());
+  ioctl_evtchn_unbind unbind{static_cast<unsigned>(port)};
+  (void)::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
+  return status;
+}
+
+/// Makes `port` a port of ours in Xen, where it is free or already is.
+Status PirqVectors::take_back(std::uint32_t port) {
+  std::vector<std::uint32_t> others;
+  Status status = Error{EBUSY, "the port is another user's now"};
+  for (int tries = 0; tries < 64; ++tries) {
+    evtchn_status state{};
+    state.dom = DOMID_SELF;
+    state.port = port;
+    if (calls_.event_channel(EVTCHNOP_status, &state, sizeof state, "EVTCHNOP_status") &&
+        state.status == EVTCHNSTAT_unbound) {
+      status = {};
+      break;
+    }
+    evtchn_alloc_unbound alloc{};
+    alloc.dom = alloc.remote_dom = DOMID_SELF;
+    if (!calls_.event_channel(EVTCHNOP_alloc_unbound, &alloc, sizeof alloc, "EVTCHNOP_alloc_unbound")) continue;
+    if (alloc.port != port) others.push_back(alloc.port);
+  }
+  for (const std::uint32_t other : others) {
+    evtchn_close close{};
+    close.port = other;
+    (void)calls_.event_channel(EVTCHNOP_close, &close, sizeof close, "EVTCHNOP_close");
+  }
+  return status;
+}
+
 Status PirqVectors::bind(DeviceVectors& device, unsigned index, EventSink& sink) {
   const std::lock_guard guard(lock_);
   DeviceVectors::Slot* slot = find(device, index);
@@ -285,15 +358,7 @@ Status PirqVectors::bind(DeviceVectors& device, unsigned index, EventSink& sink)
     return {};
   }
   LedgerVector& vector = *slot->ledger;
-  vector.bind = {};
-  vector.bind.pirq = static_cast<std::uint32_t>(vector.map.pirq);
-  vector.state.store(LedgerVector::binding, std::memory_order_release);
-  const auto bound = calls_.event_channel_in_place(EVTCHNOP_bind_pirq, &vector.bind, "EVTCHNOP_bind_pirq");
-  if (!bound) {
-    vector.state.store(LedgerVector::mapped, std::memory_order_release);
-    return bound.error();
-  }
-  vector.state.store(LedgerVector::bound, std::memory_order_release);
+  PVIOMMU_TRY(bind_port(vector));
   const unsigned port = vector.bind.port;
   Status status;
   try {
@@ -301,7 +366,7 @@ Status PirqVectors::bind(DeviceVectors& device, unsigned index, EventSink& sink)
   } catch (const std::bad_alloc&) {
     status = Error{ENOMEM, "bind_vector"};
   }
-  if (status) status = static_bind(port);
+  if (status && delivery_ == Delivery::bind_static) status = static_bind(port);
   if (status) {
     slot->sink = &sink;
     slot->masked = slot->pending = false;
@@ -335,7 +400,7 @@ Status PirqVectors::unbind(DeviceVectors& device, unsigned index) {
   }
   if (const Status closed = close_port(*slot->ledger); !closed) {
     // As before, then.  When not even that works, the next unbind goes on from here.
-    if (static_bind(port)) {
+    if (delivery_ == Delivery::bind_static && static_bind(port)) {
       targets_[port] = {&device, index};
       evtchn_unmask unmask{};
       unmask.port = port;

@@ -50,16 +50,26 @@ struct DeviceVectors {
   std::vector<Slot> slots;  ///< empty: none allocated
 };
 
+/// How an event channel of a pirq gets to this process.
+enum class Delivery : std::uint8_t {
+  none,
+  bind_static,  ///< IOCTL_EVTCHN_BIND_STATIC, Linux >= 6.6
+  /// A port of the kernel's is closed behind its back and the pirq bound in its
+  /// place.  When another user of dom0 gets the number in between, dom0 crashes
+  /// sooner or later (kernel BUG in its event channel driver).  Only on demand.
+  swap_port,
+};
+
 /// Thread-safe.
 class PirqVectors {
  public:
-  static Result<std::unique_ptr<PirqVectors>> open(XenCalls& calls);
+  /// `may_crash_dom0`: Delivery::swap_port where there is no better way.
+  static Result<std::unique_ptr<PirqVectors>> open(XenCalls& calls, bool may_crash_dom0 = false);
   PirqVectors(const PirqVectors&) = delete;
   PirqVectors& operator=(const PirqVectors&) = delete;
   ~PirqVectors();
 
-  /// Whether this kernel can hand an event channel of a pirq to a process.
-  bool can_bind() const { return can_bind_; }
+  Delivery delivery() const { return delivery_; }
 
   /// `ledger`: the device's, of `book`.  See Hypervisor::allocate_vectors().
   Result<unsigned> allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
@@ -91,13 +101,16 @@ class PirqVectors {
   Result<unsigned> map_block(DeviceVectors& device, unsigned count);
   Status close_port(LedgerVector& vector);
   Status static_bind(unsigned port);
+  Status bind_port(LedgerVector& vector);
+  Status swap_port(LedgerVector& vector);
+  Status take_back(std::uint32_t port);
   DeviceVectors::Slot* find(DeviceVectors& device, unsigned index);
   void arrive(Target target);
   void deliver();
 
   XenCalls& calls_;
   UniqueFd fd_;
-  bool can_bind_ = false;
+  Delivery delivery_ = Delivery::none;
   /// A channel of this process to itself, so that the thread, which waits in
   /// read() and nowhere else (a poll() costs a tenth of an arrival), can be told
   /// to end.

@@ -88,6 +88,32 @@ Result<long> XenCalls::event_channel(unsigned command, void* argument, std::size
   return issue(__HYPERVISOR_event_channel_op, command, argument, bytes, name);
 }
 
+Status XenCalls::close_and_bind(std::uint32_t port, evtchn_bind_pirq& bind) {
+  if (fails()) return Error{EIO, "EVTCHNOP_close, EVTCHNOP_bind_pirq"};
+  struct Calls {
+    multicall_entry entry[2];
+    evtchn_close close;
+    evtchn_bind_pirq bind;
+  };
+  const Bounce bounce(handle_, sizeof(Calls));
+  if (bounce.get() == nullptr) return Error{ENOMEM, "multicall"};
+  auto& calls = *new (bounce.get()) Calls{};
+  calls.close.port = port;
+  calls.bind = bind;
+  calls.entry[0].op = calls.entry[1].op = __HYPERVISOR_event_channel_op;
+  calls.entry[0].args[0] = EVTCHNOP_close;
+  calls.entry[0].args[1] = address(&calls.close);
+  calls.entry[1].args[0] = EVTCHNOP_bind_pirq;
+  calls.entry[1].args[1] = address(&calls.bind);
+  if (::xencall2(handle_, __HYPERVISOR_multicall, address(calls.entry), 2) < 0)
+    return Error{errno, "multicall", -errno};
+  bind = calls.bind;
+  for (const multicall_entry& entry : calls.entry)
+    if (const long result = static_cast<long>(entry.result); result < 0)
+      return Error{static_cast<int>(-result), "EVTCHNOP_close, EVTCHNOP_bind_pirq", result};
+  return {};
+}
+
 Result<long> XenCalls::memory(unsigned command, void* argument, std::size_t bytes, const char* name) {
   return issue(__HYPERVISOR_memory_op, command, argument, bytes, name);
 }

@@ -24,6 +24,7 @@ extern "C" {  // these headers do not say so themselves
 #include <xencall.h>
 #include <xenctrl.h>
 }
+#include <xen/event_channel.h>
 
 #include "hypercall/result.h"
 #include "hypercall/xen/library_fds.h"
@@ -53,6 +54,10 @@ class XenCalls {
   /// With an argument in locked memory, which Xen writes to itself.
   Result<long> physdev_in_place(unsigned command, void* argument, const char* name);
   Result<long> event_channel_in_place(unsigned command, void* argument, const char* name);
+
+  /// Closes `port` and binds a pirq in one entry to the hypervisor, so that the
+  /// pirq gets the same port unless another CPU of dom0 takes it in between.
+  Status close_and_bind(std::uint32_t port, evtchn_bind_pirq& bind);
 
   /// Domctls in one entry to the hypervisor (multicall).  One at a time; the
   /// owner serialises.

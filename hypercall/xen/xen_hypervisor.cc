@@ -49,12 +49,14 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
   ConfError problem;
   const std::vector<ConfElement> elements = parse_conf(conf, problem);
   if (problem.message.empty() && (elements.size() > 1 || (elements.size() == 1 && !elements[0].head.empty())))
-    problem.message = "'" + std::string(conf) + "': expected nothing or fail=N";
+    problem.message = "'" + std::string(conf) + "': expected KEY=VALUE,... of interrupts and fail";
   if (!problem.message.empty()) return failed({EINVAL, "open xen"}, problem.message);
   std::uint64_t fail = 0;
+  std::string interrupts = "auto";
   if (!elements.empty()) {
     ConfReader reader(elements[0]);
     fail = reader.size("fail", 0);
+    interrupts = reader.choice("interrupts", "auto", {"auto", "none", "may-crash-dom0"});
     if (const std::string wrong = reader.finish(); !wrong.empty()) return failed({EINVAL, "open xen"}, wrong);
   }
 
@@ -75,13 +77,14 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
 
   std::unique_ptr<XenHypervisor> xen(new XenHypervisor(std::move(*host), std::move(*calls)));
   // Known from the start: it decides what interrupts devices are said to have.
-  auto vectors = PirqVectors::open(*xen->calls_);
+  auto vectors = PirqVectors::open(*xen->calls_, interrupts == "may-crash-dom0");
   if (!vectors)
     return failed(vectors.error(),
                   to_string(vectors.error()) + ": load the kernel's event channel device (modprobe xen-evtchn)");
   xen->vectors_ = std::move(*vectors);
   xen->capabilities_.vector_kinds =
-      xen->vectors_->can_bind() ? bit(VectorKind::msi) | bit(VectorKind::msix) : 0;
+      xen->vectors_->delivery() != Delivery::none && interrupts != "none" ? bit(VectorKind::msi) | bit(VectorKind::msix)
+                                                                          : 0;
   xen->fail_ = fail;
   return {std::move(xen), {}};
 }
@@ -116,10 +119,14 @@ Status XenHypervisor::activate() {
     stop_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!stop_) return Error{errno, "eventfd"};
   }
-  if (!vectors_->can_bind())
+  if (vectors_->delivery() == Delivery::none && capabilities_.vector_kinds == 0)
     std::fprintf(stderr,
                  "pviommu: this kernel cannot hand a device's interrupt to a program, so devices have none here; "
                  "install Linux 6.6 or later (Debian 12: linux-image-amd64 from bookworm-backports)\n");
+  if (vectors_->delivery() == Delivery::swap_port)
+    std::fprintf(stderr,
+                 "pviommu: interrupts=may-crash-dom0: event channels are taken from under this kernel, which may end "
+                 "dom0; Linux 6.6 or later needs no such thing\n");
   // What is in the ring already happened to others.
   {
     std::string old;

@@ -40,7 +40,8 @@ namespace pviommu::xen {
 
 class XenHypervisor final : public Hypervisor {
  public:
-  /// `conf`: fail=N (for tests: the N-th hypercall of the process fails).
+  /// `conf`: interrupts=auto|none|may-crash-dom0 (the last: also on Linux before
+  /// 6.6, see Delivery::swap_port), fail=N (for tests: the N-th hypercall fails).
   static Opened<XenHypervisor> open(std::string_view conf);
   ~XenHypervisor() override;
 
