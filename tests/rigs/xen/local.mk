@@ -5,6 +5,9 @@ XEN_TEST_LIST = \
 	tests/rigs/xen/smoke.test.sh \
 	tests/rigs/xen/conformance.test.sh \
 	tests/rigs/xen/failures.test.sh \
+	tests/rigs/xen/io.test.sh \
+	tests/rigs/xen/isolation.test.sh \
+	tests/rigs/xen/kill.test.sh \
 	tests/rigs/xen/doctor.test.sh
 
 XEN_TESTS = $(XEN_TEST_LIST:%=$(srcdir)/%)
@@ -29,6 +32,10 @@ xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/unit/vfio_local_client.h
 xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
 xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
 endif
+XEN_BINARIES += xen_isolation
+xen_isolation_SOURCES = tests/rigs/xen/isolation.cc \
+	tests/conformance/vfio_client.cc tests/conformance/vfio_client.h
+xen_isolation_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/conformance
 check_PROGRAMS += $(XEN_BINARIES)
 
 check-xen: all
