@@ -119,6 +119,8 @@ Status ConfigSpace::load() {
   return load_extended_capabilities();
 }
 
+void ConfigSpace::hide_intx() { shadow_[PCI_INTERRUPT_PIN] = 0; }
+
 Status ConfigSpace::load_capabilities() {
   if (!(shadow16(PCI_STATUS) & PCI_STATUS_CAP_LIST)) return {};
   // Where the offset of the next capability is kept; moves on past shown ones.

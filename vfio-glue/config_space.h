@@ -55,6 +55,9 @@ class ConfigSpace {
 
   std::size_t size() const { return shadow_.size(); }
 
+  /// The interrupt pin reads as 0, as Linux shows a device whose INTx cannot be used.
+  void hide_intx();
+
   /// Any width and alignment inside size(); split into natural accesses.
   Status read(std::size_t offset, void* out, std::size_t bytes);
   Status write(std::size_t offset, const void* in, std::size_t bytes);

@@ -11,15 +11,19 @@ namespace pviommu::vfio {
 
 Result<std::unique_ptr<Device>> Device::open(Hypervisor& hypervisor, AddressSpace& space, Sbdf sbdf) {
   auto hardware = PVIOMMU_TRY(hypervisor.open_device(sbdf));
-  auto capabilities = PVIOMMU_TRY(msi::read_capabilities(*hardware));
-  // What the hypervisor does not deliver the device does not have.
-  const VectorKinds kinds = hypervisor.capabilities().vector_kinds;
-  if ((kinds & bit(VectorKind::intx)) == 0) capabilities.intx = false;
-  if ((kinds & bit(VectorKind::msi)) == 0) capabilities.msi.reset();
-  if ((kinds & bit(VectorKind::msix)) == 0) capabilities.msix.reset();
+  const auto capabilities = PVIOMMU_TRY(msi::read_capabilities(*hardware));
   std::unique_ptr<Device> device(new Device(space, std::move(hardware), hypervisor, capabilities));
   PVIOMMU_TRY(device->start());  // undone by the destructor
   return device;
+}
+
+/// What the hypervisor does not deliver the device does not have.  (Its registers
+/// are there all the same, and are kept from the program as ever.)
+static msi::InterruptCapabilities offered(msi::InterruptCapabilities capabilities, VectorKinds kinds) {
+  if ((kinds & bit(VectorKind::intx)) == 0) capabilities.intx = false;
+  if ((kinds & bit(VectorKind::msi)) == 0) capabilities.msi.reset();
+  if ((kinds & bit(VectorKind::msix)) == 0) capabilities.msix.reset();
+  return capabilities;
 }
 
 Device::Device(AddressSpace& space, std::unique_ptr<PciDevice> hardware, Hypervisor& hypervisor,
@@ -28,7 +32,7 @@ Device::Device(AddressSpace& space, std::unique_ptr<PciDevice> hardware, Hypervi
       hypervisor_(hypervisor),
       hardware_(std::move(hardware)),
       capabilities_(capabilities),
-      router_(hypervisor, *hardware_, capabilities),
+      router_(hypervisor, *hardware_, offered(capabilities, hypervisor.capabilities().vector_kinds)),
       msi_view_(capabilities, router_) {}
 
 Status Device::start() {
@@ -45,11 +49,12 @@ Status Device::start() {
 
   config_ = PVIOMMU_TRY(ConfigSpace::create(*hardware_, *this, msi_view_));
   express_ = config_->is_express();
+  if (router_.available(VectorKind::intx) == 0) config_->hide_intx();
   if (capabilities_.msix) shadow_ = PVIOMMU_TRY(msi::MsixShadow::create(*capabilities_.msix, kPageSize));
 
   if (hypervisor_.capabilities().vectors_before_attach) {
     // The last moment at which the hypervisor gives this device vectors.
-    const VectorKind kind = capabilities_.msix ? VectorKind::msix : VectorKind::msi;
+    const VectorKind kind = router_.available(VectorKind::msix) != 0 ? VectorKind::msix : VectorKind::msi;
     if (const unsigned count = router_.available(kind)) (void)PVIOMMU_TRY(router_.reserve(kind, count));
   }
   PVIOMMU_TRY(space_.attach(info().sbdf));

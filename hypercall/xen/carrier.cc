@@ -56,14 +56,16 @@ DomainHandle handle_of(const CarrierTag& tag) {
   DomainHandle handle{};
   std::memcpy(handle.data(), kMagic, sizeof kMagic);
   std::memcpy(handle.data() + 8, &tag.pid, 4);
-  std::memcpy(handle.data() + 12, &tag.serial, 4);
+  std::memcpy(handle.data() + 12, &tag.ledger, 2);
+  std::memcpy(handle.data() + 14, &tag.serial, 2);
   return handle;
 }
 
 bool parse_handle(const std::uint8_t* handle, CarrierTag& tag) {
   if (std::memcmp(handle, kMagic, sizeof kMagic) != 0) return false;
   std::memcpy(&tag.pid, handle + 8, 4);
-  std::memcpy(&tag.serial, handle + 12, 4);
+  std::memcpy(&tag.ledger, handle + 12, 2);
+  std::memcpy(&tag.serial, handle + 14, 2);
   return true;
 }
 

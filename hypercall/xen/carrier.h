@@ -30,7 +30,8 @@ namespace pviommu::xen {
 /// What a carrier's handle (its UUID in `xl list -v`) says.
 struct CarrierTag {
   std::uint32_t pid = 0;     ///< of the program
-  std::uint32_t serial = 0;  ///< of the carrier within it
+  std::uint16_t ledger = 0;  ///< which of its ledgers (ledger.h): who puts the carrier back
+  std::uint16_t serial = 0;  ///< of the carrier within that
 };
 using DomainHandle = std::array<std::uint8_t, 16>;
 DomainHandle handle_of(const CarrierTag& tag);

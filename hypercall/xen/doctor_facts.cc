@@ -14,6 +14,7 @@
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/doctor.h"
+#include "hypercall/xen/host.h"
 #include "hypercall/xen/iommu_tables.h"
 #include "hypercall/xen/pirq_vectors.h"
 #include "hypercall/xen/sysfs_device.h"
@@ -136,12 +137,7 @@ void ask_xen(DeviceFacts& device, XenCalls& calls, xc_interface* control) {
       if (const auto range =
               IovaRange::from_size(Iova(ranges[i].start_pfn << kPageShift), ranges[i].nr_pages << kPageShift))
         device.reserved.push_back(*range);
-  // Of dom0's devices those of the same IOMMU group, as bus << 16 | devfn << 8.
-  std::array<std::uint32_t, 64> same;
-  count = 0;
-  if (::xc_get_device_group(control, 0, raw, same.size(), &count, same.data()) == 0)
-    for (std::uint32_t i = 0; i < count && i < same.size(); ++i)
-      device.same_requester.push_back(Sbdf((raw & 0xffff0000) | (same[i] >> 8 & 0xffff)));
+  device.same_requester = same_requester(*device.sbdf);
 }
 
 std::vector<Check> examine(std::string_view device_text) {

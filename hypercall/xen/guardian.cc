@@ -67,10 +67,7 @@ class Guardian {
     ::openlog("pviommu-xen-guardian", LOG_PID, LOG_DAEMON);
     ::syslog(LOG_NOTICE, "process %d ended with %u devices, %u vectors and %u carriers; put back", program_,
              report.devices, report.vectors, report.carriers);
-    for (const std::string& problem : report.problems) {
-      ::syslog(LOG_ERR, "%s", problem.c_str());
-      std::fprintf(stderr, "pviommu-xen-guardian: %s\n", problem.c_str());
-    }
+    for (const std::string& problem : report.problems) ::syslog(LOG_ERR, "%s", problem.c_str());
     return report.problems.empty() ? 0 : 1;
   }
 
@@ -143,6 +140,9 @@ int guard(int argc, char** argv) {
   if (child > 0) ::_exit(0);
   ::setsid();
   (void)!::chdir("/");
+  // Nobody is to wait for the end of our output: problems go to the system's log.
+  if (const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC); nowhere >= 0)
+    for (int fd = 0; fd < 3; ++fd) (void)::dup2(nowhere, fd);
   Guardian guardian(program, std::move(pidfd), UniqueFd(kSocket), std::move(*ledger), std::move(*calls));
   guardian.watch();
   return guardian.clean_up();

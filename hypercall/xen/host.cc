@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -13,6 +14,7 @@
 
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/iommu_tables.h"
+#include "hypercall/xen/sysfs_device.h"
 
 namespace pviommu::xen {
 namespace {
@@ -69,11 +71,33 @@ Error tell(std::string& message, int code, std::string text) {
 
 }  // namespace
 
+std::vector<Sbdf> same_requester(Sbdf sbdf) {
+  std::vector<Sbdf> found;
+  const std::unique_ptr<xc_interface, int (*)(xc_interface*)> control(::xc_interface_open(nullptr, nullptr, 0),
+                                                                      &::xc_interface_close);
+  std::array<std::uint32_t, 64> same;  // bus << 16 | devfn << 8
+  std::uint32_t count = 0;
+  if (!control || ::xc_get_device_group(control.get(), 0, sbdf.raw(), same.size(), &count, same.data()) != 0 ||
+      count == 0)
+    return found;
+  const auto devices = list_pci_devices();  // the bridge itself, which Xen names too, is none of them
+  for (std::uint32_t i = 0; devices && i < count && i < same.size(); ++i) {
+    const Sbdf other((sbdf.raw() & 0xffff0000) | (same[i] >> 8 & 0xffff));
+    for (const PciDeviceInfo& info : *devices)
+      if (info.sbdf == other) found.push_back(other);
+  }
+  return found;
+}
+
+bool on_xen(std::string& message) {
+  const std::string type = first_line("/sys/hypervisor/type");
+  if (type == "xen") return true;
+  message = "this is not Xen: /sys/hypervisor/type " + (type.empty() ? "is not there" : "says '" + type + "'") +
+            "; boot Xen, or use --hypervisor=model to try programs without it";
+  return false;
+}
+
 Result<Host> examine_host(XenCalls& calls, std::string& message) {
-  if (const std::string type = first_line("/sys/hypervisor/type"); type != "xen")
-    return tell(message, ENODEV,
-                "this is not Xen: /sys/hypervisor/type says '" + type +
-                    "'; boot Xen, or use --hypervisor=model to try programs without it");
   const std::string version =
       first_line("/sys/hypervisor/version/major") + "." + first_line("/sys/hypervisor/version/minor");
   xen_domctl op{};

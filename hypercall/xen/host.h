@@ -17,6 +17,13 @@ struct Host {
   std::vector<ReservedRange> reserved;  ///< MSI window, RMRRs; ascending
 };
 
+/// Devices of dom0 whose DMA the IOMMU cannot tell from this one's: they are
+/// behind the same conventional PCI bridge (XEN_DOMCTL_get_device_group).
+std::vector<Sbdf> same_requester(Sbdf sbdf);
+
+/// False, with a line that says so, where there is no Xen below.
+bool on_xen(std::string& message);
+
 /// Looks at Xen, dom0 and the IOMMU.  On failure `message` is one line: what is
 /// missing and what to do about it.
 Result<Host> examine_host(XenCalls& calls, std::string& message);

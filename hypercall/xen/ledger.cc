@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -27,7 +29,22 @@ Status lock_file(int fd) {
   return Error{errno == EAGAIN || errno == EACCES ? EBUSY : errno, "ledger: lock"};
 }
 
+std::array<char, 40> boot_id() {
+  std::array<char, 40> id{};
+  const UniqueFd fd(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
+  if (fd) (void)!::read(fd.get(), id.data(), id.size() - 1);
+  return id;
+}
+
 }  // namespace
+
+LedgerId ledger_id(const std::string& path) {
+  LedgerId id;
+  char* end = nullptr;
+  id.pid = static_cast<std::uint32_t>(std::strtoul(path.c_str() + path.rfind('/') + 1 + kPrefix.size(), &end, 10));
+  if (*end == '-') id.number = static_cast<std::uint32_t>(std::strtoul(end + 1, nullptr, 10));
+  return id;
+}
 
 Status Ledger::map() {
   void* memory = ::mmap(nullptr, sizeof(LedgerHeader), PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
@@ -39,21 +56,26 @@ Status Ledger::map() {
 Result<std::unique_ptr<Ledger>> Ledger::create() {
   const std::string folder = PVIOMMU_TRY(DeviceLock::folder());
   for (unsigned n = 0; n < 1000; ++n) {
-    std::string path = folder + "/" + std::string(kPrefix) + std::to_string(::getpid()) +
-                       (n == 0 ? "" : "-" + std::to_string(n)) + std::string(kSuffix);
+    std::string path = folder + "/" + std::string(kPrefix) + std::to_string(::getpid()) + "-" +
+                       std::to_string(n) + std::string(kSuffix);
     UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd) {
       if (errno == EEXIST) continue;
       return Error{errno, "ledger: make"};
     }
     std::unique_ptr<Ledger> ledger(new Ledger(std::move(fd), std::move(path)));
-    // Locked before there is anything in it: a reaper that sees it passes on,
-    // or takes an empty file for what it is.
-    PVIOMMU_TRY(lock_file(ledger->fd()));
+    // Locked before there is anything in it.  A reaper that is faster finds an
+    // empty file, and leaves it.
+    if (const Status locked = lock_file(ledger->fd()); !locked) {
+      if (locked.error().code == EBUSY) continue;
+      return locked.error();
+    }
     if (::ftruncate(ledger->fd(), sizeof(LedgerHeader)) != 0) return Error{errno, "ledger: size"};
     PVIOMMU_TRY(ledger->map());
     ledger->header_->interface = XEN_DOMCTL_INTERFACE_VERSION;
-    ledger->header_->pid = ::getpid();
+    ledger->header_->pid = static_cast<std::uint32_t>(::getpid());
+    ledger->header_->number = n;
+    std::memcpy(ledger->header_->boot, boot_id().data(), sizeof ledger->header_->boot);
     ledger->header_->magic = LedgerHeader::kMagic;
     return ledger;
   }
@@ -63,12 +85,17 @@ Result<std::unique_ptr<Ledger>> Ledger::create() {
 Result<std::unique_ptr<Ledger>> Ledger::adopt(UniqueFd fd, std::string path) {
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0) return Error{errno, "ledger"};
+  if (st.st_size == 0) return Error{EAGAIN, "ledger: empty"};
   if (st.st_size != static_cast<off_t>(sizeof(LedgerHeader))) return Error{EBADMSG, "ledger: size"};
   std::unique_ptr<Ledger> ledger(new Ledger(std::move(fd), std::move(path)));
   PVIOMMU_TRY(ledger->map());
   if (ledger->header_->magic != LedgerHeader::kMagic ||
       ledger->header_->interface != XEN_DOMCTL_INTERFACE_VERSION)
     return Error{EBADMSG, "ledger: version"};
+  if (std::memcmp(ledger->header_->boot, boot_id().data(), sizeof ledger->header_->boot) != 0) {
+    ledger->discard();  // what it lists ended with that boot
+    return Error{ESTALE, "ledger: of another boot"};
+  }
   return ledger;
 }
 
@@ -95,7 +122,7 @@ Result<LedgerDevice*> Ledger::add(Sbdf sbdf) {
     device.sbdf = sbdf.raw();
     device.carrier.store(0);
     device.vectors.store(0);
-    device.was_enabled = 0;
+    device.enabled_here = 0;
     device.used.store(1, std::memory_order_release);
     return &device;
   }

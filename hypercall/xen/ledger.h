@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What a program holds of the hypervisor, in a file that outlives it.
 //
-//   RUN/xen-PID.ledger     RUN: the folder of hypercall/device_lock.h
+//   RUN/xen-PID-N.ledger     RUN: the folder of hypercall/device_lock.h
 //
 //   header     magic, program
 //   device 0   sbdf, carrier, MSI-X ... | vector 0 | vector 1 | ...
@@ -53,7 +53,7 @@ struct LedgerDevice {
   static constexpr unsigned kVectors = 2048;  ///< all that MSI-X has
   std::atomic<std::uint32_t> used;       ///< 1: the rest is valid
   std::uint32_t sbdf;
-  std::uint32_t was_enabled;             ///< sysfs `enable` before us
+  std::uint32_t enabled_here;            ///< 1: sysfs `enable` was 0 before us
   std::atomic<std::uint32_t> carrier;    ///< domid + 1 while the device may be there; 0: with dom0
   std::atomic<std::uint32_t> vectors;    ///< entries below that may be in use
   std::uint32_t kind;                    ///< VectorKind of them
@@ -65,9 +65,19 @@ struct LedgerHeader {
   static constexpr unsigned kDevices = 32;
   std::uint64_t magic;
   std::uint32_t interface;  ///< XEN_DOMCTL_INTERFACE_VERSION: layout of the arguments
-  std::int32_t pid;         ///< of the program
+  std::uint32_t pid;        ///< of the program
+  std::uint32_t number;     ///< N: one for each engine of the program
+  char boot[40];            ///< /proc/sys/kernel/random/boot_id: numbers of another boot mean nothing
   LedgerDevice device[kDevices];
 };
+
+/// Which ledger: its file's name.
+struct LedgerId {
+  std::uint32_t pid = 0;
+  std::uint32_t number = 0;
+  friend auto operator<=>(const LedgerId&, const LedgerId&) = default;
+};
+LedgerId ledger_id(const std::string& path);
 
 class Ledger {
  public:
@@ -75,8 +85,9 @@ class Ledger {
   static Result<std::unique_ptr<Ledger>> create();
   /// The open, locked file of another process's (the guardian's).
   static Result<std::unique_ptr<Ledger>> adopt(UniqueFd fd, std::string path);
-  /// Locks and opens an orphan.  EBUSY: somebody lives; EBADMSG: not a ledger of
-  /// this version.
+  /// Locks and opens an orphan.  EBUSY: somebody lives; EAGAIN: just being
+  /// made; ESTALE: of another boot;
+  /// EBADMSG: not a ledger of this version.
   static Result<std::unique_ptr<Ledger>> take(const std::string& path);
   ~Ledger();
   Ledger(const Ledger&) = delete;
@@ -85,6 +96,7 @@ class Ledger {
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
   LedgerHeader& header() { return *header_; }
+  LedgerId id() const { return {header_->pid, header_->number}; }
   bool empty() const;
 
   /// A free entry for the device, its memory locked.  ENOSPC: kDevices are open.

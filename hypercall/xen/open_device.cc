@@ -20,6 +20,11 @@ Result<std::unique_ptr<PciDevice>> XenHypervisor::OpenDevice::open(XenHypervisor
 
 Status XenHypervisor::OpenDevice::start() {
   PVIOMMU_TRY(find_messages());
+  if (const auto same = same_requester(sbdf_); !same.empty()) {
+    std::fprintf(stderr, "pviommu: the IOMMU cannot tell the DMA of %s from that of %s, behind the same bridge: it cannot be used\n",
+                 to_string(sbdf_).c_str(), to_string(same.front()).c_str());
+    return Error{EBUSY, "open_device: shares its bridge with a device of dom0"};
+  }
   // The lock is the guardian's too: as long as it is cleaning up behind us the
   // device is taken.
   PVIOMMU_TRY(xen_.guardian_->hold(lock_.fd()));
@@ -27,6 +32,7 @@ Status XenHypervisor::OpenDevice::start() {
   PVIOMMU_TRY(fetch_from_quarantine(*xen_.calls_, sbdf_));
   const std::lock_guard guard(xen_.devices_lock_);
   ledger_ = PVIOMMU_TRY(xen_.ledger_->add(sbdf_));
+  ledger_->enabled_here = function_->enabled_here() ? 1 : 0;
   vectors_.sbdf = sbdf_;
   vectors_.ledger = ledger_;
   xen_.devices_[sbdf_.raw()] = this;

@@ -50,13 +50,14 @@ Status switch_off(SysfsDevice& device, std::uint8_t capability, unsigned bit) {
 
 /// No DMA and no interrupts any more.  Opening the device has switched bus
 /// mastering off already only when it is closed again; so it is done here.
-Status quiesce(Sbdf sbdf) {
+Status quiesce(Sbdf sbdf, bool enabled_by_dead) {
   auto device = PVIOMMU_TRY(SysfsDevice::open(sbdf));
   const std::uint32_t command = PVIOMMU_TRY(device->config_read(PCI_COMMAND, 2));
   PVIOMMU_TRY(device->config_write(PCI_COMMAND, 2, command & ~std::uint32_t{PCI_COMMAND_MASTER}));
   PVIOMMU_TRY(switch_off(*device, PCI_CAP_ID_MSIX, PCI_MSIX_FLAGS_ENABLE));
   PVIOMMU_TRY(switch_off(*device, PCI_CAP_ID_MSI, PCI_MSI_FLAGS_ENABLE));
   if (device->can_reset()) PVIOMMU_TRY(device->reset());
+  if (enabled_by_dead) device->disable_at_end();
   return {};
 }
 
@@ -64,7 +65,7 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
   const Sbdf sbdf(device.sbdf);
   const std::string name = to_string(sbdf);
   ++report.devices;
-  bool good = insist(report, name + ": quiet", [&] { return quiesce(sbdf); });
+  bool good = insist(report, name + ": quiet", [&] { return quiesce(sbdf, device.enabled_here != 0); });
 
   if (const std::uint32_t carrier = device.carrier.load(); carrier != 0) {
     const Domid domid(static_cast<std::uint16_t>(carrier - 1));
@@ -91,11 +92,6 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
   }
 }
 
-/// Process of a ledger, by the file's name.
-std::uint32_t pid_of(const std::string& path) {
-  return static_cast<std::uint32_t>(std::strtoul(path.c_str() + path.rfind("xen-") + 4, nullptr, 10));
-}
-
 /// Ended, or a zombie that its parent has not waited for yet.
 bool dead(std::uint32_t pid) {
   std::FILE* stat = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
@@ -112,11 +108,11 @@ bool dead(std::uint32_t pid) {
 
 /// Programs that live, or whose guardian does: those with a locked ledger.  A
 /// number alone says little, it may be another process's by now.
-std::set<std::uint32_t> holders() {
-  std::set<std::uint32_t> found;
+std::set<LedgerId> holders() {
+  std::set<LedgerId> found;
   for (const std::string& path : Ledger::list()) {
     const auto ledger = Ledger::take(path);
-    if (!ledger && ledger.error().code == EBUSY) found.insert(pid_of(path));
+    if (!ledger && ledger.error().code == EBUSY) found.insert(ledger_id(path));
   }
   return found;
 }
@@ -129,7 +125,7 @@ void destroy_carriers(XenCalls& calls, ReapReport& report, Of&& of) {
     return;
   }
   for (const CarrierInfo& carrier : *carriers) {
-    if (carrier.dying || !of(carrier.tag.pid)) continue;
+    if (carrier.dying || !of(LedgerId{carrier.tag.pid, carrier.tag.ledger})) continue;
     if (insist(report, "carrier " + std::to_string(carrier.domid.raw()),
                [&] { return destroy_carrier(calls, carrier.domid); })) {
       ++report.carriers;
@@ -144,8 +140,7 @@ void destroy_carriers(XenCalls& calls, ReapReport& report, Of&& of) {
 void reap(XenCalls& calls, Ledger& ledger, ReapReport& report) {
   for (LedgerDevice& device : ledger.header().device)
     if (device.used.load() != 0) reap_device(calls, device, report);
-  const auto pid = static_cast<std::uint32_t>(ledger.header().pid);
-  destroy_carriers(calls, report, [&](std::uint32_t theirs) { return theirs == pid; });
+  destroy_carriers(calls, report, [&](const LedgerId& id) { return id == ledger.id(); });
   if (ledger.empty()) ledger.discard();
 }
 
@@ -160,27 +155,27 @@ void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report) {
       } else if (ledger.error().code == EBADMSG) {
         report.problems.push_back(path + ": not a ledger of this version of pviommu; see what it belongs to, then remove it");
       } else if (ledger.error().code == EBUSY) {
-        busy |= dead(pid_of(path));
+        busy |= dead(ledger_id(path).pid);
       }
     }
     if (!busy || waited >= milliseconds) break;
     (void)::poll(nullptr, 0, kPollMilliseconds);
   }
-  std::optional<std::set<std::uint32_t>> held;
-  destroy_carriers(calls, report, [&](std::uint32_t pid) {
+  std::optional<std::set<LedgerId>> held;
+  destroy_carriers(calls, report, [&](const LedgerId& id) {
     // Asked after the carriers are listed: a program that begins now has its
     // ledger before its carrier.
     if (!held) held = holders();
-    return !held->contains(pid);
+    return !held->contains(id);
   });
 }
 
 Result<std::vector<std::string>> find_orphans(XenCalls& calls) {
   std::vector<std::string> found;
   for (const std::string& path : Ledger::list()) {
-    const std::uint32_t pid = pid_of(path);
+    const std::uint32_t pid = ledger_id(path).pid;
     const auto ledger = Ledger::take(path);
-    if (!ledger && (ledger.error().code == ENOENT || (ledger.error().code == EBUSY && !dead(pid)))) continue;
+    if (!ledger && (ledger.error().code == ENOENT || ledger.error().code == EAGAIN || ledger.error().code == ESTALE || (ledger.error().code == EBUSY && !dead(pid)))) continue;
     if (!ledger) {
       found.push_back("process " + std::to_string(pid) +
                       (ledger.error().code == EBUSY ? ": its guardian is at work" : ": " + to_string(ledger.error())));
@@ -193,9 +188,9 @@ Result<std::vector<std::string>> find_orphans(XenCalls& calls) {
   }
   // In this order, as in reap_orphans().
   const auto carriers = PVIOMMU_TRY(list_carriers(calls));
-  const std::set<std::uint32_t> held = holders();
+  const std::set<LedgerId> held = holders();
   for (const CarrierInfo& carrier : carriers)
-    if (!held.contains(carrier.tag.pid))
+    if (!held.contains({carrier.tag.pid, carrier.tag.ledger}))
       found.push_back("carrier " + std::to_string(carrier.domid.raw()) + " of process " +
                       std::to_string(carrier.tag.pid) + (carrier.dying ? ", dying" : ""));
   return found;
@@ -203,7 +198,7 @@ Result<std::vector<std::string>> find_orphans(XenCalls& calls) {
 
 int reap_for_command(const char* conf, int dry_run, char* json, std::size_t size) noexcept {
   try {
-    if (*conf != '\0') return -EINVAL;
+    (void)conf;  // says how to run, which makes no difference to what is left
     auto calls = XenCalls::open();
     if (!calls) return -calls.error().code;
     auto list = nlohmann::json::array();

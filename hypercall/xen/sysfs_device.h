@@ -56,6 +56,10 @@ class SysfsDevice final : public PciDevice {
   void bar_mapped(unsigned, bool) override {}  // nothing here watches the memory
   bool can_reset() const override { return static_cast<bool>(reset_); }
   Status reset() override;
+  /// True when open() has enabled the function, so that the end disables it.
+  bool enabled_here() const { return enabled_here_; }
+  /// For who closes it in the name of another that enabled it.
+  void disable_at_end() { enabled_here_ = true; }
   bool intx_asserted() override;
 
  private:

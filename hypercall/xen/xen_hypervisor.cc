@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "hypercall/conf.h"
@@ -60,17 +61,17 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
     if (const std::string wrong = reader.finish(); !wrong.empty()) return failed({EINVAL, "open xen"}, wrong);
   }
 
+  if (std::string what; !on_xen(what)) return failed({ENODEV, "open xen"}, what);
   auto calls = XenCalls::open();
   if (!calls)
-    return failed(calls.error(), to_string(calls.error()) +
-                                     ": is this a Xen dom0, are you root, is xen-privcmd loaded (modprobe xen-privcmd)?");
+    return failed(calls.error(), to_string(calls.error()) + ": are you root in dom0, is xen-privcmd loaded (modprobe xen-privcmd)?");
   std::string message;
   auto host = examine_host(**calls, message);
   if (!host) return failed(host.error(), std::move(message));
 
   ReapReport report;
   reap_orphans(**calls, kReapMilliseconds, report);
-  if (!report.nothing())
+  if (!report.done.empty())
     std::fprintf(stderr, "pviommu: cleaned up behind a program that died: %u devices, %u vectors, %u carriers\n",
                  report.devices, report.vectors, report.carriers);
   for (const std::string& line : report.problems) std::fprintf(stderr, "pviommu: %s\n", line.c_str());
@@ -85,6 +86,7 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
   xen->capabilities_.vector_kinds =
       xen->vectors_->delivery() != Delivery::none && interrupts != "none" ? bit(VectorKind::msi) | bit(VectorKind::msix)
                                                                           : 0;
+  xen->no_interrupts_ = interrupts == "none";
   xen->fail_ = fail;
   return {std::move(xen), {}};
 }
@@ -119,7 +121,9 @@ Status XenHypervisor::activate() {
     stop_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!stop_) return Error{errno, "eventfd"};
   }
-  if (vectors_->delivery() == Delivery::none && capabilities_.vector_kinds == 0)
+  const char* no_notices = std::getenv("PVIOMMU_QUIET");
+  const bool quiet = no_notices != nullptr && std::strcmp(no_notices, "1") == 0;
+  if (vectors_->delivery() == Delivery::none && !no_interrupts_ && !quiet)
     std::fprintf(stderr,
                  "pviommu: this kernel cannot hand a device's interrupt to a program, so devices have none here; "
                  "install Linux 6.6 or later (Debian 12: linux-image-amd64 from bookworm-backports)\n");
@@ -135,7 +139,7 @@ Status XenHypervisor::activate() {
       old.append(piece.data(), *got);
       got = calls_->read_console(piece, console_index_);
     }
-    if (const auto remapped = interrupt_remapping(old); remapped && !*remapped)
+    if (const auto remapped = interrupt_remapping(old); remapped && !*remapped && !quiet)
       std::fprintf(stderr,
                    "pviommu: Xen does not remap interrupts: a device can send any interrupt to this machine, so only "
                    "programs that are trusted like root should have one; switch interrupt remapping on in the firmware, "
@@ -233,7 +237,8 @@ Result<SpaceId> XenHypervisor::create_space(const SpaceConfig&) {
   return counted(HypercallOp::create_space, [&]() -> Result<SpaceId> {
     PVIOMMU_TRY(activate());
     const std::unique_lock guard(spaces_lock_);
-    const CarrierTag tag{static_cast<std::uint32_t>(::getpid()), ++carriers_made_};
+    const LedgerId ledger = ledger_->id();
+    const CarrierTag tag{ledger.pid, static_cast<std::uint16_t>(ledger.number), ++carriers_made_};
     const Domid domid = PVIOMMU_TRY(create_carrier(*calls_, tag, host_.max_mfn));
     auto mapping = Mapping::make(*calls_, domid);
     if (!mapping) {

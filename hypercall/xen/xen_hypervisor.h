@@ -96,7 +96,8 @@ class XenHypervisor final : public Hypervisor {
   Host host_;
   std::unique_ptr<XenCalls> calls_;
   Capabilities capabilities_;
-  std::uint64_t fail_ = 0;  ///< from the configuration
+  std::uint64_t fail_ = 0;       ///< from the configuration
+  bool no_interrupts_ = false;   ///< the same
 
   std::mutex activation_lock_;
   std::atomic<bool> active_{false};
@@ -107,7 +108,7 @@ class XenHypervisor final : public Hypervisor {
 
   std::shared_mutex spaces_lock_;
   std::map<std::uint32_t, Space> spaces_;  ///< by domid
-  std::uint32_t carriers_made_ = 0;
+  std::uint16_t carriers_made_ = 0;
 
   std::mutex devices_lock_;
   std::map<std::uint32_t, OpenDevice*> devices_;  ///< open ones, by sbdf

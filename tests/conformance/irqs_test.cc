@@ -39,6 +39,7 @@ class EduIrqs : public testing::Test {
 };
 
 TEST_F(EduIrqs, HeaderRules) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   for (std::uint32_t argsz : {0u, 4u, 12u, 19u})
     EXPECT_EQ(device.set_irqs(kMsi, kNone | kTrigger, 0, 0, nullptr, 0, argsz), failed(EINVAL)) << argsz;
   EXPECT_EQ(device.ioctl(VFIO_DEVICE_SET_IRQS, 0), failed(EFAULT));
@@ -68,6 +69,7 @@ TEST_F(EduIrqs, HeaderRules) {
 }
 
 TEST_F(EduIrqs, DataThatCannotBeReadIsEFAULT) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   Memory edge(2 * kPage);
   ASSERT_EQ(::munmap(edge.data() + kPage, kPage), 0);
   auto* request = reinterpret_cast<vfio_irq_set*>(edge.data() + kPage - sizeof(vfio_irq_set));
@@ -76,6 +78,7 @@ TEST_F(EduIrqs, DataThatCannotBeReadIsEFAULT) {
 }
 
 TEST_F(EduIrqs, ArgszMayExceedTheNeed) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   const int fd = event.get();
   std::vector<std::uint8_t> data(2052);
   std::memcpy(data.data(), &fd, sizeof fd);
@@ -83,6 +86,7 @@ TEST_F(EduIrqs, ArgszMayExceedTheNeed) {
 }
 
 TEST_F(EduIrqs, MsiLifeCycle) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   EXPECT_EQ(set_fd(kMsi, kTrigger, -2), ok()) << "any negative number: enabled without an eventfd";
   EXPECT_EQ(device.irqs_off(kMsi), ok());
   EXPECT_EQ(set_fd(kMsi, kTrigger, -1), ok());
@@ -126,6 +130,7 @@ TEST_F(EduIrqs, MsiLifeCycle) {
 }
 
 TEST_F(EduIrqs, MsiEnableBitStopsAndRestoresDelivery) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   const unsigned msi = device.capability(PCI_CAP_ID_MSI);
   device.set_config(msi + PCI_MSI_FLAGS, 2, 1);
   EXPECT_EQ(device.config(msi + PCI_MSI_FLAGS, 2) & 1, 0u) << "not while SET_IRQS has none";
@@ -148,6 +153,7 @@ TEST_F(EduIrqs, MsiEnableBitStopsAndRestoresDelivery) {
 }
 
 TEST_F(EduIrqs, EventfdMayBeClosedByTheProgram) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   ASSERT_EQ(set_fd(kMsi, kTrigger, event.get()), ok());
   const Fd kept(::dup(event.get()));
   event.reset();
@@ -200,9 +206,22 @@ TEST_F(EduIrqs, Intx) {
 
 TEST_F(EduIrqs, IntxThatIsNotThere) {
   if (!without("intx")) GTEST_SKIP() << "INTx is there";
+  EXPECT_EQ(device.config(PCI_INTERRUPT_PIN, 1), 0u);
   EXPECT_EQ(set_fd(kIntx, kTrigger, event.get()), failed(EINVAL));
   EXPECT_EQ(set(kIntx, kNone | kMask, 0, 1), failed(EINVAL));
   EXPECT_EQ(device.irqs_off(kIntx), failed(EINVAL));
+}
+
+TEST_F(EduIrqs, MessagesThatAreNotThere) {
+  if (!without("interrupts")) GTEST_SKIP() << "MSI is there";
+  EXPECT_EQ(set_fd(kMsi, kTrigger, event.get()), failed(EINVAL));
+  EXPECT_EQ(set(kMsi, kNone | kTrigger, 0, 1), failed(EINVAL));
+  EXPECT_EQ(device.irqs_off(kMsi), failed(EINVAL));
+  device.set_bus_master(true);
+  edu.raise();
+  EXPECT_EQ(take_soon(event.get()), 0u);
+  EXPECT_EQ(device.bar0(0x24), 1u) << "a program may still poll";
+  edu.acknowledge();
 }
 
 TEST_F(EduIrqs, IntxResampleByEventfd) {
@@ -250,6 +269,7 @@ TEST_F(EduIrqs, RequestIndexIsLoopbackOnly) {
 
 // Every raise of the device that is waited for is one count: none lost, none doubled.
 TEST_F(EduIrqs, TenThousandMessages) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   ASSERT_EQ(set_fd(kMsi, kTrigger, event.get()), ok());
   device.set_bus_master(true);
   unsigned exact = 0;
@@ -266,6 +286,7 @@ TEST_F(EduIrqs, TenThousandMessages) {
 // Messages are edges: those that come while one is on its way may become one
 // with it, on any hardware.  The last is never lost.
 TEST_F(EduIrqs, BurstsMayMergeButNeverEndUnseen) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   ASSERT_EQ(set_fd(kMsi, kTrigger, event.get()), ok());
   device.set_bus_master(true);
   for (unsigned burst = 1; burst <= 64; ++burst) {
@@ -282,6 +303,7 @@ TEST_F(EduIrqs, BurstsMayMergeButNeverEndUnseen) {
 
 // The eventfd is replaced over and over while the device fires.
 TEST_F(EduIrqs, ReplacingTheEventfdLosesNothing) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   const Fd first = make_eventfd(), second = make_eventfd();
   ASSERT_EQ(set_fd(kMsi, kTrigger, first.get()), ok());
   device.set_bus_master(true);
@@ -319,6 +341,7 @@ class NvmeIrqs : public testing::Test {
 };
 
 TEST_F(NvmeIrqs, MsixRanges) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   const std::uint32_t idle = flags();
   EXPECT_FALSE(idle & PCI_MSIX_FLAGS_ENABLE);
   const std::uint32_t vectors = (idle & 0x7ff) + 1;
@@ -351,6 +374,7 @@ TEST_F(NvmeIrqs, MsixRanges) {
 }
 
 TEST_F(NvmeIrqs, MsixSparse) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   ASSERT_EQ(device.eventfds(kMsix, 3, {e[3].get()}), ok()) << "the first enable may start anywhere";
   EXPECT_EQ(loopback(0, 4), ok());
   EXPECT_EQ(take_soon(e[0].get()), 0u);
@@ -363,6 +387,7 @@ TEST_F(NvmeIrqs, MsixSparse) {
 }
 
 TEST_F(NvmeIrqs, FailedBlockTearsDownItsRange) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   ASSERT_EQ(device.eventfds(kMsix, 0, {e[0].get(), e[1].get(), e[2].get(), e[3].get()}), ok());
   EXPECT_EQ(device.eventfds(kMsix, 0, {e[0].get(), e[1].get(), e[2].get(), 9999}), failed(EBADF));
   EXPECT_EQ(loopback(0, 4), ok()) << "still enabled";
@@ -384,12 +409,14 @@ TEST_F(NvmeIrqs, OneKindAtATime) {
 }
 
 TEST_F(NvmeIrqs, OneEventfdOnSeveralVectors) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   ASSERT_EQ(device.eventfds(kMsix, 0, {e[0].get(), e[0].get()}), ok());
   EXPECT_EQ(loopback(0, 2), ok());
   EXPECT_EQ(take(e[0].get()), 2u);
 }
 
 TEST_F(NvmeIrqs, SurviveAReset) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   ASSERT_EQ(device.eventfds(kMsix, 0, {e[0].get()}), ok());
   EXPECT_EQ(device.ioctl(VFIO_DEVICE_RESET), ok());
   EXPECT_TRUE(flags() & PCI_MSIX_FLAGS_ENABLE);

@@ -111,7 +111,7 @@ class Bare {
     auto opened = xen::XenCalls::open();
     if (!opened) die(to_string(opened.error()));
     calls_ = std::move(*opened);
-    const auto carrier = xen::create_carrier(*calls_, {static_cast<std::uint32_t>(::getpid()), 9999}, Mfn(0xfffff));
+    const auto carrier = xen::create_carrier(*calls_, {static_cast<std::uint32_t>(::getpid()), 0, 9999}, Mfn(0xfffff));
     if (!carrier) die(to_string(carrier.error()));
     domid_ = *carrier;
     if (!xen::assign_device(*calls_, domid_, sbdf_)) die("assign");
