@@ -7,6 +7,7 @@ XEN_TEST_LIST = \
 	tests/rigs/xen/failures.test.sh \
 	tests/rigs/xen/io.test.sh \
 	tests/rigs/xen/isolation.test.sh \
+	tests/rigs/xen/kernel61.test.sh \
 	tests/rigs/xen/kill.test.sh \
 	tests/rigs/xen/doctor.test.sh
 
