@@ -84,34 +84,9 @@ class Life {
     EXPECT_EQ(work(), 0) << name << ", a second time";
   }
 
-  long map(std::uint64_t iova, std::uint64_t size) {
-    vfio_iommu_type1_dma_map map{.argsz = sizeof map,
-                                 .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-                                 .vaddr = reinterpret_cast<std::uint64_t>(memory_),
-                                 .iova = iova,
-                                 .size = size};
-    return rig_.client.ioctl(container_, VFIO_IOMMU_MAP_DMA, &map);
-  }
-  long unmap(std::uint64_t iova, std::uint64_t size) {
-    alignas(8) std::uint8_t bytes[sizeof(vfio_iommu_type1_dma_unmap)] = {};
-    auto& unmap = *reinterpret_cast<vfio_iommu_type1_dma_unmap*>(bytes);
-    unmap.argsz = sizeof bytes;
-    unmap.iova = iova;
-    unmap.size = size;
-    const long result = rig_.client.ioctl(container_, VFIO_IOMMU_UNMAP_DMA, &unmap);
-    if (result == 0) {
-      EXPECT_EQ(unmap.size, size);
-    }
-    return result;
-  }
-  long set_irqs(std::uint32_t index, bool on) {
-    struct {
-      std::uint32_t argsz, flags, index, start, count;
-      std::int32_t fd;
-    } set{sizeof set, VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, on ? 1u : 0u, event_};
-    set.flags |= on ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE;
-    return rig_.client.ioctl(device_, VFIO_DEVICE_SET_IRQS, &set);
-  }
+  long map(std::uint64_t iova, std::uint64_t size) { return rig_.client.map(container_, iova, memory_, size); }
+  long unmap(std::uint64_t iova, std::uint64_t size) { return rig_.client.unmap(container_, iova, size); }
+  long set_irqs(std::uint32_t index, bool on) { return rig_.client.set_irqs(device_, index, on, event_); }
   long intx(std::uint32_t action) {
     vfio_irq_set set{.argsz = sizeof set,
                      .flags = VFIO_IRQ_SET_DATA_NONE | action,

@@ -2,8 +2,10 @@
 // A program for tests that use the engine without a front end.
 #pragma once
 
+#include <linux/vfio.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <map>
 
@@ -44,6 +46,33 @@ class LocalClient final : public Client {
   long ioctl(int fd, std::uint32_t request, void* argument) {
     const FileRef file = file_of(fd);
     return file ? file->ioctl(*this, request, reinterpret_cast<std::uint64_t>(argument)) : -EBADF;
+  }
+  long map(int container, std::uint64_t iova, const void* memory, std::uint64_t bytes) {
+    vfio_iommu_type1_dma_map map{.argsz = sizeof map,
+                                 .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+                                 .vaddr = reinterpret_cast<std::uint64_t>(memory),
+                                 .iova = iova,
+                                 .size = bytes};
+    return ioctl(container, VFIO_IOMMU_MAP_DMA, &map);
+  }
+  /// -EIO also when less was unmapped than asked for.
+  long unmap(int container, std::uint64_t iova, std::uint64_t bytes) {
+    alignas(8) std::uint8_t raw[sizeof(vfio_iommu_type1_dma_unmap)] = {};
+    auto& unmap = *reinterpret_cast<vfio_iommu_type1_dma_unmap*>(raw);
+    unmap.argsz = sizeof raw;
+    unmap.iova = iova;
+    unmap.size = bytes;
+    const long result = ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap);
+    return result == 0 && unmap.size != bytes ? -EIO : result;
+  }
+  /// One eventfd for vector 0, or all off.
+  long set_irqs(int device, std::uint32_t index, bool on, std::int32_t eventfd) {
+    struct {
+      std::uint32_t argsz, flags, index, start, count;
+      std::int32_t fd;
+    } set{sizeof set, VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, on ? 1u : 0u, eventfd};
+    set.flags |= on ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE;
+    return ioctl(device, VFIO_DEVICE_SET_IRQS, &set);
   }
   void close(int fd) { files_.erase(fd); }
   void close_all() { files_.clear(); }

@@ -80,20 +80,10 @@ struct Program {
     engine.reset();
   }
   void map(std::uint64_t iova, const void* memory, std::uint64_t bytes) {
-    vfio_iommu_type1_dma_map map{.argsz = sizeof map,
-                                 .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-                                 .vaddr = reinterpret_cast<std::uint64_t>(memory),
-                                 .iova = iova,
-                                 .size = bytes};
-    if (client.ioctl(container, VFIO_IOMMU_MAP_DMA, &map) != 0) die("map");
+    if (client.map(container, iova, memory, bytes) != 0) die("map");
   }
   void unmap(std::uint64_t iova, std::uint64_t bytes) {
-    alignas(8) std::uint8_t raw[sizeof(vfio_iommu_type1_dma_unmap)] = {};
-    auto& unmap = *reinterpret_cast<vfio_iommu_type1_dma_unmap*>(raw);
-    unmap.argsz = sizeof raw;
-    unmap.iova = iova;
-    unmap.size = bytes;
-    if (client.ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) != 0 || unmap.size != bytes) die("unmap");
+    if (client.unmap(container, iova, bytes) != 0) die("unmap");
   }
 
   vfio::LocalClient client;
@@ -331,11 +321,7 @@ class Nvme {
 int interrupt(Sbdf sbdf) {
   Program program(sbdf);
   const int event = ::eventfd(0, EFD_CLOEXEC);
-  struct {
-    std::uint32_t argsz, flags, index, start, count;
-    std::int32_t fd;
-  } set{sizeof set, VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_MSIX_IRQ_INDEX, 0, 1, event};
-  if (program.client.ioctl(program.device, VFIO_DEVICE_SET_IRQS, &set) != 0) die("SET_IRQS");
+  if (program.client.set_irqs(program.device, VFIO_PCI_MSIX_IRQ_INDEX, true, event) != 0) die("SET_IRQS");
   Nvme nvme(program);
   std::vector<double> woken;
   for (int i = 0; i < 501; ++i) woken.push_back(nvme.identify(event));

@@ -124,33 +124,12 @@ class Life {
       problem(what + " a second time: " + std::strerror(static_cast<int>(-again)));
   }
 
-  long map(std::uint64_t iova, std::uint64_t size) {
-    vfio_iommu_type1_dma_map map{.argsz = sizeof map,
-                                 .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-                                 .vaddr = reinterpret_cast<std::uint64_t>(memory_),
-                                 .iova = iova,
-                                 .size = size};
-    return client_.ioctl(container_, VFIO_IOMMU_MAP_DMA, &map);
-  }
-  long unmap(std::uint64_t iova, std::uint64_t size) {
-    alignas(8) std::uint8_t bytes[sizeof(vfio_iommu_type1_dma_unmap)] = {};
-    auto& unmap = *reinterpret_cast<vfio_iommu_type1_dma_unmap*>(bytes);
-    unmap.argsz = sizeof bytes;
-    unmap.iova = iova;
-    unmap.size = size;
-    return client_.ioctl(container_, VFIO_IOMMU_UNMAP_DMA, &unmap);
-  }
+  long map(std::uint64_t iova, std::uint64_t size) { return client_.map(container_, iova, memory_, size); }
+  long unmap(std::uint64_t iova, std::uint64_t size) { return client_.unmap(container_, iova, size); }
+  long set_irqs(std::uint32_t index, bool on) { return client_.set_irqs(device_, index, on, event_); }
   unsigned vectors(std::uint32_t index) {
     vfio_irq_info info{.argsz = sizeof info, .flags = 0, .index = index, .count = 0};
     return client_.ioctl(device_, VFIO_DEVICE_GET_IRQ_INFO, &info) == 0 ? info.count : 0;
-  }
-  long set_irqs(std::uint32_t index, bool on) {
-    struct {
-      std::uint32_t argsz, flags, index, start, count;
-      std::int32_t fd;
-    } set{sizeof set, VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, on ? 1u : 0u, event_};
-    set.flags |= on ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE;
-    return client_.ioctl(device_, VFIO_DEVICE_SET_IRQS, &set);
   }
 
   const Sbdf sbdf_;

@@ -49,6 +49,20 @@ nothing_left() {
   equal "nothing is left${1:+ ($1)}" "nothing to be done" "$left"
 }
 
+# gtest_in_dom0 COMMAND...: runs a GoogleTest program, one line a case.
+gtest_in_dom0() {
+  "$@" >/tmp/gtest.log 2>&1
+  gtest_status=$?
+  sed -n "s/^\[       OK \] \([^ ]*\).*/ok $prefix\1/p" /tmp/gtest.log
+  if [ $gtest_status -ne 0 ]; then
+    cat /tmp/gtest.log
+    sed -n "s/^\[  FAILED  \] \([^ ,]*\).*ms)$/not ok $prefix\1 - see above/p" /tmp/gtest.log
+  fi
+  if grep -q '^\[==========\] .* ran\.' /tmp/gtest.log; then ok "ran to its end"; else not_ok "ran to its end" "status $gtest_status"; fi
+  # GTEST_SKIP prints its reason in the line behind the place.
+  awk -v p="$prefix" '/: Skipped$/ { getline; why = $0 } /^\[  SKIPPED \] .*ms\)$/ { print "skip " p $4 " - " why }' /tmp/gtest.log
+}
+
 # in_dom0 [OPTION OF BOOT]... <SCRIPT: what it prints is passed on; each "not ok" in it
 # is a failure, and so is an end that no "not ok" explains.
 in_dom0() {
