@@ -42,6 +42,8 @@ struct LedgerVector {
     mapped = 2,
     binding = 3,  ///< bind_pirq is under way: `bind.port` was 0
     bound = 4,
+    closing = 5,    ///< EVTCHNOP_close is under way: `bind.port` may be somebody else's by now
+    unmapping = 6,  ///< unmap_pirq is under way
   };
   std::atomic<std::uint32_t> state;
   std::uint32_t kernel_closes;  ///< 1: the port is the kernel's to close, with the last descriptor

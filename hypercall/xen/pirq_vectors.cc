@@ -162,8 +162,13 @@ Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector) {
   physdev_unmap_pirq unmap{};
   unmap.domid = DOMID_SELF;
   unmap.pirq = vector.map.pirq;
+  vector.state.store(LedgerVector::unmapping, std::memory_order_release);
   const auto done = calls.physdev(PHYSDEVOP_unmap_pirq, &unmap, sizeof unmap, "PHYSDEVOP_unmap_pirq");
-  if (!done) return done.error();
+  // A process that was killed right after its call has left the state behind it.
+  if (!done && !(state == LedgerVector::unmapping && done.error().code == EINVAL)) {
+    vector.state.store(state, std::memory_order_release);
+    return done.error();
+  }
   vector.state.store(LedgerVector::none, std::memory_order_release);
   return {};
 }
@@ -259,12 +264,28 @@ DeviceVectors::Slot* PirqVectors::find(DeviceVectors& device, unsigned index) {
 
 Status close_ledger_port(XenCalls& calls, LedgerVector& vector) {
   const std::uint32_t state = vector.state.load(std::memory_order_acquire);
-  if (state != LedgerVector::binding && state != LedgerVector::bound) return {};
+  if (state != LedgerVector::binding && state != LedgerVector::bound && state != LedgerVector::closing) return {};
   if (vector.bind.port != 0 && vector.kernel_closes == 0) {
+    if (state == LedgerVector::closing) {
+      // Killed in the call: it may be done, and the port another's.
+      evtchn_status port{};
+      port.dom = DOMID_SELF;
+      port.port = vector.bind.port;
+      const auto known = calls.event_channel(EVTCHNOP_status, &port, sizeof port, "EVTCHNOP_status");
+      if (!known) return known.error();
+      if (port.status != EVTCHNSTAT_pirq || port.u.pirq != static_cast<std::uint32_t>(vector.map.pirq)) {
+        vector.state.store(LedgerVector::mapped, std::memory_order_release);
+        return {};
+      }
+    }
+    vector.state.store(LedgerVector::closing, std::memory_order_release);
     evtchn_close close{};
     close.port = vector.bind.port;
     const auto done = calls.event_channel(EVTCHNOP_close, &close, sizeof close, "EVTCHNOP_close");
-    if (!done) return done.error();
+    if (!done) {
+      vector.state.store(state, std::memory_order_release);
+      return done.error();
+    }
   }
   vector.state.store(LedgerVector::mapped, std::memory_order_release);
   return {};
