@@ -2,7 +2,7 @@
 # make check          unit tests and lint
 # make conformance    CONFORMANCE_TESTS
 # make clients        CLIENT_TESTS
-# make check-xen      XEN_TESTS, on real Xen in QEMU
+# make check-xen      on real Xen in QEMU
 # make bench          benchmarks
 # make sanitized      unit tests and SANITIZED_TESTS, in a build made with
 #                     --enable-sanitizer
