@@ -94,7 +94,7 @@ TEST(Group, DeviceNeedsContainerAndIommu) {
   EXPECT_EQ(outcome_of(::ioctl(group.fd(), VFIO_GROUP_GET_DEVICE_FD, nullptr)), failed(EFAULT));
   // A name that ends with the last byte of mapped memory is fine; one that does not is EFAULT.
   Memory memory(2 * kPage);
-  ASSERT_EQ(::munmap(memory.data() + kPage, kPage), 0);
+  ASSERT_EQ(memory.punch(kPage, kPage), 0);
   char* edge = reinterpret_cast<char*>(memory.data()) + kPage - (edu().size() + 1);
   std::memcpy(edge, edu().c_str(), edu().size() + 1);
   const Outcome first = outcome_of(::ioctl(group.fd(), VFIO_GROUP_GET_DEVICE_FD, edge));

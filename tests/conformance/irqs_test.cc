@@ -71,7 +71,7 @@ TEST_F(EduIrqs, HeaderRules) {
 TEST_F(EduIrqs, DataThatCannotBeReadIsEFAULT) {
   if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   Memory edge(2 * kPage);
-  ASSERT_EQ(::munmap(edge.data() + kPage, kPage), 0);
+  ASSERT_EQ(edge.punch(kPage, kPage), 0);
   auto* request = reinterpret_cast<vfio_irq_set*>(edge.data() + kPage - sizeof(vfio_irq_set));
   *request = {.argsz = sizeof *request + 4, .flags = kEventfd | kTrigger, .index = kMsi, .start = 0, .count = 1};
   EXPECT_EQ(device.ioctl(VFIO_DEVICE_SET_IRQS, reinterpret_cast<std::uint64_t>(request)), failed(EFAULT));

@@ -57,7 +57,7 @@ TEST_P(Map, ChecksTheStructure) {
 
 TEST_P(Map, StructureMayEndAtTheEndOfMemory) {
   Memory edge(2 * kPage);
-  ASSERT_EQ(::munmap(edge.data() + kPage, kPage), 0);
+  ASSERT_EQ(edge.punch(kPage, kPage), 0);
   auto* map = reinterpret_cast<vfio_iommu_type1_dma_map*>(edge.data() + kPage - sizeof(vfio_iommu_type1_dma_map));
   *map = {.argsz = sizeof *map, .flags = 3, .vaddr = hva, .iova = 0x10000, .size = kPage};
   EXPECT_EQ(container.ioctl(VFIO_IOMMU_MAP_DMA, reinterpret_cast<std::uint64_t>(map)), ok());
@@ -113,7 +113,7 @@ TEST_P(Map, FollowsTheRightsOfTheMemory) {
 }
 
 TEST_P(Map, RollsBackWhenAPageIsMissing) {
-  ASSERT_EQ(::munmap(memory.data() + 2 * kPage, kPage), 0);
+  ASSERT_EQ(memory.punch(2 * kPage, kPage), 0);
   expect_map(failed(EFAULT), 0x10000, hva, 4 * kPage, 3, "third of four pages unmapped");
   EXPECT_EQ(container.map(0x10000, hva, 2 * kPage), ok()) << "the iova is free again";
 }

@@ -24,8 +24,17 @@ Memory::Memory(std::size_t bytes, int prot, int flags, int fd) : bytes_(bytes) {
   data_ = static_cast<std::uint8_t*>(address);
 }
 
+int Memory::punch(std::size_t from, std::size_t bytes) {
+  hole_ = from;
+  hole_bytes_ = bytes;
+  return ::munmap(data_ + from, bytes);
+}
+
 void Memory::reset() {
-  if (data_) ::munmap(data_, bytes_);
+  const std::size_t behind = hole_ + hole_bytes_;
+  if (data_ && hole_bytes_ == 0) ::munmap(data_, bytes_);
+  if (data_ && hole_bytes_ != 0 && hole_ != 0) ::munmap(data_, hole_);
+  if (data_ && hole_bytes_ != 0 && behind < bytes_) ::munmap(data_ + behind, bytes_ - behind);
   data_ = nullptr;
 }
 

@@ -67,16 +67,24 @@ class Memory {
  public:
   explicit Memory(std::size_t bytes, int prot = PROT_READ | PROT_WRITE, int flags = MAP_PRIVATE | MAP_ANONYMOUS,
                   int fd = -1);
-  Memory(Memory&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(other.bytes_) {}
+  Memory(Memory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)),
+        bytes_(other.bytes_),
+        hole_(other.hole_),
+        hole_bytes_(other.hole_bytes_) {}
   ~Memory() { reset(); }
   std::uint8_t* data() const { return data_; }
   std::uint64_t address() const { return reinterpret_cast<std::uint64_t>(data_); }
   std::size_t size() const { return bytes_; }
+  /// Unmaps a part, once.  Something else may come to live there at once, so the
+  /// end leaves it alone.
+  int punch(std::size_t from, std::size_t bytes);
   void reset();
 
  private:
   std::uint8_t* data_ = nullptr;
   std::size_t bytes_ = 0;
+  std::size_t hole_ = 0, hole_bytes_ = 0;
 };
 
 struct Mapped {
