@@ -160,4 +160,6 @@ extern "C" const pviommu_module pviommu_module_entry = {
     "counting",
     "counts what goes to the hypervisor",
     open_counting,
+    nullptr,  // no diagnose() and no reap()
+    nullptr,
 };
