@@ -18,11 +18,13 @@ truncate -s 32M "$work/disk"
 head -c 16M /dev/zero | tr '\0' '\241' | dd of="$work/disk" conv=notrunc iflag=fullblock status=none
 # WHO, WHEN, milliseconds after that:
 #   start   the program begins     ledger    it begins to take the device
-#   end     its last request       guardian  there is one
+#   work    its requests arrive    end       its last request
+#   guardian  there is one
 awk -v seed="$seed" 'BEGIN {
   srand(seed)
   for (i = 0; i < 6; ++i) print "program start", int(rand() * 600)
-  for (i = 0; i < 18; ++i) print "program ledger", int(rand() * 1000)
+  for (i = 0; i < 9; ++i) print "program ledger", int(rand() * 1000)
+  for (i = 0; i < 9; ++i) print "program work", int(rand() * 300)
   for (i = 0; i < 6; ++i) print "program end", int(rand() * 400)
   for (i = 0; i < 10; ++i) print "guardian guardian", int(rand() * (i % 2 ? 800 : 200))
 }' >"$work/points"
@@ -84,6 +86,13 @@ while read -r who when point; do
       $bench -c 100000000 $url >/tmp/work.out 2>&1 &
       program=$!
       wait_for_ledger $program
+      usleep $((point * 1000))
+      ;;
+    work)
+      $bench -c 100000000 $url >/tmp/work.out 2>&1 &
+      program=$!
+      wait_for_ledger $program
+      for _ in $(seq 300); do [ "$(events)" -lt 20 ] || break; usleep 20000; done
       usleep $((point * 1000))
       ;;
     end)
