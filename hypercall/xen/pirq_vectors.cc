@@ -113,11 +113,12 @@ Status PirqVectors::start() {
 
 // ---- pirqs -------------------------------------------------------------------
 
-Status PirqVectors::map_one(DeviceVectors& device, unsigned entry) {
-  LedgerVector& vector = device.ledger->vector[entry];
+/// `entry`: of MSI-X, the table's; of several MSIs, how many.  Xen writes the
+/// pirq (or how many there are) where the ledger keeps it.
+Status PirqVectors::map_pirq(DeviceVectors& device, LedgerVector& vector, int type, unsigned entry) {
   std::memset(&vector.map, 0, sizeof vector.map);
   vector.map.domid = DOMID_SELF;
-  vector.map.type = MAP_PIRQ_TYPE_MSI_SEG;
+  vector.map.type = type;
   vector.map.index = -1;
   vector.map.pirq = -1;
   vector.map.bus = static_cast<int>(bus_and_segment(device.sbdf));
@@ -131,20 +132,14 @@ Status PirqVectors::map_one(DeviceVectors& device, unsigned entry) {
   return {};
 }
 
+Status PirqVectors::map_one(DeviceVectors& device, unsigned entry) {
+  return map_pirq(device, device.ledger->vector[entry], MAP_PIRQ_TYPE_MSI_SEG, entry);
+}
+
 /// Several MSIs are one allocation; what can be had comes back in entry_nr.
 Result<unsigned> PirqVectors::map_block(DeviceVectors& device, unsigned count) {
   LedgerVector& vector = device.ledger->vector[0];
-  std::memset(&vector.map, 0, sizeof vector.map);
-  vector.map.domid = DOMID_SELF;
-  vector.map.type = MAP_PIRQ_TYPE_MULTI_MSI;
-  vector.map.index = -1;
-  vector.map.pirq = -1;
-  vector.map.bus = static_cast<int>(bus_and_segment(device.sbdf));
-  vector.map.devfn = static_cast<int>(devfn(device.sbdf));
-  vector.map.entry_nr = static_cast<int>(count);
-  vector.state.store(LedgerVector::mapping, std::memory_order_release);
-  const auto mapped = calls_.physdev_in_place(PHYSDEVOP_map_pirq, &vector.map, "PHYSDEVOP_map_pirq");
-  vector.state.store(mapped ? LedgerVector::mapped : LedgerVector::none, std::memory_order_release);
+  const Status mapped = map_pirq(device, vector, MAP_PIRQ_TYPE_MULTI_MSI, count);
   if (mapped) return count;
   const int available = vector.map.entry_nr;
   if (shortage(mapped.error()) && available > 0 && static_cast<unsigned>(available) < count)
