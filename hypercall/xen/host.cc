@@ -2,7 +2,6 @@
 #include "hypercall/xen/host.h"
 
 #include <fcntl.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>

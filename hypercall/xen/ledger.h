@@ -58,7 +58,6 @@ struct LedgerDevice {
   std::uint32_t enabled_here;            ///< 1: sysfs `enable` was 0 before us
   std::atomic<std::uint32_t> carrier;    ///< domid + 1 while the device may be there; 0: with dom0
   std::atomic<std::uint32_t> vectors;    ///< entries below that may be in use
-  std::uint32_t kind;                    ///< VectorKind of them
   LedgerVector vector[kVectors];
 };
 

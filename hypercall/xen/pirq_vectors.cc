@@ -168,8 +168,6 @@ Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector) {
   return {};
 }
 
-Status PirqVectors::unmap_one(LedgerVector& vector) { return unmap_ledger_pirq(calls_, vector); }
-
 Result<unsigned> PirqVectors::allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
                                        const MsiPlace& place) {
   const std::lock_guard guard(lock_);
@@ -181,7 +179,6 @@ Result<unsigned> PirqVectors::allocate(DeviceVectors& device, Ledger& book, Vect
   device.kind = kind;
   device.place = place;
   if (kind == VectorKind::msix) device.place.maskable = true;
-  device.ledger->kind = static_cast<std::uint32_t>(kind);
   for (unsigned i = 0; i < count; ++i) device.ledger->vector[i].state.store(LedgerVector::none);
   device.ledger->vectors.store(count);
 
@@ -206,13 +203,13 @@ Result<unsigned> PirqVectors::allocate(DeviceVectors& device, Ledger& book, Vect
   }
   if (!status && (granted == 0 || !shortage(status.error()))) {
     while (granted > 0)
-      if (!unmap_one(device.ledger->vector[--granted])) break;
+      if (!unmap_ledger_pirq(calls_, device.ledger->vector[--granted])) break;
     return status.error();
   }
   try {
     device.slots.resize(granted);
   } catch (const std::bad_alloc&) {
-    for (unsigned i = 0; i < granted; ++i) (void)unmap_one(device.ledger->vector[i]);
+    for (unsigned i = 0; i < granted; ++i) (void)unmap_ledger_pirq(calls_, device.ledger->vector[i]);
     return Error{ENOMEM, "allocate_vectors"};
   }
   for (unsigned i = 0; i < granted; ++i) device.slots[i].ledger = &device.ledger->vector[i];
@@ -228,7 +225,7 @@ Status PirqVectors::free(DeviceVectors& device) {
   // Otherwise the last goes first; should one refuse, the ones behind it are
   // mapped again: all or nothing.
   for (std::size_t i = device.kind == VectorKind::msi ? 1 : device.slots.size(); i-- > 0;) {
-    const Status status = unmap_one(*device.slots[i].ledger);
+    const Status status = unmap_ledger_pirq(calls_, *device.slots[i].ledger);
     if (status) continue;
     for (std::size_t back = i + 1; back < device.slots.size() && device.kind == VectorKind::msix; ++back)
       (void)map_one(device, static_cast<unsigned>(back));
@@ -285,8 +282,6 @@ Status close_ledger_port(XenCalls& calls, LedgerVector& vector) {
   vector.state.store(LedgerVector::mapped, std::memory_order_release);
   return {};
 }
-
-Status PirqVectors::close_port(LedgerVector& vector) { return close_ledger_port(calls_, vector); }
 
 Status PirqVectors::static_bind(unsigned port) {
   ioctl_evtchn_bind bind{port};
@@ -398,7 +393,7 @@ Status PirqVectors::bind(DeviceVectors& device, unsigned index, EventSink& sink)
     (void)::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
   }
   for (int again = 0; again < 3; ++again)
-    if (close_port(vector)) break;
+    if (close_ledger_port(calls_, vector)) break;
   return status;
 }
 
@@ -414,7 +409,7 @@ Status PirqVectors::unbind(DeviceVectors& device, unsigned index) {
     if (::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0) return Error{errno, "IOCTL_EVTCHN_UNBIND"};
     targets_[port] = {};
   }
-  if (const Status closed = close_port(*slot->ledger); !closed) {
+  if (const Status closed = close_ledger_port(calls_, *slot->ledger); !closed) {
     // As before, then.  When not even that works, the next unbind goes on from here.
     if (delivery_ == Delivery::bind_static && static_bind(port)) {
       targets_[port] = {&device, index};

@@ -98,9 +98,7 @@ class PirqVectors {
   explicit PirqVectors(XenCalls& calls) : calls_(calls) {}
   Status map_pirq(DeviceVectors& device, LedgerVector& vector, int type, unsigned entry);
   Status map_one(DeviceVectors& device, unsigned entry);
-  Status unmap_one(LedgerVector& vector);
   Result<unsigned> map_block(DeviceVectors& device, unsigned count);
-  Status close_port(LedgerVector& vector);
   Status static_bind(unsigned port);
   Status bind_port(LedgerVector& vector);
   Status swap_port(LedgerVector& vector);

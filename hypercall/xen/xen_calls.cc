@@ -114,10 +114,6 @@ Status XenCalls::close_and_bind(std::uint32_t port, evtchn_bind_pirq& bind) {
   return {};
 }
 
-Result<long> XenCalls::memory(unsigned command, void* argument, std::size_t bytes, const char* name) {
-  return issue(__HYPERVISOR_memory_op, command, argument, bytes, name);
-}
-
 Result<std::size_t> XenCalls::read_console(std::span<char> out, std::uint32_t& index) {
   // Not counted among the calls that a test makes fail: it is made by the clock.
   const Bounce text(handle_, out.size()), bounce(handle_, sizeof(xen_sysctl));

@@ -45,7 +45,6 @@ class XenCalls {
   Result<long> domctl(xen_domctl& op, const char* name);
   Result<long> physdev(unsigned command, void* argument, std::size_t bytes, const char* name);
   Result<long> event_channel(unsigned command, void* argument, std::size_t bytes, const char* name);
-  Result<long> memory(unsigned command, void* argument, std::size_t bytes, const char* name);
 
   /// Copies new text of Xen's console ring to `out`, from where `index` points on,
   /// and moves it; bytes copied.  0: nothing new.
