@@ -96,6 +96,8 @@ struct Capabilities {
   bool deferred_flush = false;           ///< unmap() leaves the IOTLB to flush()
   bool peer_to_peer = false;             ///< MMIO of devices can be mapped (frames_of_mmio)
   bool held_frames_only = false;         ///< frames_of() wants PinnedMemory::holds_pages()
+  bool pins_memory = false;              ///< frames_of() itself pins what it is given, by its address, until
+                                         ///< forget_frames(); no frame source is used (EFAULT, ENOMEM come from it)
 };
 
 struct SpaceConfig {

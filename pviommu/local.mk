@@ -23,4 +23,6 @@ libpviommu_la_SOURCES += \
 	pviommu/mapping_index_arena.cc \
 	pviommu/mapping_index_check.cc \
 	pviommu/mapping_index_nodes.h \
-	pviommu/mapping_index.h
+	pviommu/mapping_index.h \
+	pviommu/named_memory.cc \
+	pviommu/named_memory.h

@@ -25,6 +25,7 @@ include tests/unit/local.mk
 include tests/conformance/local.mk
 include tests/clients/local.mk
 include tests/bench/local.mk
+include tests/rigs/papr/local.mk
 include tests/rigs/xen/local.mk
 
 TESTS += tests/lint/include-rule.sh tests/lint/style.sh

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "hypercall/backend.h"
+#include "pviommu/named_memory.h"
 #include "vfio-glue/container.h"
 #include "vfio-glue/group.h"
 
@@ -34,7 +35,8 @@ class EngineImpl final : public Engine {
     driver_ = std::move(driver.instance);
 
     std::string notice;
-    auto frames = make_frame_source(config_.frame_source, notice);
+    auto frames = hypervisor_->capabilities().pins_memory ? Result<std::unique_ptr<FrameSource>>(make_naming_source())
+                                                          : make_frame_source(config_.frame_source, notice);
     if (!frames) {
       message = notice.empty() ? "frame source '" + config_.frame_source + "': " + to_string(frames.error()) : notice;
       return frames.error();

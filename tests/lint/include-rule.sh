@@ -45,7 +45,7 @@ violations() {
             else if (top != folder && top != "hypercall" && folder != "vfio-glue")
               bad(folder " may include hypercall only")
             if (name ~ /^hypercall\/xen\// && sub_folder != "xen") bad("only through the hypervisor interface")
-            if (name ~ /^hypercall\/papr\// && sub_folder != "papr") bad("only through the hypervisor interface")
+            if (name ~ /^hypercall\/papr\// && sub_folder != "papr" && file !~ /^vfio-glue\/spapr\//) bad("only through the hypervisor interface")
           }
           if (name == "linux/vfio.h" && folder != "vfio-glue") bad("only vfio-glue speaks VFIO")
           if (name ~ /^(xenctrl|xenevtchn|xencall|xenforeignmemory|xendevicemodel|xentoollog|xenstore|xenguest|libxl)[a-z_]*\.h$/ || name ~ /^xen\//)
