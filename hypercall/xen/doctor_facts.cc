@@ -12,12 +12,12 @@
 #include <memory>
 
 #include "hypercall/unique_fd.h"
+#include "hypercall/sysfs_device.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/doctor.h"
 #include "hypercall/xen/host.h"
 #include "hypercall/xen/iommu_tables.h"
 #include "hypercall/xen/pirq_vectors.h"
-#include "hypercall/xen/sysfs_device.h"
 #include "hypercall/xen/xen_calls.h"
 
 namespace pviommu::xen {
@@ -94,7 +94,7 @@ void ask_sysfs(DeviceFacts& device) {
   const std::string folder = "/sys/bus/pci/devices/" + to_string(*device.sbdf);
   device.exists = ::access(folder.c_str(), F_OK) == 0;
   if (!device.exists) return;
-  const auto list = list_pci_devices();
+  const auto list = list_pci_devices("xen");
   if (!list) return;
   for (const PciDeviceInfo& info : *list) {
     if (info.sbdf == *device.sbdf) {

@@ -11,9 +11,9 @@
 #include <cstring>
 #include <memory>
 
+#include "hypercall/sysfs_device.h"
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/iommu_tables.h"
-#include "hypercall/xen/sysfs_device.h"
 
 namespace pviommu::xen {
 namespace {
@@ -79,7 +79,7 @@ std::vector<Sbdf> same_requester(Sbdf sbdf) {
   if (!control || ::xc_get_device_group(control.get(), 0, sbdf.raw(), same.size(), &count, same.data()) != 0 ||
       count == 0)
     return found;
-  const auto devices = list_pci_devices();  // the bridge itself, which Xen names too, is none of them
+  const auto devices = list_pci_devices("xen");  // the bridge itself, which Xen names too, is none of them
   for (std::uint32_t i = 0; devices && i < count && i < same.size(); ++i) {
     const Sbdf other((sbdf.raw() & 0xffff0000) | (same[i] >> 8 & 0xffff));
     for (const PciDeviceInfo& info : *devices)

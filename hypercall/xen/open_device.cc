@@ -12,7 +12,7 @@ namespace pviommu::xen {
 
 Result<std::unique_ptr<PciDevice>> XenHypervisor::OpenDevice::open(XenHypervisor& xen, Sbdf sbdf) {
   auto lock = PVIOMMU_TRY(DeviceLock::acquire("xen-" + to_string(sbdf)));
-  auto function = PVIOMMU_TRY(SysfsDevice::open(sbdf));
+  auto function = PVIOMMU_TRY(SysfsDevice::open(sbdf, "xen"));
   std::unique_ptr<OpenDevice> device(new OpenDevice(xen, sbdf, std::move(lock), std::move(function)));
   PVIOMMU_TRY(device->start());
   return std::unique_ptr<PciDevice>(std::move(device));
@@ -139,7 +139,7 @@ XenHypervisor::OpenDevice* XenHypervisor::find(Sbdf sbdf) {
   return found == devices_.end() ? nullptr : found->second;
 }
 
-Result<std::vector<PciDeviceInfo>> XenHypervisor::devices() { return list_pci_devices(); }
+Result<std::vector<PciDeviceInfo>> XenHypervisor::devices() { return list_pci_devices("xen"); }
 
 Result<std::unique_ptr<PciDevice>> XenHypervisor::open_device(Sbdf sbdf) {
   HypercallTimer timer(HypercallOp::open_device);

@@ -14,9 +14,9 @@
 #include <optional>
 #include <set>
 
+#include "hypercall/sysfs_device.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/pirq_vectors.h"
-#include "hypercall/xen/sysfs_device.h"
 
 namespace pviommu::xen {
 namespace {
@@ -51,7 +51,7 @@ Status switch_off(SysfsDevice& device, std::uint8_t capability, unsigned bit) {
 /// No DMA and no interrupts any more.  Opening the device has switched bus
 /// mastering off already only when it is closed again; so it is done here.
 Status quiesce(Sbdf sbdf, bool enabled_by_dead) {
-  auto device = PVIOMMU_TRY(SysfsDevice::open(sbdf));
+  auto device = PVIOMMU_TRY(SysfsDevice::open(sbdf, "xen"));
   const std::uint32_t command = PVIOMMU_TRY(device->config_read(PCI_COMMAND, 2));
   PVIOMMU_TRY(device->config_write(PCI_COMMAND, 2, command & ~std::uint32_t{PCI_COMMAND_MASTER}));
   PVIOMMU_TRY(switch_off(*device, PCI_CAP_ID_MSIX, PCI_MSIX_FLAGS_ENABLE));

@@ -4,7 +4,7 @@
 //   space     a carrier domain                     carrier.h
 //   map       XEN_DOMCTL_memory_mapping            mapping.h
 //   frames    pagemap and dom0's p2m               physical_map.h
-//   device    sysfs; assign and deassign           sysfs_device.h, carrier.h
+//   device    sysfs; assign and deassign           ../sysfs_device.h, carrier.h
 //   vectors   pirqs, event channels                pirq_vectors.h
 //   faults    Xen's console ring                   fault_log.h
 //   and a guardian for the end of the program      guardian_link.h, ledger.h
@@ -26,6 +26,7 @@
 #include "hypercall/backend.h"
 #include "hypercall/device_lock.h"
 #include "hypercall/hypervisor.h"
+#include "hypercall/sysfs_device.h"
 #include "hypercall/xen/fault_log.h"
 #include "hypercall/xen/guardian_link.h"
 #include "hypercall/xen/host.h"
@@ -33,7 +34,6 @@
 #include "hypercall/xen/mapping.h"
 #include "hypercall/xen/physical_map.h"
 #include "hypercall/xen/pirq_vectors.h"
-#include "hypercall/xen/sysfs_device.h"
 #include "hypercall/xen/xen_calls.h"
 
 namespace pviommu::xen {

@@ -12,9 +12,9 @@
 #include <fstream>
 #include <thread>
 
-#include "hypercall/xen/sysfs_device.h"
+#include "hypercall/sysfs_device.h"
 
-namespace pviommu::xen {
+namespace pviommu {
 namespace {
 
 namespace fs = std::filesystem;
@@ -100,7 +100,7 @@ class SysfsDeviceTest : public testing::Test {
   }
 
   std::unique_ptr<SysfsDevice> opened() {
-    auto device = SysfsDevice::open(make_sbdf(0, 0, 4, 0), top_);
+    auto device = SysfsDevice::open(make_sbdf(0, 0, 4, 0), "xen", top_);
     if (!device) {
       ADD_FAILURE() << to_string(device.error());
       return nullptr;
@@ -108,7 +108,7 @@ class SysfsDeviceTest : public testing::Test {
     return std::move(device).value();
   }
   int open_error() {
-    auto device = SysfsDevice::open(make_sbdf(0, 0, 4, 0), top_);
+    auto device = SysfsDevice::open(make_sbdf(0, 0, 4, 0), "xen", top_);
     return device ? 0 : device.error().code;
   }
   std::uint8_t byte(const char* file, std::size_t offset) {
@@ -134,7 +134,7 @@ TEST_F(SysfsDeviceTest, ListsFunctionsInOrderWithoutBridges) {
   add({.address = "0000:00:1c.0", .class_code = 0x060400, .header_type = 1});
   add({.address = "0000:00:1d.0", .class_code = 0x088000, .header_type = 0x81});
   fs::create_directories(folder("10000:00:01.0"));
-  const auto list = list_pci_devices(top_);
+  const auto list = list_pci_devices("xen", top_);
   ASSERT_TRUE(list) << to_string(list.error());
   std::vector<std::string> addresses;
   for (const PciDeviceInfo& info : *list) addresses.push_back(to_string(info.sbdf));
@@ -163,7 +163,7 @@ TEST_F(SysfsDeviceTest, ADriverMakesADeviceNotViableUnlessItOnlyParksIt) {
                                                                                 {"pci-stub", true}}) {
     fs::remove_all(folder());
     add({.driver = driver});
-    const auto list = list_pci_devices(top_);
+    const auto list = list_pci_devices("xen", top_);
     ASSERT_TRUE(list);
     ASSERT_EQ(list->size(), 1u);
     EXPECT_EQ(list->front().driver, driver);
@@ -173,10 +173,10 @@ TEST_F(SysfsDeviceTest, ADriverMakesADeviceNotViableUnlessItOnlyParksIt) {
 }
 
 TEST_F(SysfsDeviceTest, AnEmptyBusIsNoErrorAndNoBusIsOne) {
-  const auto list = list_pci_devices(top_);
+  const auto list = list_pci_devices("xen", top_);
   ASSERT_TRUE(list);
   EXPECT_TRUE(list->empty());
-  const auto none = list_pci_devices(top_ / "nothing");
+  const auto none = list_pci_devices("xen", top_ / "nothing");
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().code, ENOENT);
 }
@@ -184,7 +184,7 @@ TEST_F(SysfsDeviceTest, AnEmptyBusIsNoErrorAndNoBusIsOne) {
 TEST_F(SysfsDeviceTest, ADeviceThatGoesWhileListingIsLeftOut) {
   add({});
   fs::create_directories(folder("0000:00:05.0"));  // all attributes are gone already
-  const auto list = list_pci_devices(top_);
+  const auto list = list_pci_devices("xen", top_);
   ASSERT_TRUE(list) << to_string(list.error());
   EXPECT_EQ(list->size(), 1u);
 }
@@ -193,7 +193,7 @@ TEST_F(SysfsDeviceTest, AnAttributeThatIsNoNumberIsAnError) {
   add({});
   for (const char* text : {"", "0x80zz\n", "0x123456789\n"}) {
     write(folder() / "vendor", text);
-    const auto list = list_pci_devices(top_);
+    const auto list = list_pci_devices("xen", top_);
     ASSERT_FALSE(list) << text;
     EXPECT_EQ(list.error().code, EIO);
   }
@@ -499,4 +499,4 @@ TEST_F(SysfsDeviceTest, ACapabilityListThatIsALoopEnds) {
 }
 
 }  // namespace
-}  // namespace pviommu::xen
+}  // namespace pviommu

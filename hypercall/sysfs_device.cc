@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "hypercall/xen/sysfs_device.h"
+#include "hypercall/sysfs_device.h"
 
 #include <dirent.h>
 #include <endian.h>
@@ -19,7 +19,7 @@
 #include <ctime>
 #include <optional>
 
-namespace pviommu::xen {
+namespace pviommu {
 namespace {
 
 // The third column of `resource`: the kernel's IORESOURCE_* (linux/ioport.h),
@@ -35,8 +35,9 @@ constexpr std::uint8_t kHeaderLayout = 0x7f;  // bit 7: more functions in this s
 
 /// Drivers that hold a device on the administrator's behalf and do nothing with
 /// it.  Binding one is how people set a device aside for other domains (and keep
-/// its real driver off it at boot), so such a device is free.
-constexpr std::array<std::string_view, 3> kParkingDrivers = {"pciback", "xen-pciback", "pci-stub"};
+/// its real driver off it at boot), so such a device is free.  pviommu-papr is our
+/// own kernel module, bound for as long as a program has the device.
+constexpr std::array<std::string_view, 4> kParkingDrivers = {"pciback", "xen-pciback", "pci-stub", "pviommu-papr"};
 
 bool is_parking(std::string_view driver) {
   return std::find(kParkingDrivers.begin(), kParkingDrivers.end(), driver) != kParkingDrivers.end();
@@ -87,7 +88,7 @@ Result<std::string> driver_of(const std::string& folder) {
 }
 
 /// Empty for what no program can use: bridges.
-Result<std::optional<PciDeviceInfo>> read_info(const std::string& folder, Sbdf sbdf) {
+Result<std::optional<PciDeviceInfo>> read_info(const std::string& folder, Sbdf sbdf, std::string_view backend) {
   PciDeviceInfo info;
   info.sbdf = sbdf;
   info.class_code = PVIOMMU_TRY(read_number(folder + "/class"));
@@ -113,7 +114,7 @@ Result<std::optional<PciDeviceInfo>> read_info(const std::string& folder, Sbdf s
   std::snprintf(text, sizeof text, "%04x:%04x class %06x", info.vendor, info.device,
                 info.class_code & 0xffffff);
   info.description = text;
-  info.lock = "xen-" + to_string(sbdf);
+  info.lock = std::string(backend) + '-' + to_string(sbdf);
   return std::optional<PciDeviceInfo>(std::move(info));
 }
 
@@ -126,7 +127,7 @@ std::uint64_t all_ones(unsigned width) { return ~std::uint64_t{0} >> (64 - 8 * w
 
 }  // namespace
 
-Result<std::vector<PciDeviceInfo>> list_pci_devices(const std::string& sysfs) {
+Result<std::vector<PciDeviceInfo>> list_pci_devices(std::string_view backend, const std::string& sysfs) {
   const std::string devices = sysfs + "/bus/pci/devices";
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(devices.c_str()), ::closedir);
   if (!dir) return Error{errno, "sysfs: open /sys/bus/pci/devices"};
@@ -136,7 +137,7 @@ Result<std::vector<PciDeviceInfo>> list_pci_devices(const std::string& sysfs) {
     // to buses behind a device (VMD) that Xen does not know either.
     const auto sbdf = parse_sbdf(entry->d_name);
     if (!sbdf) continue;
-    auto info = read_info(devices + '/' + entry->d_name, *sbdf);
+    auto info = read_info(devices + '/' + entry->d_name, *sbdf, backend);
     if (!info) {
       if (info.error().code == ENOENT || info.error().code == ENODEV) continue;  // unplugged meanwhile
       return info.error();
@@ -150,9 +151,10 @@ Result<std::vector<PciDeviceInfo>> list_pci_devices(const std::string& sysfs) {
 
 // ---- opening and giving back ---------------------------------------------------
 
-Result<std::unique_ptr<SysfsDevice>> SysfsDevice::open(Sbdf sbdf, const std::string& sysfs) {
+Result<std::unique_ptr<SysfsDevice>> SysfsDevice::open(Sbdf sbdf, std::string_view backend,
+                                                      const std::string& sysfs) {
   const std::string folder = folder_of(sysfs, sbdf);
-  auto info = read_info(folder, sbdf);
+  auto info = read_info(folder, sbdf, backend);
   if (!info) {
     if (info.error().code == ENOENT) return Error{ENODEV, "PCI device: not in sysfs"};
     return info.error();
@@ -428,4 +430,4 @@ bool SysfsDevice::intx_asserted() {
   return status && (*status & PCI_STATUS_INTERRUPT) != 0;
 }
 
-}  // namespace pviommu::xen
+}  // namespace pviommu

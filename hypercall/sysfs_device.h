@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A PCI function of this kernel, through sysfs.
 //
-// A stock dom0 kernel has no VFIO to lean on, and none is needed: with no driver
-// bound, everything a driver would do is a file of the device's folder
+// A stock dom0 kernel has no VFIO to lean on, that of a Power LPAR may have a
+// broken one, and none is needed: with no driver bound, everything a driver would do is a file of the device's folder
 // (Documentation/ABI/testing/sysfs-bus-pci):
 //
 //   enable      powers the function up and switches its decoders on
@@ -20,17 +20,19 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hypercall/pci_device.h"
 #include "hypercall/unique_fd.h"
 
-namespace pviommu::xen {
+namespace pviommu {
 
 /// All functions with a type 0 header, in Sbdf order, without host and other
 /// bridges.  `group` is the address itself: stable, and the same in every
 /// process.  An error when `sysfs` has no PCI bus that can be read.
-Result<std::vector<PciDeviceInfo>> list_pci_devices(const std::string& sysfs = "/sys");
+/// `backend` begins the name of the lock that a user of the function holds.
+Result<std::vector<PciDeviceInfo>> list_pci_devices(std::string_view backend, const std::string& sysfs = "/sys");
 
 /// Calls may come from any thread; two accesses of one register at once reach
 /// the device in either order.
@@ -39,7 +41,8 @@ class SysfsDevice final : public PciDevice {
   /// The function with its decoders on.  ENODEV: not there, or none that
   /// list_pci_devices() lists.  EBUSY: a kernel driver owns it.  EACCES, EPERM:
   /// not root, or kernel lockdown.
-  static Result<std::unique_ptr<SysfsDevice>> open(Sbdf sbdf, const std::string& sysfs = "/sys");
+  static Result<std::unique_ptr<SysfsDevice>> open(Sbdf sbdf, std::string_view backend,
+                                                   const std::string& sysfs = "/sys");
   /// Bus mastering off; decoders and `enable` as they were before open().
   ~SysfsDevice() override;
 
@@ -89,4 +92,4 @@ class SysfsDevice final : public PciDevice {
   std::vector<std::uint8_t> rom_;
 };
 
-}  // namespace pviommu::xen
+}  // namespace pviommu
