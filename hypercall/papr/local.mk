@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The hcall backend.
+
+# Needs no C library: compiled into the module "papr", into the freestanding
+# guest of the rig, and into the unit tests.
+PAPR_CORE = \
+	hypercall/papr/hcall.cc \
+	hypercall/papr/hcall.h \
+	hypercall/papr/port.cc \
+	hypercall/papr/port.h \
+	hypercall/papr/tce_window.cc \
+	hypercall/papr/tce_window.h
+EXTRA_DIST += $(PAPR_CORE)
