@@ -11,8 +11,8 @@
 #   intact                  the packages are as they were fetched
 #   start_apt ARCHITECTURE [OTHER]   bookworm with backports and, for amd64, security
 #   newest PATTERN          the newest package that apt-cache search finds
-#   keep_packages NUMBER COMMAND ARGUMENT...   what this apt-get command names is
-#                           fetched, at least NUMBER of them; the rest is removed
+#   with_needed NAME...     these packages and what they depend on
+#   keep_packages NAME...   fetches them; the rest is removed
 die() { echo "fetch: $*" >&2; exit 1; }
 
 open_cache() {
@@ -67,25 +67,19 @@ newest() {
   [ -n "$name" ] || die "Debian has no package $1 for $architecture"
   printf '%s\n' "$name"
 }
+with_needed() { with_apt apt-get install --simulate --no-install-recommends "$@" | awk '$1 == "Inst" { print $2 }'; }
 keep_packages() {
-  least=$1
-  shift
   # 'URI' FILE SIZE SHA256:SUM, as the signed lists have it.
-  (cd "$apt/cache" && with_apt "$@" --print-uris) >"$apt/uris"
+  (cd "$apt/cache" && with_apt apt-get download --print-uris "$@") >"$apt/uris"
   awk '$4 ~ /^SHA256:/ { print substr($4, 8) "  " $2 }' "$apt/uris" >"$apt/sums"
-  [ "$(wc -l <"$apt/sums")" -ge "$least" ] || { cat "$apt/uris" >&2; die "apt has no SHA256 of some packages"; }
+  [ "$(wc -l <"$apt/sums")" -eq $# ] || { cat "$apt/uris" >&2; die "apt has no SHA256 of some packages"; }
   cd "$packages"
   rm -f SHA256SUMS
   find . -name '*.deb' | while read -r file; do  # what is damaged or no longer wanted
     grep -F "  ${file#./}" "$apt/sums" | sha256sum --check --status 2>/dev/null || rm -f "$file"
   done
   echo "fetch: $(wc -l <"$apt/sums") packages from $main" >&2
-  sed -n "s/^'\([^']*\)' \([^ ]*\) .*/\2 \1/p" "$apt/uris" >"$apt/wanted"
-  while read -r file uri; do
-    [ -e "$file" ] && continue
-    with_apt /usr/lib/apt/apt-helper download-file "$uri" "$packages/$file" >"$apt/log" 2>&1 ||
-      { cat "$apt/log" >&2; die "download of $uri failed"; }
-  done <"$apt/wanted"
+  with_apt apt-get download "$@" >"$apt/log" 2>&1 || { cat "$apt/log" >&2; die "apt-get download failed"; }
   sha256sum --check --quiet "$apt/sums" >&2
   mv "$apt/sums" SHA256SUMS
 }

@@ -7,7 +7,9 @@ PAPR_TESTS_OTHER =
 # What they need to be built before.
 PAPR_BINARIES =
 
-EXTRA_DIST += $(PAPR_TESTS_ONE) $(PAPR_TESTS_OTHER)
+EXTRA_DIST += $(PAPR_TESTS_ONE) $(PAPR_TESTS_OTHER) \
+	tests/rigs/fetch.sh \
+	tests/rigs/papr/fetch
 
 check-papr: all
 	$(MAKE) $(AM_MAKEFLAGS) $(PAPR_BINARIES)
