@@ -19,9 +19,10 @@
 namespace pviommu::papr {
 
 using Liobn = Strong<struct LiobnTag, std::uint32_t>;  ///< logical I/O bus number: names a TCE table
-using Ioba = Strong<struct IobaTag>;         ///< I/O bus address, bytes: what a device puts on the bus
-using RealAddress = Strong<struct RealAddressTag>;  ///< logical real address, bytes: what the OS calls physical
-using Buid = Strong<struct BuidTag>;                ///< bus unit id: names a PCI host bridge
+using Ioba = Strong<struct IobaTag>;  ///< I/O bus address, bytes: what a device puts on the bus
+using RealAddress =
+    Strong<struct RealAddressTag>;    ///< logical real address, bytes: what the OS calls physical
+using Buid = Strong<struct BuidTag>;  ///< bus unit id: names a PCI host bridge
 using Lisn = Strong<struct LisnTag, std::uint32_t>;  ///< logical interrupt source number
 
 enum class Hcall : std::uint64_t {
@@ -54,16 +55,16 @@ enum class Hcall : std::uint64_t {
 /// below, or a value the call defines.
 using Rc = std::int64_t;
 
-inline constexpr Rc kSuccess = 0;        // H_SUCCESS
-inline constexpr Rc kBusy = 1;           // H_BUSY: again, at once
+inline constexpr Rc kSuccess = 0;           // H_SUCCESS
+inline constexpr Rc kBusy = 1;              // H_BUSY: again, at once
 inline constexpr Rc kLongBusyFirst = 9900;  // H_LONG_BUSY_ORDER_1_MSEC: again, in about 1 ms
 inline constexpr Rc kLongBusyLast = 9905;   // H_LONG_BUSY_ORDER_100_SEC; a factor of ten a step
-inline constexpr Rc kHardware = -1;      // H_HARDWARE
-inline constexpr Rc kFunction = -2;      // H_FUNCTION: there is no such hcall, or not for us
-inline constexpr Rc kPrivilege = -3;     // H_PRIVILEGE
-inline constexpr Rc kParameter = -4;     // H_PARAMETER
-inline constexpr Rc kResource = -16;     // H_RESOURCE
-inline constexpr Rc kP2 = -55;           // H_P2: the second argument
+inline constexpr Rc kHardware = -1;         // H_HARDWARE
+inline constexpr Rc kFunction = -2;         // H_FUNCTION: there is no such hcall, or not for us
+inline constexpr Rc kPrivilege = -3;        // H_PRIVILEGE
+inline constexpr Rc kParameter = -4;        // H_PARAMETER
+inline constexpr Rc kResource = -16;        // H_RESOURCE
+inline constexpr Rc kP2 = -55;              // H_P2: the second argument
 inline constexpr Rc kP3 = -56;
 inline constexpr Rc kP4 = -57;
 inline constexpr Rc kP5 = -58;

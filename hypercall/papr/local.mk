@@ -8,6 +8,8 @@ PAPR_CORE = \
 	hypercall/papr/hcall.h \
 	hypercall/papr/port.cc \
 	hypercall/papr/port.h \
+	hypercall/papr/rtas.cc \
+	hypercall/papr/rtas.h \
 	hypercall/papr/tce_window.cc \
 	hypercall/papr/tce_window.h
 EXTRA_DIST += $(PAPR_CORE)

@@ -14,7 +14,7 @@ bool BusyWait::again(Rc rc) {
     if (milliseconds > left_.milliseconds) milliseconds = left_.milliseconds;
     left_.milliseconds -= milliseconds;
   }
-  port_.wait(milliseconds);
+  waiter_.wait(milliseconds);
   return true;
 }
 

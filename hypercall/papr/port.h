@@ -13,12 +13,21 @@
 
 namespace pviommu::papr {
 
-class Port {
+/// The passing of time, which a core without a clock has to ask for.
+class Waiter {
  public:
-  Port() = default;
-  Port(const Port&) = delete;
-  Port& operator=(const Port&) = delete;
+  Waiter() = default;
+  Waiter(const Waiter&) = delete;
+  Waiter& operator=(const Waiter&) = delete;
+  /// Lets about so much time go by; 0: as little as makes sense.
+  virtual void wait(std::uint32_t milliseconds) = 0;
 
+ protected:
+  ~Waiter() = default;  // never owned through this type
+};
+
+class Port : public Waiter {
+ public:
   /// Makes the hcall once: in[0..8] go to r4..r12, which come back in out[0..8].
   /// `in` and `out` may be the same array.  Answers with r3, busy ones included.
   /// What keeps the call from being made at all is an answer too: kHardware.
@@ -29,35 +38,32 @@ class Port {
   /// that it owns, big endian, and names that page to the hypervisor.
   virtual Rc put_tce_list(Liobn liobn, Ioba ioba, const std::uint64_t* tces, std::size_t count) = 0;
 
-  /// Lets about so much time go by; 0: as little as makes sense.
-  virtual void wait(std::uint32_t milliseconds) = 0;
-
  protected:
-  ~Port() = default;  // never owned through this type
+  ~Port() = default;
 };
 
 /// How long busy answers are followed.  There is no clock in the core: what was
 /// waited is the sum of what Port::wait() was asked for.
 struct Patience {
-  std::uint32_t busy_tries = 1000;           ///< H_BUSY answers
-  std::uint32_t milliseconds = 5000;         ///< all long waits together
+  std::uint32_t busy_tries = 1000;    ///< H_BUSY answers
+  std::uint32_t milliseconds = 5000;  ///< all long waits together
 };
 
 /// Follows the busy answers of one call.
 ///
-///   BusyWait busy(port);
+///   BusyWait busy(port);  // any Waiter
 ///   do rc = port.hcall(...); while (busy.again(rc));
 ///
 /// Bounded: the last wait is cut to what is left of the patience, and then the
 /// busy answer stands.
 class BusyWait {
  public:
-  explicit BusyWait(Port& port, const Patience& patience = {}) : port_(port), left_(patience) {}
+  explicit BusyWait(Waiter& waiter, const Patience& patience = {}) : waiter_(waiter), left_(patience) {}
   /// True after a wait when the call is to be made again.
   bool again(Rc rc);
 
  private:
-  Port& port_;
+  Waiter& waiter_;
   Patience left_;
 };
 

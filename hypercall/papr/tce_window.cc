@@ -36,14 +36,22 @@ WindowResult refused(Refusal refusal) {
 
 const char* name_of(Refusal refusal) {
   switch (refusal) {
-    case Refusal::none: return "done";
-    case Refusal::length: return "no entries";
-    case Refusal::range: return "outside of the window";
-    case Refusal::alignment: return "not at a page";
-    case Refusal::memory: return "not memory";
-    case Refusal::access: return "no right, or unknown bits";
-    case Refusal::hypervisor: return "refused by the hypervisor";
-    case Refusal::busy: return "hypervisor busy";
+    case Refusal::none:
+      return "done";
+    case Refusal::length:
+      return "no entries";
+    case Refusal::range:
+      return "outside of the window";
+    case Refusal::alignment:
+      return "not at a page";
+    case Refusal::memory:
+      return "not memory";
+    case Refusal::access:
+      return "no right, or unknown bits";
+    case Refusal::hypervisor:
+      return "refused by the hypervisor";
+    case Refusal::busy:
+      return "hypervisor busy";
   }
   return "?";
 }
