@@ -9,7 +9,11 @@ PAPR_BINARIES =
 
 EXTRA_DIST += $(PAPR_TESTS_ONE) $(PAPR_TESTS_OTHER) \
 	tests/rigs/fetch.sh \
-	tests/rigs/papr/fetch
+	tests/rigs/guest.sh \
+	tests/rigs/papr/base \
+	tests/rigs/papr/boot \
+	tests/rigs/papr/fetch \
+	tests/rigs/papr/guest-init
 
 check-papr: all
 	$(MAKE) $(AM_MAKEFLAGS) $(PAPR_BINARIES)
