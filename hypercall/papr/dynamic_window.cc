@@ -9,18 +9,6 @@ constexpr std::uint8_t kShifts[] = {12, 16, 24, 25, 26, 27, 28, 34, 21};
 
 }  // namespace
 
-RtasResult rtas_result(RtasStatus status) {
-  RtasResult result;
-  result.status = status;
-  if (status == kRtasAbsent)
-    result.refusal = RtasRefusal::absent;
-  else if (busy_of(status) != kSuccess)
-    result.refusal = RtasRefusal::busy;
-  else if (status != kRtasSuccess)
-    result.refusal = RtasRefusal::firmware;
-  return result;
-}
-
 RtasResult DynamicWindows::query(DynamicWindowOffer& offer) {
   const std::uint32_t in[] = {pe_.config, high_cell(pe_.buid), low_cell(pe_.buid)};
   std::uint32_t out[4] = {};

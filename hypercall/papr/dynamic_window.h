@@ -14,22 +14,6 @@
 
 namespace pviommu::papr {
 
-enum class RtasRefusal : std::uint8_t {
-  none,      ///< done
-  argument,  ///< refused here, no call was made
-  absent,    ///< the partition has no such call
-  firmware,  ///< see `status`
-  busy,      ///< patience is over
-};
-
-struct [[nodiscard]] RtasResult {
-  RtasRefusal refusal = RtasRefusal::none;
-  RtasStatus status = kRtasSuccess;
-  explicit operator bool() const { return refusal == RtasRefusal::none; }
-};
-/// The result of a call that answered `status`.
-RtasResult rtas_result(RtasStatus status);
-
 struct DynamicWindowOffer {
   std::uint32_t windows = 0;       ///< that can still be made
   std::uint64_t most_entries = 0;  ///< of one window

@@ -42,4 +42,16 @@ RtasStatus call(RtasPort& port, RtasCall call, const std::uint32_t* in, std::siz
   return status;
 }
 
+RtasResult rtas_result(RtasStatus status) {
+  RtasResult result;
+  result.status = status;
+  if (status == kRtasAbsent)
+    result.refusal = RtasRefusal::absent;
+  else if (busy_of(status) != kSuccess)
+    result.refusal = RtasRefusal::busy;
+  else if (status != kRtasSuccess)
+    result.refusal = RtasRefusal::firmware;
+  return result;
+}
+
 }  // namespace pviommu::papr

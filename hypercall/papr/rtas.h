@@ -60,6 +60,22 @@ class RtasPort : public Waiter {
 RtasStatus call(RtasPort& port, RtasCall call, const std::uint32_t* in, std::size_t ins, std::uint32_t* out,
                 std::size_t outs, const Patience& patience = {});
 
+enum class RtasRefusal : std::uint8_t {
+  none,      ///< done
+  argument,  ///< refused here, no call was made
+  absent,    ///< the partition has no such call
+  firmware,  ///< see `status`
+  busy,      ///< patience is over
+};
+
+struct [[nodiscard]] RtasResult {
+  RtasRefusal refusal = RtasRefusal::none;
+  RtasStatus status = kRtasSuccess;
+  explicit operator bool() const { return refusal == RtasRefusal::none; }
+};
+/// The result of a call that answered `status`.
+RtasResult rtas_result(RtasStatus status);
+
 /// A PCI function as RTAS names it.
 struct PciAddress {
   Buid buid;

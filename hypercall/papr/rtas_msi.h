@@ -10,7 +10,7 @@
 // A first answer that is smaller than the question grants nothing: it is an offer.
 #pragma once
 
-#include "hypercall/papr/dynamic_window.h"
+#include "hypercall/papr/rtas.h"
 
 namespace pviommu::papr {
 

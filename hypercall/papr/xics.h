@@ -9,7 +9,7 @@
 // below the CPPR.  Priority 0xff masks a source: an edge is held there.
 #pragma once
 
-#include "hypercall/papr/dynamic_window.h"
+#include "hypercall/papr/rtas.h"
 
 namespace pviommu::papr {
 

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The suite on a machine without an operating system.  The kernel command line:
+//     only=NAME    this section alone
+//     mutant=NAME  with a deliberate bug in the way of every call (mutants.h)
+#include "tests/papr/suite.h"
+#include "tests/rigs/papr/guest/edu.h"
+#include "tests/rigs/papr/guest/runtime.h"
+
+extern "C" char image_end[];
+extern "C" void (*init_array[])();
+extern "C" void (*init_array_end[])();
+
+namespace guest {
+namespace {
+
+class Machine final : public papr_suite::Platform {
+ public:
+  Machine(Port& port, RtasPort& rtas, Memory& memory) : port_(port), rtas_(rtas), memory_(memory) {}
+
+  bool add(Port& port, RtasPort& rtas, const HostBridge& bridge) {
+    if (count_ == 2 || !edus_[count_].find(port, rtas, bridge)) return false;
+    if (count_++ == 0) dynamic_windows_ = bridge.dynamic_windows;
+    return true;
+  }
+  void set_interrupts(papr_suite::InterruptController controller) { interrupts_ = controller; }
+
+  Port& port() override { return port_; }
+  RtasPort& rtas() override { return rtas_; }
+  std::size_t devices() const override { return count_; }
+  papr_suite::Device& device(std::size_t index) override { return edus_[index]; }
+  bool dynamic_windows() const override { return dynamic_windows_; }
+  papr_suite::InterruptController interrupts() const override { return interrupts_; }
+  bool strict() const override { return false; }
+  std::uint8_t* memory(std::size_t bytes, std::size_t alignment) override {
+    return memory_.take(bytes, alignment);
+  }
+  RealAddress real(const void* pointer) const override {
+    return RealAddress(reinterpret_cast<std::uintptr_t>(pointer));
+  }
+  RealAddress memory_last() const override { return memory_.last(); }
+
+  void result(const char* name, const char* failure) override {
+    ++checks;
+    const bool good = *failure == '\0';
+    if (!good) ++failed;
+    line(good ? "ok " : "not ok ", name, good ? nullptr : failure);
+  }
+  void skipped(const char* name, const char* why) override { line("skip ", name, why); }
+  void difference(const char* name, const char* strict, const char* qemu) override {
+    print("# differs: ");
+    print(name);
+    print(" | ");
+    print(strict);
+    print(" | ");
+    print(qemu);
+    print("\n");
+  }
+
+  std::uint64_t checks = 0;
+  std::uint64_t failed = 0;
+
+ private:
+  static void line(const char* verdict, const char* name, const char* reason) {
+    print(verdict);
+    print(name);
+    if (reason != nullptr) {
+      print(" - ");
+      print(reason);
+    }
+    print("\n");
+  }
+  Port& port_;
+  RtasPort& rtas_;
+  Memory& memory_;
+  Edu edus_[2];
+  std::size_t count_ = 0;
+  bool dynamic_windows_ = false;
+  papr_suite::InterruptController interrupts_ = papr_suite::InterruptController::xics;
+};
+
+/// The value of `key` ("only=") on the command line, up to a blank; null: not there.
+bool option(const Property& line, const char* key, char* value, std::size_t most) {
+  const auto* text = reinterpret_cast<const char*>(line.value);
+  const std::size_t length = __builtin_strlen(key);
+  for (std::uint32_t i = 0; i + length < line.bytes; ++i) {
+    if (i != 0 && text[i - 1] != ' ') continue;
+    std::size_t same = 0;
+    while (same < length && text[i + same] == key[same]) ++same;
+    if (same != length) continue;
+    std::size_t at = 0;
+    for (const char* from = text + i + length; *from != '\0' && *from != ' ' && at + 1 < most; ++from)
+      value[at++] = *from;
+    value[at] = '\0';
+    return true;
+  }
+  return false;
+}
+
+void run(const void* blob) {
+  const Fdt original(blob);
+  if (!original.valid()) die("the device tree is not understood");
+  // QEMU puts the tree near the top of memory; it comes down behind the program, and
+  // all memory above is to be had.
+  auto* copy = reinterpret_cast<std::uint8_t*>(image_end);
+  if (static_cast<const std::uint8_t*>(blob) < copy + original.bytes()) die("the device tree is in the way");
+  for (std::uint32_t i = 0; i < original.bytes(); ++i) copy[i] = static_cast<const std::uint8_t*>(blob)[i];
+  const Fdt tree(copy);
+
+  static MachinePort port;
+  static MachineRtas rtas(port, tree);
+  // What is left of the old tree has to look fresh, too.
+  for (std::uint32_t i = 0, bytes = tree.bytes(); i < bytes; ++i)
+    const_cast<std::uint8_t*>(static_cast<const std::uint8_t*>(blob))[i] = 0;
+  static Memory memory(reinterpret_cast<std::uintptr_t>(copy + tree.bytes()), memory_bytes(tree) - 1);
+  static Machine machine(port, rtas, memory);
+  for (Node node = tree.first_child(tree.root()); node; node = tree.next_sibling(node))
+    if (tree.property(node, "device_type").is("pci")) machine.add(port, rtas, read_host_bridge(tree, node));
+  if (machine.devices() == 0) die("no edu on any host bridge");
+
+  char only[32];
+  const Property command_line = tree.property(tree.child(tree.root(), "chosen"), "bootargs");
+  const bool some = option(command_line, "only=", only, sizeof only);
+  print("# devices: ");
+  print(std::uint64_t{machine.devices()});
+  print(machine.dynamic_windows() ? ", dynamic windows\n" : ", no dynamic windows\n");
+  for (const papr_suite::Section& section : papr_suite::kSections)
+    if (!some || equal(only, section.name)) section.run(machine);
+  print("# end: ");
+  print(machine.checks);
+  print(" checks, ");
+  print(machine.failed);
+  print(" failed\n");
+}
+
+}  // namespace
+}  // namespace guest
+
+extern "C" void guest_main(const void* tree) {
+  for (auto function = init_array; function != init_array_end; ++function) (*function)();
+  guest::run(tree);
+  guest::power_off();
+}
