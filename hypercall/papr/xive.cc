@@ -68,7 +68,7 @@ Rc Xive::sync(Lisn source) { return call(port_, Hcall::int_sync, 0, source.raw()
 Rc XiveSource::load(std::uint64_t offset, std::uint64_t& value) {
   const std::uint64_t in[kHcallRegisters] = {0, lisn_.raw(), offset, 0};
   std::uint64_t out[kHcallRegisters] = {};
-  const Rc rc = call(port_, Hcall::int_esb, in, out);
+  const Rc rc = call(*port_, Hcall::int_esb, in, out);
   value = out[0];
   return rc;
 }
@@ -125,7 +125,7 @@ Rc ask_for_xive(Port& port, std::uint8_t* page, RealAddress real, std::uint32_t 
   constexpr std::uint32_t kLogicalIsa300 = 0x0f000005, kLogicalIsa310 = 0x0f000006;
   constexpr unsigned kVectors = 5, kLastVectorBytes = 24;
   std::uint8_t* at = page;
-  put_big(at, 0xffff0000), put_big(at, pvr);
+  put_big(at, 0xffff0000), put_big(at, pvr & 0xffff0000);
   put_big(at, 0xffffffff), put_big(at, kLogicalIsa300);
   put_big(at, 0xffffffff), put_big(at, kLogicalIsa310);
   put_big(at, 0), put_big(at, 0xffffffff);

@@ -49,7 +49,7 @@ class Xive {
 /// One source's bits, by H_INT_ESB.
 class XiveSource {
  public:
-  XiveSource(Port& port, Lisn lisn) : port_(port), lisn_(lisn) {}
+  XiveSource(Port& port, Lisn lisn) : port_(&port), lisn_(lisn) {}
   Lisn lisn() const { return lisn_; }
 
   /// From "off", as a new source is, to idle.
@@ -65,8 +65,8 @@ class XiveSource {
 
  private:
   Rc load(std::uint64_t offset, std::uint64_t& value);
-  Port& port_;
-  const Lisn lisn_;
+  Port* port_;
+  Lisn lisn_;
   bool masked_ = false;
 };
 

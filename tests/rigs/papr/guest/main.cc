@@ -2,6 +2,7 @@
 // The suite on a machine without an operating system.  The kernel command line:
 //     only=NAME    this section alone
 //     mutant=NAME  with a deliberate bug in the way of every call (mutants.h)
+#include "hypercall/papr/xive.h"
 #include "tests/papr/suite.h"
 #include "tests/rigs/papr/guest/edu.h"
 #include "tests/rigs/papr/guest/runtime.h"
@@ -96,6 +97,26 @@ bool option(const Property& line, const char* key, char* value, std::size_t most
   return false;
 }
 
+/// XIVE is asked for where the machine has it; XICS needs no asking.
+void choose_interrupts(const Fdt& tree, Port& port, Memory& memory, Machine& machine) {
+  bool xive = false;
+  for (Node node = tree.first_child(tree.root()); node; node = tree.next_sibling(node))
+    xive = xive || tree.property(node, "compatible").is("ibm,power-ivpe");
+  if (!xive) return;
+  Xive before(port);
+  XiveSourceInfo info;
+  machine.result("xive: refused before it is asked for",
+                 before.source_info(Lisn(0), info) == kFunction ? "" : "another answer than H_FUNCTION");
+  std::uint32_t pvr;
+  asm("mfspr %0, 287" : "=r"(pvr));
+  constexpr std::size_t kTreeBytes = 0x100000;
+  std::uint8_t* page = memory.take(kPageSize, kPageSize);
+  std::uint8_t* new_tree = memory.take(kTreeBytes, kPageSize);
+  const Rc rc = ask_for_xive(port, page, machine.real(page), pvr, machine.real(new_tree), kTreeBytes);
+  machine.result("xive: ibm,client-architecture-support", rc == kSuccess ? "" : name_of(rc));
+  if (rc == kSuccess) machine.set_interrupts(papr_suite::InterruptController::xive);
+}
+
 void run(const void* blob) {
   const Fdt original(blob);
   if (!original.valid()) die("the device tree is not understood");
@@ -115,6 +136,7 @@ void run(const void* blob) {
   static Machine machine(port, rtas, memory);
   for (Node node = tree.first_child(tree.root()); node; node = tree.next_sibling(node))
     if (tree.property(node, "device_type").is("pci")) machine.add(port, rtas, read_host_bridge(tree, node));
+  choose_interrupts(tree, port, memory, machine);
   if (machine.devices() == 0) die("no edu on any host bridge");
 
   char only[32];
@@ -122,7 +144,8 @@ void run(const void* blob) {
   const bool some = option(command_line, "only=", only, sizeof only);
   print("# devices: ");
   print(std::uint64_t{machine.devices()});
-  print(machine.dynamic_windows() ? ", dynamic windows\n" : ", no dynamic windows\n");
+  print(machine.dynamic_windows() ? ", dynamic windows" : ", no dynamic windows");
+  print(machine.interrupts() == papr_suite::InterruptController::xive ? ", XIVE\n" : ", XICS\n");
   for (const papr_suite::Section& section : papr_suite::kSections)
     if (!some || equal(only, section.name)) section.run(machine);
   print("# end: ");
