@@ -123,6 +123,9 @@ bool is_natural(std::uint64_t offset, unsigned width, unsigned widest, std::uint
          width <= size - offset;
 }
 
+/// What mmap knows: 64 KiB on some kernels for Power.
+std::uint64_t system_page() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
+
 std::uint64_t all_ones(unsigned width) { return ~std::uint64_t{0} >> (64 - 8 * width); }
 
 }  // namespace
@@ -268,7 +271,8 @@ Status SysfsDevice::read_resources(const std::string& folder) {
     info.is_64bit = (flags & kResourceMemory64) != 0;
     info.prefetchable = (flags & kResourcePrefetch) != 0;
     // What is smaller may share its page with registers of another function.
-    info.mappable = i != kPciRomIndex && !info.is_io && info.size >= kPageSize && page_aligned(info.address);
+    info.mappable = i != kPciRomIndex && !info.is_io && info.size >= system_page() &&
+                    info.address % system_page() == 0;
 
     // Prefetchable BARs too through resourceN: resourceN_wc is write-combining,
     // and neither our accesses nor those of VFIO programs expect that.
@@ -312,13 +316,13 @@ Status SysfsDevice::config_write(std::size_t offset, unsigned width, std::uint32
 Result<volatile std::uint8_t*> SysfsDevice::base_of(Bar& bar) {
   const std::lock_guard guard(lock_);
   if (bar.page == nullptr) {
-    const std::size_t bytes = std::max(bar.info.size, kPageSize);
+    const std::size_t bytes = std::max<std::uint64_t>(bar.info.size, system_page());
     void* page = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bar.fd.get(), 0);
     if (page == MAP_FAILED) return Error{errno, "sysfs: mmap resource"};
     bar.page = page;
     bar.mapped = bytes;
   }
-  return static_cast<volatile std::uint8_t*>(bar.page) + (bar.info.address & (kPageSize - 1));
+  return static_cast<volatile std::uint8_t*>(bar.page) + (bar.info.address % system_page());
 }
 
 Result<std::uint64_t> SysfsDevice::bar_read(unsigned index, std::uint64_t offset, unsigned width) {

@@ -21,3 +21,27 @@ PAPR_CORE = \
 	hypercall/papr/xive.cc \
 	hypercall/papr/xive.h
 EXTRA_DIST += $(PAPR_CORE)
+
+# The Linux side: over the kernel module, with its device in sysfs.
+PAPR_LINUX = \
+	hypercall/papr/device_tree.cc \
+	hypercall/papr/device_tree.h \
+	hypercall/papr/module_calls.cc \
+	hypercall/papr/module_calls.h \
+	hypercall/papr/module_port.cc \
+	hypercall/papr/module_port.h \
+	hypercall/papr/module_vectors.cc \
+	hypercall/papr/module_vectors.h \
+	hypercall/papr/open.h \
+	hypercall/papr/open_module_device.h \
+	hypercall/papr/papr_hypervisor.cc \
+	hypercall/papr/papr_hypervisor.h \
+	hypercall/papr/run_shadow.h \
+	hypercall/sysfs_device.cc \
+	hypercall/sysfs_device.h
+# And the kernel's, built by its own Makefile (GPL-2.0).
+EXTRA_DIST += $(PAPR_LINUX) \
+	hypercall/papr/kernel/Kbuild \
+	hypercall/papr/kernel/Makefile \
+	hypercall/papr/kernel/pviommu_papr.c \
+	hypercall/papr/kernel/pviommu_papr.h
