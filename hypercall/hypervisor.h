@@ -103,6 +103,10 @@ struct Capabilities {
 struct SpaceConfig {
   /// Shown by the hypervisor's own tools, so that an orphan can be recognised.
   std::string tag;
+  /// Devices that are going to be attached, as far as that is known.  Backends
+  /// whose spaces are made of devices (a kernel container wants its group first)
+  /// take them now; others need not look.
+  std::vector<Sbdf> devices = {};
 };
 
 enum class FaultReason : std::uint8_t {

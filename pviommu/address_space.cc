@@ -104,7 +104,7 @@ AddressSpace::AddressSpace(IommuDriver& driver, Hypervisor& hypervisor, FrameSou
 Result<std::unique_ptr<AddressSpace>> AddressSpace::create(IommuDriver& driver, Hypervisor& hypervisor,
                                                            FrameSource& frames,
                                                            const AddressSpaceConfig& config) {
-  auto domain = PVIOMMU_TRY(driver.create_domain(SpaceConfig{config.tag}));
+  auto domain = PVIOMMU_TRY(driver.create_domain(SpaceConfig{config.tag, config.devices}));
   try {
     return std::unique_ptr<AddressSpace>(
         new AddressSpace(driver, hypervisor, frames, config, std::move(domain)));
@@ -125,7 +125,7 @@ void AddressSpace::close() {
 Status AddressSpace::reopen(const AddressSpaceConfig& config) {
   const std::lock_guard guard(lock_);
   if (domain_) return Error{EBUSY, "reopen address space"};
-  domain_ = PVIOMMU_TRY(driver_.create_domain(SpaceConfig{config.tag}));
+  domain_ = PVIOMMU_TRY(driver_.create_domain(SpaceConfig{config.tag, config.devices}));
   config_ = config;
   rule_.store(config.rule, std::memory_order_relaxed);
   state_lost_ = false;

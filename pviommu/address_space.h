@@ -31,6 +31,7 @@ struct AddressSpaceConfig {
   std::uint32_t max_mappings = 65535;  ///< vfio_iommu_type1's dma_entry_limit
   bool strict = false;                 ///< refuse (EOPNOTSUPP) rights the driver cannot enforce
   std::string tag;                     ///< SpaceConfig::tag
+  std::vector<Sbdf> devices;           ///< SpaceConfig::devices
 };
 
 /// Thread-safe: one lock.

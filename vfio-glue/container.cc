@@ -108,6 +108,8 @@ long Container::set_iommu(const Call& call) {
   config.max_mappings = config_.max_mappings;
   config.strict = config_.strict;
   config.tag = "pviommu";
+  for (const ContainerMember& group : groups_)
+    for (const Sbdf sbdf : group.devices()) config.devices.push_back(sbdf);
   if (space_) {
     if (const Status reopened = space_->reopen(config); !reopened) return -reopened.error().code;
   } else {
@@ -183,8 +185,31 @@ long Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
       note_widened(access);
   } else {
     statistics().map_failures.fetch_add(1, std::memory_order_relaxed);
+    if (result == -EINVAL) note_outside(map);
   }
   return result;
+}
+
+/// A program that insists on addresses that there are none of gets EINVAL, as from
+/// the kernel; people are told the reason, once.
+void Container::note_outside(const vfio_iommu_type1_dma_map& map) {
+  const auto range = IovaRange::from_size(Iova(map.iova), map.size);
+  if (!range) return;
+  std::string windows;
+  for (const IovaRange& window : space_->capabilities().iova_ranges) {
+    if (window.contains(*range)) return;  // something else is wrong with it
+    char text[64];
+    std::snprintf(text, sizeof text, "%s0x%llx to 0x%llx", windows.empty() ? "" : ", ",
+                  static_cast<unsigned long long>(window.first().raw()), static_cast<unsigned long long>(window.last().raw()));
+    windows += text;
+  }
+  static std::atomic_flag told;
+  if (config_.quiet || told.test_and_set()) return;
+  std::fprintf(stderr,
+               "pviommu: the program maps I/O addresses 0x%llx to 0x%llx, which devices of '%s' cannot have: theirs are %s; "
+               "VFIO_IOMMU_GET_INFO tells programs (iova ranges)\n",
+               static_cast<unsigned long long>(map.iova), static_cast<unsigned long long>(range->last().raw()),
+               config_.hypervisor.c_str(), windows.c_str());
 }
 
 /// A limit of the hypervisor is told, once, and counted.

@@ -21,7 +21,13 @@ namespace pviommu::vfio {
 inline constexpr std::uint64_t kMaxDirtyBitmapBytes = std::uint64_t{1} << 28;
 
 /// What joins a container: a group.
-struct ContainerMember : boost::intrusive::list_base_hook<> {};
+class ContainerMember : public boost::intrusive::list_base_hook<> {
+ public:
+  virtual std::vector<Sbdf> devices() const = 0;
+
+ protected:
+  ~ContainerMember() = default;
+};
 
 class Container final : public File {
  public:
@@ -57,6 +63,7 @@ class Container final : public File {
   long unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dma_unmap& unmap);
   Status report_dirty(const Call& call, const vfio_bitmap& bitmap, Iova iova, std::uint64_t size);
   void note_widened(Access access);
+  void note_outside(const vfio_iommu_type1_dma_map& map);
   long map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map);
 
   Engine& engine_;

@@ -48,6 +48,12 @@ long Group::ioctl(Client& client, std::uint32_t request, std::uint64_t argument)
 
 Result<MmapPieces> Group::mmap(std::uint64_t, std::size_t, int, int) { return Error{ENODEV, "mmap of a group"}; }
 
+std::vector<Sbdf> Group::devices() const {
+  std::vector<Sbdf> all;
+  for (const PciDeviceInfo& info : slot_.devices) all.push_back(info.sbdf);
+  return all;
+}
+
 bool Group::viable() const {
   return std::ranges::all_of(slot_.devices, [](const PciDeviceInfo& info) { return info.viable; });
 }

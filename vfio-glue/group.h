@@ -41,6 +41,7 @@ class Group final : public File, public ContainerMember {
   ssize_t pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) override { return -EINVAL; }
   Result<MmapPieces> mmap(std::uint64_t, std::size_t, int, int) override;
   void mapping_changed(std::uint64_t, int) override {}
+  std::vector<Sbdf> devices() const override;
 
   /// A device file is gone; the last one closes the device.
   void put_device(Device& device);

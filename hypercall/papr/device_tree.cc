@@ -54,7 +54,9 @@ std::optional<DmaWindow> window_of(const std::string& sysfs, Sbdf sbdf) {
   if (::realpath(link.c_str(), real.data()) == nullptr) return {};
   for (std::string node = real.data(); node.find("/devicetree/") != std::string::npos;
        node.resize(node.rfind('/'))) {
-    const std::string bytes = read_property(node + "/ibm,dma-window");
+    std::string bytes = read_property(node + "/ibm,dma-window");
+    // The kernel's name for it while VFIO has the PE (Linux 6.12).
+    if (bytes.empty()) bytes = read_property(node + "/ibm,dma-window-saved");
     if (bytes.empty()) continue;
     auto window = parse_dma_window(bytes, cell_count(node, "/ibm,#dma-address-cells", 2),
                                    cell_count(node, "/ibm,#dma-size-cells", 2));

@@ -11,8 +11,6 @@ XEN_COMMON = \
 	hypercall/xen/pirq_vectors.h \
 	hypercall/xen/reaper.cc \
 	hypercall/xen/reaper.h \
-	hypercall/sysfs_device.cc \
-	hypercall/sysfs_device.h \
 	hypercall/xen/xen_calls.cc \
 	hypercall/xen/xen_calls.h
 XEN_MODULE = \

@@ -13,7 +13,8 @@ EXTRA_DIST += $(PAPR_TESTS_ONE) $(PAPR_TESTS_OTHER) \
 	tests/rigs/papr/base \
 	tests/rigs/papr/boot \
 	tests/rigs/papr/fetch \
-	tests/rigs/papr/guest-init
+	tests/rigs/papr/guest-init \
+	tests/rigs/papr/userland
 
 check-papr: all
 	$(MAKE) $(AM_MAKEFLAGS) $(PAPR_BINARIES)

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// An IOMMU group of the kernel, in a container of its own.
+//
+//   /dev/vfio/N  ->  container (VFIO_SPAPR_TCE_v2_IOMMU)  ->  windows of the group's PE
+//
+// On Power a group is a partitionable endpoint: the devices that share a TCE
+// table.  The kernel joins two groups to one container only when they share
+// tables, which PEs of an LPAR never do; a program's container with several groups
+// is therefore several of these (SpaprHypervisor).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "hypercall/hypervisor.h"
+#include "vfio-glue/spapr/registered_memory.h"
+#include "vfio-glue/spapr/vfio_calls.h"
+
+namespace pviommu::spapr {
+
+/// A dynamic DMA window besides the default one; size 0: none.
+struct WindowChoice {
+  std::uint64_t size = 0;  ///< bytes, a power of two and at least a page
+  unsigned page_shift = kPageShift;
+
+  /// Where the kernel puts it: pseries has room for one more window, at this
+  /// address (PAPR, ibm,create-pe-dma-window).
+  static constexpr std::uint64_t kStart = std::uint64_t{1} << 59;
+};
+
+/// Calls on one group are serialised by its owner.
+class KernelGroup {
+ public:
+  /// Opens the group and makes its windows.  `default_window` is what the device
+  /// tree says.  EBUSY: somebody else has the group open, or a member has a
+  /// driver.  EOPNOTSUPP: this kernel has no sPAPR v2 for it.  What is wrong is
+  /// also said on stderr.
+  static Result<std::unique_ptr<KernelGroup>> open(VfioCalls& calls, RegisteredMemory& memory, unsigned number,
+                                                   const IovaRange& default_window, const WindowChoice& window);
+  /// The kernel empties the windows.
+  ~KernelGroup();
+
+  unsigned number() const { return number_; }
+  /// A member; the group stays open at least as long.
+  Result<UniqueFd> open_device(Sbdf sbdf);
+
+  /// All of the run or nothing; the memory is registered.  EINVAL: outside the
+  /// windows, or memory whose pages are smaller than the window's.
+  Status map(const MapRun& run);
+  Status unmap(const UnmapRun& run);
+
+  // Kept for the owner: the space that maps here, and its attached devices.
+  std::optional<SpaceId> space;
+  std::vector<Sbdf> attached;
+  unsigned open_devices = 0;
+
+ private:
+  KernelGroup(VfioCalls& calls, RegisteredMemory& memory, unsigned number)
+      : calls_(calls), memory_(memory), number_(number) {}
+  Status start(const IovaRange& default_window, const WindowChoice& window);
+  Status create_window(const WindowChoice& window, std::uint64_t page_sizes);
+  Status refuse(int code, const char* operation, const std::string& why) const;
+
+  VfioCalls& calls_;
+  RegisteredMemory& memory_;
+  const unsigned number_;
+  UniqueFd container_;  // closed after the group: the kernel wants it in no order, people read it so
+  UniqueFd group_;
+  bool registered_ = false;
+};
+
+}  // namespace pviommu::spapr

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The module "papr": CONF -> one of the two ways.
+#include <bit>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+
+#include "hypercall/conf.h"
+#include "hypercall/module.h"
+#include "vfio-glue/spapr/spapr_hypervisor.h"
+
+namespace pviommu::spapr {
+namespace {
+
+struct Choice {
+  std::string via;
+  SpaprHypervisor::Config vfio;
+  std::string module_conf;  ///< for papr::open_over_module()
+};
+
+Result<Choice> parse(std::string_view conf, std::string& message) {
+  Choice choice;
+  ConfError error;
+  const auto elements = parse_conf(conf, error);
+  if (!error.message.empty() || elements.size() > 1 || (!elements.empty() && !elements[0].head.empty())) {
+    message = "papr:" + std::string(conf) + ": " +
+              (error.message.empty() ? "one list of via=, window=, page= is understood" : error.message);
+    return Error{EINVAL, "papr"};
+  }
+  const ConfElement none;
+  ConfReader reader(elements.empty() ? none : elements[0]);
+  choice.via = reader.choice("via", "auto", {"auto", "vfio", "module"});
+  choice.vfio.window.size = reader.size("window", 0);
+  const std::uint64_t page = reader.size("page", kPageSize);
+  message = reader.finish();
+  if (!message.empty()) {
+    message = "papr:" + std::string(conf) + ": " + message;
+    return Error{EINVAL, "papr"};
+  }
+  const unsigned shift = std::has_single_bit(page) ? static_cast<unsigned>(std::countr_zero(page)) : 0;
+  if (shift != 12 && shift != 16 && shift != 21 && shift != 24) {
+    message = "papr:" + std::string(conf) + ": page= is one of 4K 64K 2M 16M";
+    return Error{EINVAL, "papr"};
+  }
+  const std::uint64_t size = choice.vfio.window.size;
+  if (size != 0 && (!std::has_single_bit(size) || size < page || size > WindowChoice::kStart)) {
+    message = "papr:" + std::string(conf) + ": window= is a power of two, at least a page";
+    return Error{EINVAL, "papr"};
+  }
+  choice.vfio.window.page_shift = shift;
+  return choice;
+}
+
+Result<std::unique_ptr<Hypervisor>> open_choice(std::string_view conf, std::string& message) {
+  const Choice choice = PVIOMMU_TRY(parse(conf, message));
+  auto opened = PVIOMMU_TRY(SpaprHypervisor::open(choice.vfio, make_kernel_vfio_calls(), message));
+  return std::unique_ptr<Hypervisor>(std::move(opened));
+}
+
+void* open_papr(const pviommu_open_args* args, int* error) {
+  std::string message;
+  try {
+    auto opened = open_choice(args->conf, message);
+    if (opened) return static_cast<Hypervisor*>(opened->release());
+    *error = opened.error().code;
+  } catch (const std::bad_alloc&) {
+    *error = ENOMEM;
+  } catch (const std::exception& exception) {
+    *error = EIO;
+    message = exception.what();
+  }
+  if (args->message_size != 0) std::snprintf(args->message, args->message_size, "%s", message.c_str());
+  return nullptr;
+}
+
+}  // namespace
+}  // namespace pviommu::spapr
+
+extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_module_entry = {
+    sizeof(pviommu_module),
+    PVIOMMU_MODULE_API_VERSION,
+    PVIOMMU_MODULE_HYPERVISOR,
+    "papr",
+    "a Power LPAR: the kernel's VFIO sPAPR v2, or the module pviommu_papr",
+    &pviommu::spapr::open_papr,
+    nullptr,
+    nullptr,
+};

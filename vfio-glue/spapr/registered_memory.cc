@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/spapr/registered_memory.h"
+
+#include <linux/vfio.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace pviommu::spapr {
+
+HvaRange RegisteredMemory::whole_pages(HvaRange piece) const {
+  const std::uint64_t mask = page_ - 1;
+  return HvaRange::from_last(Hva(piece.first().raw() & ~mask), Hva(piece.last().raw() | mask)).value();
+}
+
+Status RegisteredMemory::call(int container, unsigned long request, std::uint64_t first, std::uint64_t last) {
+  vfio_iommu_spapr_register_memory memory{};
+  memory.argsz = sizeof memory;
+  memory.vaddr = first;
+  memory.size = last - first + 1;
+  const auto done = calls_.ioctl(container, request, &memory);
+  if (!done) return Error{done.error().code, request == VFIO_IOMMU_SPAPR_REGISTER_MEMORY ? "register memory" : "unregister memory",
+                          done.error().raw};
+  return {};
+}
+
+Status RegisteredMemory::register_everywhere(std::uint64_t first, std::uint64_t last) {
+  for (std::size_t i = 0; i < containers_.size(); ++i) {
+    const Status registered = call(containers_[i], VFIO_IOMMU_SPAPR_REGISTER_MEMORY, first, last);
+    if (registered) continue;
+    while (i-- > 0) (void)call(containers_[i], VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, first, last);
+    return registered;
+  }
+  return {};
+}
+
+void RegisteredMemory::unregister_everywhere(std::uint64_t first, std::uint64_t last) noexcept {
+  for (const int container : containers_) {
+    Status gone;
+    for (int tries = 0; tries < 3; ++tries)
+      if (gone = call(container, VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, first, last); gone) break;
+    // It stays pinned until the container is closed, and cannot be mapped by accident.
+    if (!gone)
+      std::fprintf(stderr, "pviommu: memory at 0x%llx stays pinned: %s\n", static_cast<unsigned long long>(first),
+                   to_string(gone.error()).c_str());
+  }
+}
+
+Status RegisteredMemory::add_container(int container) {
+  const std::lock_guard guard(lock_);
+  containers_.reserve(containers_.size() + 1);
+  for (auto at = registrations_.begin(); at != registrations_.end(); ++at) {
+    const Status registered = call(container, VFIO_IOMMU_SPAPR_REGISTER_MEMORY, at->first, at->second.last);
+    if (registered) continue;
+    while (at != registrations_.begin()) {
+      --at;
+      (void)call(container, VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, at->first, at->second.last);
+    }
+    return registered;
+  }
+  containers_.push_back(container);
+  return {};
+}
+
+void RegisteredMemory::remove_container(int container) noexcept {
+  const std::lock_guard guard(lock_);
+  std::erase(containers_, container);
+}
+
+Status RegisteredMemory::add(HvaRange piece) {
+  const HvaRange whole = whole_pages(piece);
+  const std::uint64_t end = whole.last().raw();
+  const std::lock_guard guard(lock_);
+  std::uint64_t at = whole.first().raw();
+  auto next = registrations_.upper_bound(at);
+  if (next != registrations_.begin() && std::prev(next)->second.last >= at) --next;
+  // Along the piece: what is there is used once more, the gaps are filled.
+  while (true) {
+    std::uint64_t last = end;
+    if (next != registrations_.end() && next->first <= at) {
+      ++next->second.users;
+      last = next->second.last;
+      ++next;
+    } else {
+      if (next != registrations_.end() && next->first <= end) last = next->first - 1;
+      const auto made = registrations_.emplace_hint(next, at, Registration{last, 1});
+      if (const Status registered = register_everywhere(at, last); !registered) {
+        registrations_.erase(made);
+        if (at != whole.first().raw()) drop(whole.first().raw(), at - 1);
+        return registered;
+      }
+    }
+    if (last >= end) return {};
+    at = last + 1;
+  }
+}
+
+void RegisteredMemory::remove(HvaRange piece) noexcept {
+  const HvaRange whole = whole_pages(piece);
+  const std::lock_guard guard(lock_);
+  drop(whole.first().raw(), whole.last().raw());
+}
+
+/// Takes a user from every registration that [first, last] touches.
+void RegisteredMemory::drop(std::uint64_t first, std::uint64_t last) noexcept {
+  auto at = registrations_.upper_bound(first);
+  if (at != registrations_.begin() && std::prev(at)->second.last >= first) --at;
+  while (at != registrations_.end() && at->first <= last) {
+    if (--at->second.users != 0) {
+      ++at;
+      continue;
+    }
+    unregister_everywhere(at->first, at->second.last);
+    at = registrations_.erase(at);
+  }
+}
+
+std::size_t RegisteredMemory::registrations() const {
+  const std::lock_guard guard(lock_);
+  return registrations_.size();
+}
+
+}  // namespace pviommu::spapr
