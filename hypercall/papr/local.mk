@@ -22,10 +22,9 @@ PAPR_CORE = \
 	hypercall/papr/xive.h
 EXTRA_DIST += $(PAPR_CORE)
 
-# The Linux side: over the kernel module, with its device in sysfs.
+# The Linux side: over the kernel module.  device_tree.cc and run_shadow.h, which it
+# needs too, are in SPAPR_SOURCES.
 PAPR_LINUX = \
-	hypercall/papr/device_tree.cc \
-	hypercall/papr/device_tree.h \
 	hypercall/papr/module_calls.cc \
 	hypercall/papr/module_calls.h \
 	hypercall/papr/module_port.cc \
@@ -35,10 +34,7 @@ PAPR_LINUX = \
 	hypercall/papr/open.h \
 	hypercall/papr/open_module_device.h \
 	hypercall/papr/papr_hypervisor.cc \
-	hypercall/papr/papr_hypervisor.h \
-	hypercall/papr/run_shadow.h \
-	hypercall/sysfs_device.cc \
-	hypercall/sysfs_device.h
+	hypercall/papr/papr_hypervisor.h
 # And the kernel's, built by its own Makefile (GPL-2.0).
 EXTRA_DIST += $(PAPR_LINUX) \
 	hypercall/papr/kernel/Kbuild \
