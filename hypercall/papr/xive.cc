@@ -69,7 +69,9 @@ Rc XiveSource::load(std::uint64_t offset, std::uint64_t& value) {
   const std::uint64_t in[kHcallRegisters] = {0, lisn_.raw(), offset, 0};
   std::uint64_t out[kHcallRegisters] = {};
   const Rc rc = call(*port_, Hcall::int_esb, in, out);
-  value = out[0];
+  // QEMU on a little-endian host hands the page's bytes on in the other order: the
+  // two bits are at the top then, and at the bottom else.
+  value = (out[0] | out[0] >> 56) & 3;
   return rc;
 }
 

@@ -33,7 +33,7 @@ report "every source is in a list" "$(sources | while IFS= read -r f; do
   case $f in
     *.mk) ;;
     tests/dropin/*) grep -qF "$f" tests/local.mk || echo "$f" ;;
-    *) cat ./*.am ./*/local.mk ./*/*/local.mk ./*/*/*/local.mk tests/unit/*.mk | grep -qF "$f" || echo "$f" ;;
+    *) cat ./*.am ./*/local.mk ./*/*/local.mk ./*/*/*/local.mk ./*/*/*/*/local.mk tests/unit/*.mk | grep -qF "$f" || echo "$f" ;;
   esac
 done)"
 exit $failed

@@ -51,6 +51,14 @@ bool Checks::count(const char* name, unsigned found, unsigned strict, unsigned q
   return equal(found, platform_.strict() ? strict : qemu, name);
 }
 
+bool Checks::bits(const char* name, std::uint64_t found, std::uint8_t wanted) {
+  const std::uint64_t other = std::uint64_t{wanted} << 56;
+  platform_.difference(full(name).c_str(), Text().hex(wanted).c_str(),
+                       Text().hex(other).add(" on a little-endian host").c_str());
+  if (!platform_.strict() && found == other) found = wanted;
+  return equal(found, wanted, name);
+}
+
 bool Checks::done(const WindowResult& result, const char* name) {
   return that(static_cast<bool>(result), name,
               Text().add(name_of(result.refusal)).add(", ").add(text_of(result.rc).c_str()).c_str());
@@ -120,17 +128,17 @@ Probe::Probe(Platform& platform, Device& device)
 // that what is tested has no part in it.
 void Probe::fill_buffer() {
   fill(page_, Device::kBufferBytes, ++seed_);
-  (void)put_tce(platform_.port(), device_.window().liobn.raw(), page_ioba_,
+  (void)put_tce(platform_.raw(), device_.window().liobn.raw(), page_ioba_,
                 platform_.real(page_).raw() | kTceRead);
   device_.read_memory(page_ioba_, 0, Device::kBufferBytes);
-  (void)put_tce(platform_.port(), device_.window().liobn.raw(), page_ioba_, 0);
+  (void)put_tce(platform_.raw(), device_.window().liobn.raw(), page_ioba_, 0);
 }
 
 const std::uint8_t* Probe::buffer() {
-  (void)put_tce(platform_.port(), device_.window().liobn.raw(), page_ioba_,
+  (void)put_tce(platform_.raw(), device_.window().liobn.raw(), page_ioba_,
                 platform_.real(page_).raw() | kTceWrite);
   device_.write_memory(page_ioba_, 0, Device::kBufferBytes);
-  (void)put_tce(platform_.port(), device_.window().liobn.raw(), page_ioba_, 0);
+  (void)put_tce(platform_.raw(), device_.window().liobn.raw(), page_ioba_, 0);
   return page_;
 }
 

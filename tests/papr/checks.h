@@ -38,6 +38,8 @@ class Checks {
   bool answer(const char* name, Rc found, Rc strict, Rc qemu);
   /// What a call did, where that differs.
   bool count(const char* name, unsigned found, unsigned strict, unsigned qemu);
+  /// A register of one byte, which QEMU on a little-endian host has at the wrong end.
+  bool bits(const char* name, std::uint64_t found, std::uint8_t wanted);
   bool done(const WindowResult& result, const char* name);
   bool refused(const WindowResult& result, Refusal wanted, const char* name);
   bool done(const RtasResult& result, const char* name);

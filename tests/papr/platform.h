@@ -38,7 +38,8 @@ enum class InterruptController : std::uint8_t { xics, xive };
 
 class Platform {
  public:
-  virtual Port& port() = 0;
+  virtual Port& port() = 0;  ///< for what is tested
+  virtual Port& raw() = 0;   ///< for the test itself: nothing is between it and the hypervisor
   virtual RtasPort& rtas() = 0;
   virtual std::size_t devices() const = 0;  ///< each on a host bridge of its own
   virtual Device& device(std::size_t index) = 0;

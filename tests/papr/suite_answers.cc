@@ -10,7 +10,7 @@ namespace {
 constexpr Ioba kPlace{0x100000};
 
 void single_calls(Platform& platform, const WindowGeometry& window, Checks& check) {
-  Port& port = platform.port();
+  Port& port = platform.raw();
   const std::uint64_t liobn = window.liobn.raw();
   const std::uint64_t page = platform.real(platform.memory(kPageSize, kPageSize)).raw();
   const Ioba end = window.first + (window.entries << window.page_shift);
@@ -48,7 +48,7 @@ void single_calls(Platform& platform, const WindowGeometry& window, Checks& chec
 }
 
 void lists(Platform& platform, const WindowGeometry& window, Checks& check) {
-  Port& port = platform.port();
+  Port& port = platform.raw();
   const std::uint64_t liobn = window.liobn.raw();
   const Ioba end = window.first + (window.entries << window.page_shift);
   std::uint8_t* list = platform.memory(kPageSize, kPageSize);
@@ -83,8 +83,7 @@ void lists(Platform& platform, const WindowGeometry& window, Checks& check) {
   check.answer("H_PUT_TCE_INDIRECT across the end", put_tce_indirect(port, liobn, end - 2 * kPageSize, at, 4),
                kParameter);
   (void)get_tce(port, liobn, end - 2 * kPageSize, tce);
-  check.answer("H_PUT_TCE_INDIRECT across the end leaves entries (1) or none (0)", (tce & 3) != 0 ? 1 : 0, 0,
-               1);
+  check.count("H_PUT_TCE_INDIRECT across the end: entries it left at the front", (tce & 3) != 0, 0, 1);
   (void)put_tce(port, liobn, end - 2 * kPageSize, page | 3);
   (void)put_tce(port, liobn, end - kPageSize, page | 3);
   check.answer("H_STUFF_TCE across the end", stuff_tce(port, liobn, end - 2 * kPageSize, 0, 4), kParameter);

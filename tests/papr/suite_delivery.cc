@@ -258,8 +258,22 @@ void xive_only(Platform& platform, XiveSources& sources, Lisn lisn, Checks& chec
   const std::uint64_t flag[kHcallRegisters] = {8, lisn.raw(), 0x800};
   check.answer("H_INT_ESB, unknown flag", call(port, Hcall::int_esb, flag, out), kParameter);
 
+  const std::uint64_t bits[kHcallRegisters] = {0, lisn.raw(), 0x800};
+  check.that(sources.mask(0), "mask to look at the bits");
+  check.answer("H_INT_ESB, get", call(port, Hcall::int_esb, bits, out), kSuccess);
+  check.bits("H_INT_ESB, get: the bits of a masked source", out[0], 2);
+  check.that(sources.unmask(0), "unmask after it");
+
+  // Two raised, of which the queue has one and the source the other.
+  Lisn found, none;
+  platform.device(0).raise();
+  platform.device(0).raise();
+  check.that(sources.take(found) && sources.mask(0) && sources.eoi(found), "masked with another one waiting");
+  check.that(!sources.take(none), "that one is held");
+  check.that(sources.unmask(0), "unmask");
+  check.equal(drain(sources, found), 1, "and it comes at unmask");
+
   // Refusals changed nothing.
-  Lisn found;
   platform.device(0).raise();
   check.equal(drain(sources, found), 1, "delivery goes on after the refusals");
 }

@@ -19,7 +19,7 @@ RtasStatus create(Platform& platform, PciAddress pe, unsigned page_shift, unsign
 /// One window of every page size, with data through its first and last page.
 void each_size(Platform& platform, DynamicWindows& windows, unsigned shift, Checks& check) {
   Device& device = platform.device(0);
-  Port& port = platform.port();
+  Port& port = platform.raw();
   const Text size = Text().add("pages of 2^").add(std::int64_t{shift});
   auto name = [&](const char* what) { return Text().add(size.c_str()).add(": ").add(what); };
 
@@ -32,7 +32,7 @@ void each_size(Platform& platform, DynamicWindows& windows, unsigned shift, Chec
   DynamicWindowOffer offer;
   check.that(windows.query(offer) && offer.windows == 0, name("no further window is offered").c_str());
 
-  TceWindow window(port, geometry);
+  TceWindow window(platform.port(), geometry);
   const std::uint64_t page_bytes = window.page_bytes();
   std::uint8_t* one = platform.memory(2 * page_bytes, page_bytes);
   std::uint8_t* other = one + page_bytes;
@@ -120,7 +120,7 @@ void refused(Platform& platform, DynamicWindows& windows, Checks& check) {
 void without_default(Platform& platform, DynamicWindows& windows, Checks& check) {
   const WindowGeometry geometry = platform.device(0).window();
   const std::uint64_t page = platform.real(platform.memory(kPageSize, kPageSize)).raw();
-  Port& port = platform.port();
+  Port& port = platform.raw();
   (void)put_tce(port, geometry.liobn.raw(), Ioba(0x5000), page | 3);
   check.done(windows.remove(geometry.liobn), "remove of the default window");
   check.answer("H_PUT_TCE to it", put_tce(port, geometry.liobn.raw(), Ioba(0x5000), page | 3), kParameter);

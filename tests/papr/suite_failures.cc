@@ -15,7 +15,7 @@ std::size_t present(Platform& platform, const WindowGeometry& geometry, std::siz
   std::size_t found = 0;
   for (std::size_t i = 0; i < count; ++i) {
     std::uint64_t tce = 0;
-    if (get_tce(platform.port(), geometry.liobn.raw(), kPlace + i * kPageSize, tce) == kSuccess &&
+    if (get_tce(platform.raw(), geometry.liobn.raw(), kPlace + i * kPageSize, tce) == kSuccess &&
         (tce & 3) != 0)
       ++found;
   }
@@ -50,9 +50,9 @@ void each_call(Platform& platform, const WindowGeometry& geometry, const Tce* tc
                  present(platform, geometry, variant.count) == 0;
       told = told && mapped.refusal == Refusal::hypervisor && mapped.rc == kHardware;
     }
-    (void)stuff_tce(platform.port(), geometry.liobn.raw(), kPlace, 0, 512);
-    (void)stuff_tce(platform.port(), geometry.liobn.raw(), kPlace + 512 * kPageSize, 0, 512);
-    (void)stuff_tce(platform.port(), geometry.liobn.raw(), kPlace + 1024 * kPageSize, 0, kMost - 1024);
+    (void)stuff_tce(platform.raw(), geometry.liobn.raw(), kPlace, 0, 512);
+    (void)stuff_tce(platform.raw(), geometry.liobn.raw(), kPlace + 512 * kPageSize, 0, 512);
+    (void)stuff_tce(platform.raw(), geometry.liobn.raw(), kPlace + 1024 * kPageSize, 0, kMost - 1024);
     ++maps;
   }
   for (unsigned n = 1; n < 64; ++n) {
@@ -114,7 +114,7 @@ void across_the_end(Platform& platform, const WindowGeometry& geometry, const Tc
   bool clean = true;
   for (std::size_t i = 0; i < 256; ++i) {
     std::uint64_t tce = 0;
-    clean = clean && get_tce(platform.port(), geometry.liobn.raw(), start + i * kPageSize, tce) == kSuccess &&
+    clean = clean && get_tce(platform.raw(), geometry.liobn.raw(), start + i * kPageSize, tce) == kSuccess &&
             (tce & 3) == 0;
   }
   check.that(clean, "a list across the hypervisor's end is rolled back", "entries stayed");

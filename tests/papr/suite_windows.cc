@@ -109,8 +109,7 @@ void many(Platform& platform, Probe& probe, Checks& check) {
   bool right = true;
   for (std::size_t i = 0; i < kPages; ++i) {
     std::uint64_t tce = 0;
-    right = right &&
-            get_tce(platform.port(), geometry.liobn.raw(), kPlace + i * kPageSize, tce) == kSuccess &&
+    right = right && get_tce(platform.raw(), geometry.liobn.raw(), kPlace + i * kPageSize, tce) == kSuccess &&
             tce == tces[i].raw();
   }
   check.that(right, "1100 pages: every entry is read back");

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # One program an area.  Each area's .mk appends to unit_<area>_SOURCES.
 
-UNIT_BINARIES = unit_hypercall unit_model unit_pviommu unit_msi unit_vfio unit_papr_linux unit_xen
+UNIT_BINARIES = unit_hypercall unit_model unit_papr unit_pviommu unit_msi unit_vfio unit_papr_linux unit_xen
 UNIT_LIBS = libpviommu.la $(GTEST_LIBS) $(SYSTEM_LIBS)
 UNIT_CPPFLAGS = $(AM_CPPFLAGS) $(GTEST_CFLAGS) $(LIBURING_CFLAGS) \
 	-DPVIOMMU_TEST_BUILDDIR='"$(abs_builddir)"' -DPVIOMMU_TEST_SRCDIR='"$(abs_srcdir)"'
@@ -12,6 +12,9 @@ unit_hypercall_LDADD = $(UNIT_LIBS)
 unit_model_SOURCES =
 unit_model_CPPFLAGS = $(UNIT_CPPFLAGS)
 unit_model_LDADD = $(UNIT_LIBS)
+unit_papr_SOURCES =
+unit_papr_CPPFLAGS = $(UNIT_CPPFLAGS)
+unit_papr_LDADD = $(UNIT_LIBS)
 unit_pviommu_SOURCES =
 unit_pviommu_CPPFLAGS = $(UNIT_CPPFLAGS)
 unit_pviommu_LDADD = $(UNIT_LIBS)
@@ -31,6 +34,7 @@ unit_xen_LDADD = $(UNIT_LIBS)
 # Linked with C++ also while an area has no test yet (the file is never compiled).
 nodist_EXTRA_unit_hypercall_SOURCES = force-c++-linking.cc
 nodist_EXTRA_unit_model_SOURCES = force-c++-linking.cc
+nodist_EXTRA_unit_papr_SOURCES = force-c++-linking.cc
 nodist_EXTRA_unit_pviommu_SOURCES = force-c++-linking.cc
 nodist_EXTRA_unit_msi_SOURCES = force-c++-linking.cc
 nodist_EXTRA_unit_vfio_SOURCES = force-c++-linking.cc
@@ -39,6 +43,7 @@ nodist_EXTRA_unit_xen_SOURCES = force-c++-linking.cc
 
 include tests/unit/hypercall.mk
 include tests/unit/model.mk
+include tests/unit/papr.mk
 include tests/unit/pviommu.mk
 include tests/unit/msi.mk
 include tests/unit/vfio.mk

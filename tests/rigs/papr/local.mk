@@ -7,6 +7,8 @@ PAPR_TESTS_OTHER =
 # What they need to be built before.
 PAPR_BINARIES =
 
+include tests/rigs/papr/guest/local.mk
+
 EXTRA_DIST += $(PAPR_TESTS_ONE) $(PAPR_TESTS_OTHER) \
 	tests/rigs/fetch.sh \
 	tests/rigs/guest.sh \

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The suite on a machine without an operating system.  The kernel command line:
 //     only=NAME    this section alone
-//     mutant=NAME  with a deliberate bug in the way of every call (mutants.h)
+//     xive         ask for XIVE where the machine leaves the choice
+//     mutant=NAME  a deliberate bug between the core and the hypervisor (mutants.h)
 #include "hypercall/papr/xive.h"
+#include "tests/papr/mutants.h"
 #include "tests/papr/suite.h"
 #include "tests/rigs/papr/guest/edu.h"
 #include "tests/rigs/papr/guest/runtime.h"
@@ -16,7 +18,8 @@ namespace {
 
 class Machine final : public papr_suite::Platform {
  public:
-  Machine(Port& port, RtasPort& rtas, Memory& memory) : port_(port), rtas_(rtas), memory_(memory) {}
+  Machine(Port& port, Port& raw, RtasPort& rtas, Memory& memory)
+      : port_(port), raw_(raw), rtas_(rtas), memory_(memory) {}
 
   bool add(Port& port, RtasPort& rtas, const HostBridge& bridge) {
     if (count_ == 2 || !edus_[count_].find(port, rtas, bridge)) return false;
@@ -26,6 +29,7 @@ class Machine final : public papr_suite::Platform {
   void set_interrupts(papr_suite::InterruptController controller) { interrupts_ = controller; }
 
   Port& port() override { return port_; }
+  Port& raw() override { return raw_; }
   RtasPort& rtas() override { return rtas_; }
   std::size_t devices() const override { return count_; }
   papr_suite::Device& device(std::size_t index) override { return edus_[index]; }
@@ -71,6 +75,7 @@ class Machine final : public papr_suite::Platform {
     print("\n");
   }
   Port& port_;
+  Port& raw_;
   RtasPort& rtas_;
   Memory& memory_;
   Edu edus_[2];
@@ -97,9 +102,8 @@ bool option(const Property& line, const char* key, char* value, std::size_t most
   return false;
 }
 
-/// XIVE is asked for where the machine has it; XICS needs no asking.
-void choose_interrupts(const Fdt& tree, Port& port, Memory& memory, Machine& machine) {
-  bool xive = false;
+/// XIVE is asked for where the machine has nothing else, or `xive`; XICS needs no asking.
+void choose_interrupts(const Fdt& tree, bool xive, Port& port, Memory& memory, Machine& machine) {
   for (Node node = tree.first_child(tree.root()); node; node = tree.next_sibling(node))
     xive = xive || tree.property(node, "compatible").is("ibm,power-ivpe");
   if (!xive) return;
@@ -133,21 +137,25 @@ void run(const void* blob) {
   for (std::uint32_t i = 0, bytes = tree.bytes(); i < bytes; ++i)
     const_cast<std::uint8_t*>(static_cast<const std::uint8_t*>(blob))[i] = 0;
   static Memory memory(reinterpret_cast<std::uintptr_t>(copy + tree.bytes()), memory_bytes(tree) - 1);
-  static Machine machine(port, rtas, memory);
+  const Property command_line = tree.property(tree.child(tree.root(), "chosen"), "bootargs");
+  char value[32];
+  papr_suite::Mutant mutant = papr_suite::Mutant::none;
+  if (option(command_line, "mutant=", value, sizeof value) && !papr_suite::mutant_named(value, mutant))
+    die("no such mutant");
+  static papr_suite::MutantPort tested(port, mutant);
+  static Machine machine(tested, port, rtas, memory);
   for (Node node = tree.first_child(tree.root()); node; node = tree.next_sibling(node))
     if (tree.property(node, "device_type").is("pci")) machine.add(port, rtas, read_host_bridge(tree, node));
-  choose_interrupts(tree, port, memory, machine);
+  choose_interrupts(tree, option(command_line, "xive", value, sizeof value), port, memory, machine);
   if (machine.devices() == 0) die("no edu on any host bridge");
 
-  char only[32];
-  const Property command_line = tree.property(tree.child(tree.root(), "chosen"), "bootargs");
-  const bool some = option(command_line, "only=", only, sizeof only);
+  const bool some = option(command_line, "only=", value, sizeof value);
   print("# devices: ");
   print(std::uint64_t{machine.devices()});
   print(machine.dynamic_windows() ? ", dynamic windows" : ", no dynamic windows");
   print(machine.interrupts() == papr_suite::InterruptController::xive ? ", XIVE\n" : ", XICS\n");
   for (const papr_suite::Section& section : papr_suite::kSections)
-    if (!some || equal(only, section.name)) section.run(machine);
+    if (!some || equal(value, section.name)) section.run(machine);
   print("# end: ");
   print(machine.checks);
   print(" checks, ");

@@ -84,6 +84,11 @@ std::size_t strlen(const char* text) {
   return length;
 }
 
+int strcmp(const char* a, const char* b) {
+  while (*a != '\0' && *a == *b) ++a, ++b;
+  return static_cast<unsigned char>(*a) - static_cast<unsigned char>(*b);
+}
+
 [[noreturn]] void __cxa_pure_virtual() { guest::die("a pure virtual function was called"); }
 
 }  // extern "C"
