@@ -9,6 +9,19 @@ PAPR_BINARIES =
 
 include tests/rigs/papr/guest/local.mk
 
+# The kernel module.  The programs are for the guest: userland makes them, all does not.
+PAPR_TESTS_OTHER += tests/rigs/papr/module.test.sh
+PAPR_MODULE_BINARIES = papr_module papr_module_bench papr_module_fuzz
+EXTRA_PROGRAMS += $(PAPR_MODULE_BINARIES)
+EXTRA_DIST += tests/rigs/papr/bench tests/rigs/papr/kernel-module
+papr_module_SOURCES = tests/rigs/papr/module_test.cc tests/rigs/papr/module_client.h
+papr_module_CPPFLAGS = $(AM_CPPFLAGS) $(GTEST_CFLAGS)
+papr_module_LDADD = libpviommu.la $(GTEST_LIBS) $(SYSTEM_LIBS)
+papr_module_bench_SOURCES = tests/rigs/papr/module_bench.cc tests/rigs/papr/module_client.h
+papr_module_bench_LDADD = libpviommu.la $(SYSTEM_LIBS)
+papr_module_fuzz_SOURCES = tests/rigs/papr/module_fuzz.cc tests/rigs/papr/module_client.h
+papr_module_fuzz_LDADD = libpviommu.la $(SYSTEM_LIBS)
+
 EXTRA_DIST += $(PAPR_TESTS_ONE) $(PAPR_TESTS_OTHER) \
 	tests/rigs/fetch.sh \
 	tests/rigs/guest.sh \

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <fstream>
@@ -254,7 +255,7 @@ TEST_F(ModuleTest, InterruptsAreReadAndCounted) {
   pviommu_papr_arrival arrival{};
   ASSERT_TRUE(file_.readable(3000));
   EXPECT_LT(::read(file_.fd(), &arrival, sizeof arrival - 1), 0);
-  EXPECT_LT(::read(file_.fd(), reinterpret_cast<void*>(8), sizeof arrival), 0);
+  EXPECT_LT(::syscall(SYS_read, file_.fd(), 8, sizeof arrival), 0);
   EXPECT_EQ(errno, EFAULT);
   ASSERT_EQ(::read(file_.fd(), &arrival, sizeof arrival), static_cast<ssize_t>(sizeof arrival)) << "still there";
   EXPECT_EQ(arrival.count, 3u);
@@ -362,6 +363,16 @@ TEST(ModuleEnds, AProgramThatIsKilledLeavesAnEmptyWindow) {
     EXPECT_NE(::access("/sys/bus/pci/devices/0001:00:00.0/driver", F_OK), 0);
     EXPECT_EQ(file.claim(kEdu, PVIOMMU_PAPR_CLAIM_CHECK_EMPTY), 0) << std::hex << file.occupied;
   }
+}
+
+// Run by module.test.sh when nvme had the device.
+TEST(ModuleEnds, DISABLED_WindowOfADriver) {
+  ModuleFile file;
+  // 6.1 has made one that all memory is in; 6.12 and this QEMU do not agree on its size.
+  const bool made = ::access("/sys/bus/pci/devices/0002:00:00.0/of_node/../linux,direct64-ddr-window-info", F_OK) == 0;
+  EXPECT_EQ(file.claim(kNvme), made ? EBUSY : 0);
+  file.close();
+  EXPECT_NE(::access("/sys/bus/pci/devices/0002:00:00.0/driver", F_OK), 0);
 }
 
 TEST(ModuleEnds, LimitOfLockedMemory) {
