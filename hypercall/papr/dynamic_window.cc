@@ -40,6 +40,10 @@ RtasResult DynamicWindows::create(unsigned page_shift, unsigned window_shift, Wi
   geometry.first = Ioba(std::uint64_t{out[1]} << 32 | out[2]);
   geometry.entries = entries;
   geometry.page_shift = static_cast<std::uint8_t>(page_shift);
+  if (!TceWindow::valid(geometry)) {
+    (void)remove(geometry.liobn);
+    result.refusal = RtasRefusal::firmware;
+  }
   return result;
 }
 

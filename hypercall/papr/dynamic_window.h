@@ -28,7 +28,8 @@ class DynamicWindows {
 
   RtasResult query(DynamicWindowOffer& offer);
   /// 2^window_shift bytes of bus addresses in pages of 2^page_shift.  Asks query() first
-  /// and refuses what is not offered.  `memory_last` of the geometry is left alone.
+  /// and refuses what is not offered.  A window that makes no sense is removed again.
+  /// `memory_last` of the geometry is left alone.
   RtasResult create(unsigned page_shift, unsigned window_shift, WindowGeometry& geometry);
   /// Every entry unmapped before.  Removes a default window too.
   RtasResult remove(Liobn liobn);

@@ -41,8 +41,14 @@ RtasResult RtasMsi::grant(MsiFunction kind, std::uint32_t count, Lisn* sources, 
   std::uint32_t offered = 0;
   for (unsigned i = 0; offered != wanted; ++i) {
     if (i != 0) wanted = offered;
-    if (i == kOffers) return failure;
-    if (const RtasResult result = change(kind, wanted, offered); !result) return result;
+    if (i == kOffers) {
+      (void)release(kind);
+      return failure;
+    }
+    if (const RtasResult result = change(kind, wanted, offered); !result) {
+      if (i != 0) (void)release(kind);  // the offer may have been a grant
+      return result;
+    }
     // Nothing, or more than was asked for, is no offer.
     if (offered == 0 || offered > wanted) {
       if (offered != 0) (void)release(kind);

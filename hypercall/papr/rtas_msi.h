@@ -7,7 +7,8 @@
 //   ...        the hypervisor has written address and data; the OS sets the enable bit
 //   release()  enable bit off first, then ibm,change-msi with 0
 //
-// A first answer that is smaller than the question grants nothing: it is an offer.
+// An answer smaller than the question is not taken for a grant: QEMU has granted
+// nothing then, another hypervisor perhaps so many.  Asking again fits both.
 #pragma once
 
 #include "hypercall/papr/rtas.h"

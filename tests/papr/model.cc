@@ -35,6 +35,11 @@ Model::Model(const Options& options)
     function.address = {buid, 0};
     functions_.push_back(function);
   }
+  Function msix;
+  msix.address = {bridges_[0].buid, 2 << 11};
+  msix.msix = true;
+  msix.vectors = 8;
+  functions_.push_back(msix);
 }
 
 WindowGeometry Model::default_window(unsigned bridge) const {

@@ -33,7 +33,8 @@ struct Table {
 
 struct Function {
   PciAddress address;
-  std::uint32_t msi_vectors = 1;
+  bool msix = false;          ///< else MSI
+  std::uint32_t vectors = 1;  ///< that it has
   std::uint32_t granted = 0;
   std::uint32_t first_source = 0;
   std::uint64_t message_address = 0;
@@ -81,7 +82,9 @@ class Model {
   RtasPort& rtas() { return rtas_; }
   const Options& options() const { return options_; }
   const std::vector<Bridge>& bridges() const { return bridges_; }
+  /// The one with MSI of each bridge, and one with MSI-X behind the first.
   Function& function(unsigned bridge) { return functions_[bridge]; }
+  Function& msix_function() { return functions_.back(); }
   WindowGeometry default_window(unsigned bridge) const;
 
   /// Memory of the partition: real addresses are offsets.

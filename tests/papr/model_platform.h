@@ -55,6 +55,11 @@ class ModelPlatform : public papr_suite::Platform {
   RtasPort& rtas() override { return rtas_; }
   std::size_t devices() const override { return devices_.size(); }
   papr_suite::Device& device(std::size_t index) override { return devices_[index]; }
+  bool msix_function(PciAddress& function, std::uint32_t& vectors) override {
+    function = model_.msix_function().address;
+    vectors = model_.msix_function().vectors;
+    return true;
+  }
   bool dynamic_windows() const override { return model_.options().dynamic_windows; }
   papr_suite::InterruptController interrupts() const override {
     return model_.options().xive ? papr_suite::InterruptController::xive

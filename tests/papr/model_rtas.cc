@@ -139,7 +139,7 @@ RtasStatus Model::reset_windows(Cells in) {
 RtasStatus Model::change_msi(Cells in, std::span<std::uint32_t> out) {
   Function* function = function_of(in);
   const std::uint32_t kind = in[3], count = in[4];
-  if (function == nullptr || kind != kMsi) return kRtasParameter;  // no function here has MSI-X
+  if (function == nullptr || kind != (function->msix ? kMsix : kMsi)) return kRtasParameter;
   if (count == 0) {
     if (function->granted == 0) return kRtasHardware;
     for (std::uint32_t i = 0; i < function->granted; ++i) {
@@ -154,8 +154,8 @@ RtasStatus Model::change_msi(Cells in, std::span<std::uint32_t> out) {
     return kRtasSuccess;
   }
   out[1] = in[5] + 1;
-  out[0] = std::min(count, function->msi_vectors);
-  if (count > function->msi_vectors) return kRtasSuccess;  // an offer
+  out[0] = std::min(count, function->vectors);
+  if (count > function->vectors) return kRtasSuccess;  // an offer
   for (std::uint32_t i = 0; i < function->granted; ++i) sources_.erase(function->first_source + i);
   function->granted = count;
   function->first_source = next_source_;

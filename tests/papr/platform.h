@@ -43,6 +43,8 @@ class Platform {
   virtual RtasPort& rtas() = 0;
   virtual std::size_t devices() const = 0;  ///< each on a host bridge of its own
   virtual Device& device(std::size_t index) = 0;
+  /// A function that has MSI-X and no MSI, and how many vectors; false: none here.
+  virtual bool msix_function(PciAddress& function, std::uint32_t& vectors) = 0;
   virtual bool dynamic_windows() const = 0;
   virtual InterruptController interrupts() const = 0;
   /// True: refuses all that PAPR lets a hypervisor refuse.  False: it is QEMU.

@@ -72,6 +72,10 @@ class OddRtas final : public RtasDecorator {
       }
       if (expected_sequence != 0 && in[5] != expected_sequence) wrong_sequence = true;
     }
+    if (call == RtasCall::change_msi && in[4] > 1 && offer_is_grant) {
+      std::uint32_t one[] = {in[0], in[1], in[2], in[3], 1, in[5]};
+      return under_.rtas(call, one, ins, out, outs);
+    }
     const RtasStatus status = under_.rtas(call, in, ins, out, outs);
     if (call == RtasCall::change_msi && status == kRtasSuccess && in[4] != 0 && lie != 0) out[0] = lie;
     if (call == RtasCall::query_interrupt_source_number && level) out[1] = 0;
@@ -79,7 +83,7 @@ class OddRtas final : public RtasDecorator {
   }
   unsigned calls = 0, fail_at = 0, busy = 0;
   std::uint32_t expected_sequence = 0, lie = 0;
-  bool wrong_sequence = false, level = false;
+  bool wrong_sequence = false, level = false, offer_is_grant = false;
 };
 
 void core(Platform& platform, Checks& check) {
@@ -115,6 +119,15 @@ void core(Platform& platform, Checks& check) {
   }
   {
     OddRtas odd(platform.rtas());
+    odd.fail_at = 2;
+    odd.offer_is_grant = true;
+    RtasMsi failing(odd, function);
+    check.that(!failing.grant(MsiFunction::msi, 4, sources, granted),
+               "an offer that was a grant, and then a failure");
+    check.answer("it is given back", query(platform, function, 0, out), kRtasHardware);
+  }
+  {
+    OddRtas odd(platform.rtas());
     odd.busy = 3;
     odd.expected_sequence = 31;
     RtasMsi waiting(odd, function);
@@ -139,12 +152,37 @@ void core(Platform& platform, Checks& check) {
   }
 }
 
+// Grants only: nothing here makes such a device send.
+void msix(Platform& platform, Checks& check) {
+  PciAddress function;
+  std::uint32_t vectors = 0, granted = 0, out[2];
+  if (!platform.msix_function(function, vectors)) return check.skip("MSI-X", "no such device");
+  static Lisn sources[2048];
+  RtasMsi msix(platform.rtas(), function);
+  check.that(vectors >= 4, "MSI-X: a device with several vectors");
+  check.answer("MSI-X: ibm,change-msi, MSI of a device without", change(platform, function, 3, 1, out),
+               kRtasParameter);
+  check.done(msix.grant(MsiFunction::msix, 3, sources, granted), "MSI-X: grant of 3");
+  check.equal(granted, 3, "MSI-X: there are 3");
+  check.that(sources[0] != sources[1] && sources[1] != sources[2] && sources[0] != sources[2],
+             "MSI-X: of different sources");
+  check.answer("MSI-X: ibm,query-interrupt-source-number of a fourth", query(platform, function, 3, out),
+               kRtasHardware);
+  check.done(msix.grant(MsiFunction::msix, 2, sources, granted), "MSI-X: grant of 2 instead");
+  check.answer("MSI-X: the third is gone", query(platform, function, 2, out), kRtasHardware);
+  check.done(msix.grant(MsiFunction::msix, 1000, sources, granted), "MSI-X: grant of 1000");
+  check.equal(granted, vectors, "MSI-X: there are as many as the device has");
+  check.done(msix.release(MsiFunction::msix), "MSI-X: release");
+  check.answer("MSI-X: none is left", query(platform, function, 0, out), kRtasHardware);
+}
+
 }  // namespace
 
 void msi(Platform& platform) {
   Checks check(platform, "msi");
   raw_calls(platform, check);
   core(platform, check);
+  msix(platform, check);
 }
 
 }  // namespace papr_suite

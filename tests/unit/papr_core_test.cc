@@ -201,6 +201,41 @@ TEST_F(PaprWindowWithoutLists, EveryHcallFails) {
     }
 }
 
+TEST_F(PaprWindow, BusyAtEveryHcall) {
+  for (const Rc answer : {kBusy, Rc{9900}, Rc{9901}})
+    for (unsigned n = 1; n <= 3; ++n) {
+      TceWindow fresh(model.port(), geometry);
+      model.fail_hcall(n, answer, 3, true);
+      EXPECT_TRUE(fresh.map(kPlace, tces.data(), 1200));
+      EXPECT_EQ(1200u, model.mapped());
+      model.fail_hcall(n, answer, 3, true);
+      EXPECT_TRUE(fresh.unmap(kPlace, 1200));
+      EXPECT_EQ(0u, model.mapped());
+    }
+}
+
+TEST_F(PaprWindow, NoSuchHcallFromTheNthOn) {
+  for (unsigned n = 1; n <= 3; ++n) {
+    TceWindow fresh(model.port(), geometry);
+    model.fail_hcall(n, kFunction);
+    EXPECT_TRUE(fresh.map(kPlace, tces.data(), 1200));
+    EXPECT_FALSE(fresh.has_lists());
+    EXPECT_EQ(1200u, model.mapped());
+    model.fail_hcall(n, kFunction);
+    EXPECT_TRUE(fresh.unmap(kPlace, 1200));
+    EXPECT_FALSE(fresh.has_stuff());
+    EXPECT_EQ(0u, model.mapped());
+  }
+}
+
+TEST_F(PaprWindow, NoSuchHcallAtAll) {
+  model.fail_hcall(1, kFunction, 1000000);
+  const WindowResult result = window.map(kPlace, tces.data(), 1200);
+  EXPECT_EQ(Refusal::hypervisor, result.refusal);
+  EXPECT_EQ(kFunction, result.rc);
+  EXPECT_EQ(0u, model.mapped());
+}
+
 TEST_F(PaprWindow, OccupiedNamesTheFirst) {
   ASSERT_TRUE(window.map(kPlace + 5 * kPageSize, tces.data(), 1));
   bool found = false;
@@ -239,7 +274,7 @@ TEST(PaprDynamicWindows, NothingIsAskedForWhatIsNotOffered) {
 
 TEST(PaprMsi, GrantsOfEverySize) {
   Model model({});
-  model.function(0).msi_vectors = 4;
+  model.function(0).vectors = 4;
   RtasMsi vectors(model.rtas(), model.function(0).address);
   Lisn sources[8];
   std::uint32_t granted = 0;
@@ -255,7 +290,7 @@ TEST(PaprMsi, GrantsOfEverySize) {
 TEST(PaprMsi, EveryRtasCallOfAGrantFails) {
   for (unsigned n = 1; n <= 6; ++n) {
     Model model({});
-    model.function(0).msi_vectors = 4;
+    model.function(0).vectors = 4;
     RtasMsi vectors(model.rtas(), model.function(0).address);
     Lisn sources[8];
     std::uint32_t granted = 7;

@@ -48,21 +48,21 @@ boot() {
 }
 
 for cpu in POWER8 POWER9 POWER10; do
-  boot "$cpu, XICS" 430 "2, dynamic windows, XICS" $cpu xics
+  boot "$cpu, XICS" 446 "2, dynamic windows, XICS" $cpu xics
 done
 # POWER8 has no XIVE.
 for cpu in POWER9 POWER10; do
-  boot "$cpu, XIVE" 435 "2, dynamic windows, XIVE" $cpu xive
+  boot "$cpu, XIVE" 461 "2, dynamic windows, XIVE" $cpu xive
 done
-boot "POWER9, either controller, XIVE asked for" 435 "2, dynamic windows, XIVE" POWER9 dual --line "xive"
-boot "POWER9, either controller, XICS" 430 "2, dynamic windows, XICS" POWER9 dual
+boot "POWER9, either controller, XIVE asked for" 461 "2, dynamic windows, XIVE" POWER9 dual --line "xive"
+boot "POWER9, either controller, XICS" 446 "2, dynamic windows, XICS" POWER9 dual
 for controller in xics xive; do
   upper=$(echo $controller | tr '[:lower:]' '[:upper:]')
-  boot "POWER9, $upper, no dynamic windows" 300 "2, no dynamic windows, $upper" POWER9 $controller --no-ddw
-  boot "POWER9, $upper, one host bridge" 400 "1, dynamic windows, $upper" POWER9 $controller --bridges 1
+  boot "POWER9, $upper, no dynamic windows" 316 "2, no dynamic windows, $upper" POWER9 $controller --no-ddw
+  boot "POWER9, $upper, one host bridge" 419 "1, dynamic windows, $upper" POWER9 $controller --bridges 1
 done
-boot "POWER8, XICS, no dynamic windows" 300 "2, no dynamic windows, XICS" POWER8 xics --no-ddw
-boot "POWER10, XIVE, no dynamic windows" 300 "2, no dynamic windows, XIVE" POWER10 xive --no-ddw
+boot "POWER8, XICS, no dynamic windows" 316 "2, no dynamic windows, XICS" POWER8 xics --no-ddw
+boot "POWER10, XIVE, no dynamic windows" 316 "2, no dynamic windows, XIVE" POWER10 xive --no-ddw
 
 # The strict answers are the model's, checked by unit_papr; here are those of QEMU.  Both
 # stand in the manual, and no others do.

@@ -6,6 +6,7 @@
 namespace guest {
 namespace {
 
+constexpr std::uint32_t kMsi = 0x05, kMsix = 0x11;  // capabilities
 constexpr std::uint32_t kEduId = 0x11e81234;
 constexpr std::uint64_t kIdentification = 0x010000ed;
 enum : std::uint64_t {
@@ -20,13 +21,34 @@ enum : std::uint64_t {
 constexpr std::uint64_t kBuffer = 0x40000;
 constexpr std::uint64_t kRun = 1, kToMemory = 2;
 
-}  // namespace
-
-std::uint32_t Edu::config_read(std::uint32_t offset, std::uint32_t bytes) {
-  const std::uint32_t in[] = {address_.config | offset, high_cell(address_.buid), low_cell(address_.buid),
+std::uint32_t read_config(RtasPort& rtas, PciAddress function, std::uint32_t offset, std::uint32_t bytes) {
+  const std::uint32_t in[] = {function.config | offset, high_cell(function.buid), low_cell(function.buid),
                               bytes};
   std::uint32_t out[1] = {};
-  return rtas_->rtas(RtasCall::read_pci_config, in, 4, out, 1) == kRtasSuccess ? out[0] : ~0u;
+  return rtas.rtas(RtasCall::read_pci_config, in, 4, out, 1) == kRtasSuccess ? out[0] : ~0u;
+}
+
+/// Offset of the capability; 0: the function has none such.
+std::uint32_t find_capability(RtasPort& rtas, PciAddress function, std::uint32_t id) {
+  std::uint32_t at = read_config(rtas, function, 0x34, 1);
+  while (at != 0 && read_config(rtas, function, at, 1) != id) at = read_config(rtas, function, at + 1, 1);
+  return at;
+}
+
+}  // namespace
+
+std::uint32_t find_msix(RtasPort& rtas, const HostBridge& bridge, PciAddress& function) {
+  for (std::uint32_t device = 0; device < 32; ++device) {
+    function = {bridge.buid, device << 11};
+    if (read_config(rtas, function, 0, 4) == ~0u) continue;
+    if (const std::uint32_t at = find_capability(rtas, function, kMsix); at != 0)
+      return (read_config(rtas, function, at + 2, 2) & 0x7ff) + 1;
+  }
+  return 0;
+}
+
+std::uint32_t Edu::config_read(std::uint32_t offset, std::uint32_t bytes) {
+  return read_config(*rtas_, address_, offset, bytes);
 }
 
 void Edu::config_write(std::uint32_t offset, std::uint32_t bytes, std::uint32_t value) {
@@ -71,8 +93,7 @@ bool Edu::find(Port& port, RtasPort& rtas, const HostBridge& bridge) {
   swapped_ = load(kId, 4) != kIdentification;
   if (load(kId, 4) != kIdentification) die("no edu behind its BAR");
 
-  for (msi_ = config_read(0x34, 1); msi_ != 0 && config_read(msi_, 1) != 0x05;)
-    msi_ = config_read(msi_ + 1, 1);
+  msi_ = find_capability(rtas, address_, kMsi);
   if (msi_ == 0) die("edu has no MSI capability");
   return true;
 }

@@ -7,6 +7,9 @@
 
 namespace guest {
 
+/// The vectors of the first function on bus 0 that has MSI-X; 0: there is none.
+std::uint32_t find_msix(RtasPort& rtas, const HostBridge& bridge, PciAddress& function);
+
 class Edu final : public papr_suite::Device {
  public:
   Edu() = default;

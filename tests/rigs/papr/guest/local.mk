@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The freestanding guest: the suite without an operating system.
 
-PAPR_GUEST_SOURCES = \
+PAPR_GUEST_FILES = \
 	tests/rigs/papr/guest/edu.cc \
 	tests/rigs/papr/guest/edu.h \
 	tests/rigs/papr/guest/fdt.cc \
@@ -16,12 +16,12 @@ PAPR_GUEST_SOURCES = \
 PAPR_GUEST_TESTS = \
 	tests/rigs/papr/guest.test.sh \
 	tests/rigs/papr/mutants.test.sh
-EXTRA_DIST += $(PAPR_GUEST_SOURCES) \
+EXTRA_DIST += $(PAPR_GUEST_FILES) \
 	tests/rigs/papr/guest/boot \
 	tests/rigs/papr/guest/build
 
 # `make clean` takes results/ away.
-results/papr-guest/guest.elf: $(PAPR_GUEST_SOURCES) $(PAPR_SUITE) $(PAPR_CORE) tests/rigs/papr/guest/build
+results/papr-guest/guest.elf: $(PAPR_GUEST_FILES) $(PAPR_SUITE) $(PAPR_CORE) tests/rigs/papr/guest/build
 	$(AM_V_GEN)$(srcdir)/tests/rigs/papr/guest/build $@
 
 PAPR_TESTS_ONE += $(PAPR_GUEST_TESTS)

@@ -23,7 +23,10 @@ class Machine final : public papr_suite::Platform {
 
   bool add(Port& port, RtasPort& rtas, const HostBridge& bridge) {
     if (count_ == 2 || !edus_[count_].find(port, rtas, bridge)) return false;
-    if (count_++ == 0) dynamic_windows_ = bridge.dynamic_windows;
+    if (count_++ == 0) {
+      dynamic_windows_ = bridge.dynamic_windows;
+      msix_vectors_ = find_msix(rtas, bridge, msix_);
+    }
     return true;
   }
   void set_interrupts(papr_suite::InterruptController controller) { interrupts_ = controller; }
@@ -33,6 +36,11 @@ class Machine final : public papr_suite::Platform {
   RtasPort& rtas() override { return rtas_; }
   std::size_t devices() const override { return count_; }
   papr_suite::Device& device(std::size_t index) override { return edus_[index]; }
+  bool msix_function(PciAddress& function, std::uint32_t& vectors) override {
+    function = msix_;
+    vectors = msix_vectors_;
+    return vectors != 0;
+  }
   bool dynamic_windows() const override { return dynamic_windows_; }
   papr_suite::InterruptController interrupts() const override { return interrupts_; }
   bool strict() const override { return false; }
@@ -80,6 +88,8 @@ class Machine final : public papr_suite::Platform {
   Memory& memory_;
   Edu edus_[2];
   std::size_t count_ = 0;
+  PciAddress msix_;
+  std::uint32_t msix_vectors_ = 0;
   bool dynamic_windows_ = false;
   papr_suite::InterruptController interrupts_ = papr_suite::InterruptController::xics;
 };
