@@ -563,7 +563,7 @@ static long check_tces(struct owner *o, struct window *w, u64 entry, u32 count)
 		if (w->slots[entry + i])
 			return -EEXIST;
 		frame = find_frame(o, tce);
-		if (!frame || !frame->pins)
+		if (!frame)
 			return -EPERM;
 		if ((tce & TCE_WRITE) && !frame->writable_pins)
 			return -EACCES;
