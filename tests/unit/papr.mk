@@ -12,4 +12,5 @@ unit_papr_SOURCES += \
 	tests/papr/model_rtas.cc \
 	tests/unit/papr_core_test.cc \
 	tests/unit/papr_mutants_test.cc \
+	tests/unit/papr_random_test.cc \
 	tests/unit/papr_suite_test.cc

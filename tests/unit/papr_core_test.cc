@@ -272,6 +272,31 @@ TEST(PaprDynamicWindows, NothingIsAskedForWhatIsNotOffered) {
   EXPECT_EQ(RtasRefusal::argument, windows.create(24, 36, geometry).refusal);  // the one there was
 }
 
+/// Says that a new window lies at no page of its.
+class CrookedRtas final : public RtasPort {
+ public:
+  explicit CrookedRtas(RtasPort& under) : under_(under) {}
+  RtasStatus rtas(RtasCall call, const std::uint32_t* in, std::size_t ins, std::uint32_t* out,
+                  std::size_t outs) override {
+    const RtasStatus status = under_.rtas(call, in, ins, out, outs);
+    if (call == RtasCall::create_pe_dma_window) out[2] |= 0x1000;
+    return status;
+  }
+  void wait(std::uint32_t milliseconds) override { under_.wait(milliseconds); }
+
+ private:
+  RtasPort& under_;
+};
+
+TEST(PaprDynamicWindows, AWindowThatMakesNoSenseIsRemoved) {
+  Model model({});
+  CrookedRtas crooked(model.rtas());
+  DynamicWindows windows(crooked, model.function(0).address);
+  WindowGeometry geometry;
+  EXPECT_EQ(RtasRefusal::firmware, windows.create(16, 30, geometry).refusal);
+  EXPECT_EQ(0u, model.table(model.bridges()[0].dynamic_window)->entries);
+}
+
 TEST(PaprMsi, GrantsOfEverySize) {
   Model model({});
   model.function(0).vectors = 4;
