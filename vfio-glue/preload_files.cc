@@ -60,8 +60,13 @@ int fcntl_common(int fd, int command, void* argument) {
   const OpenFileRef file = find(fd);
   if (!file) return result;
   // The stand-in is a memfd, always O_RDWR.  A device descriptor is an anonymous
-  // inode and has no O_LARGEFILE (0100000), which fcntl.h defines as 0 here.
+  // inode and has no O_LARGEFILE, which fcntl.h defines as 0 here (asm-generic/fcntl.h,
+  // and Power's own asm/fcntl.h).
+#ifdef __powerpc__
+  constexpr int kKernelLargeFile = 0200000;
+#else
   constexpr int kKernelLargeFile = 0100000;
+#endif
   const int flags = (result & ~O_ACCMODE) | file->access_mode();
   return file->path()[0] == '/' ? flags | kKernelLargeFile : flags & ~kKernelLargeFile;
 }

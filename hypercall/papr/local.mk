@@ -22,9 +22,10 @@ PAPR_CORE = \
 	hypercall/papr/xive.h
 EXTRA_DIST += $(PAPR_CORE)
 
-# The Linux side: over the kernel module.  device_tree.cc and run_shadow.h, which it
-# needs too, are in SPAPR_SOURCES.
+# The Linux side: over the kernel module.
 PAPR_LINUX = \
+	hypercall/papr/device_tree.cc \
+	hypercall/papr/device_tree.h \
 	hypercall/papr/module_calls.cc \
 	hypercall/papr/module_calls.h \
 	hypercall/papr/module_port.cc \
@@ -34,7 +35,8 @@ PAPR_LINUX = \
 	hypercall/papr/open.h \
 	hypercall/papr/open_module_device.h \
 	hypercall/papr/papr_hypervisor.cc \
-	hypercall/papr/papr_hypervisor.h
+	hypercall/papr/papr_hypervisor.h \
+	hypercall/papr/run_shadow.h
 # And the kernel's, built by its own Makefile (GPL-2.0).
 EXTRA_DIST += $(PAPR_LINUX) \
 	hypercall/papr/kernel/Kbuild \

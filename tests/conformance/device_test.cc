@@ -210,7 +210,7 @@ TEST_F(NvmeDevice, Capabilities) {
 }
 
 TEST_F(EduDevice, BarAccess) {
-  std::uint32_t word = 0x12345678;
+  std::uint32_t word = Machine::edu_order(0x12345678);
   EXPECT_EQ(device.write(0, 4, &word, 4), ok(4));
   EXPECT_EQ(device.bar0(4), 0xedcba987u) << "liveness register";
   std::array<std::uint8_t, 8> bytes{};

@@ -187,7 +187,7 @@ TEST(Group, BarMappingAloneKeepsTheGroupBusy) {
   void* bar = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, session->device.fd(), 0);
   ASSERT_NE(bar, MAP_FAILED);
   session.reset();
-  EXPECT_EQ(*static_cast<volatile std::uint32_t*>(bar), 0x010000edu);
+  EXPECT_EQ(Machine::edu_order(*static_cast<volatile std::uint32_t*>(bar)), 0x010000edu);
   EXPECT_EQ(open_group(), failed(EBUSY));
   ::munmap(bar, kPage);
   const Outcome reopened = open_group();

@@ -153,9 +153,11 @@ void Device::set_config(std::size_t offset, unsigned width, std::uint32_t value)
 std::uint32_t Device::bar0(std::uint64_t offset) const {
   std::uint32_t value = 0;
   if (read(0, offset, &value, 4) != ok(4)) throw std::runtime_error("BAR0 read");
-  return value;
+  return swaps() ? __builtin_bswap32(value) : value;
 }
+bool Device::swaps() const { return Machine::edu_swaps() && config(PCI_VENDOR_ID, 2) == kEduVendor; }
 void Device::set_bar0(std::uint64_t offset, std::uint32_t value) const {
+  if (swaps()) value = __builtin_bswap32(value);
   if (write(0, offset, &value, 4) != ok(4)) throw std::runtime_error("BAR0 write");
 }
 void Device::set_bus_master(bool on) const {
@@ -208,6 +210,11 @@ const Machine& Machine::get() {
   return machine;
 }
 
+bool Machine::edu_swaps() {
+  static const bool swaps = std::getenv("CONFORMANCE_EDU_SWAPS") != nullptr;
+  return swaps;
+}
+
 std::string Machine::group_of(const std::string& name) {
   char target[512];
   const std::string link = "/sys/bus/pci/devices/" + name + "/iommu_group";
@@ -235,7 +242,14 @@ std::uint64_t take(int eventfd, int milliseconds) {
 }
 
 bool Edu::transfer(std::uint64_t source, std::uint64_t destination, std::size_t bytes, std::uint32_t command) {
-  const auto write64 = [&](std::uint64_t reg, std::uint64_t value) { (void)device_.write(0, reg, &value, 8); };
+  const auto write64 = [&](std::uint64_t reg, std::uint64_t value) {
+    // In halves, as a kernel may do it, the second one would be lost; where the
+    // device swaps, that is the low one.
+    if (Machine::edu_swaps())
+      device_.set_bar0(reg, static_cast<std::uint32_t>(value));
+    else
+      (void)device_.write(0, reg, &value, 8);
+  };
   write64(0x80, source);
   write64(0x88, destination);
   write64(0x90, bytes);

@@ -26,6 +26,9 @@ namespace conformance {
 
 inline constexpr std::uint64_t kPage = 4096;
 inline constexpr std::uint64_t kMsiWindow = 0xfee00000;
+inline constexpr std::uint32_t kEduVendor = 0x1234;
+/// Room for 256 MiB on every machine: Power's default window ends at 1 GiB.
+inline constexpr std::uint64_t kRoomyIova = 0x20000000;
 
 /// What a system call did: its value, or the errno.
 struct Outcome {
@@ -154,6 +157,7 @@ class Device {
   void set_config(std::size_t offset, unsigned width, std::uint32_t value) const;
   std::uint32_t bar0(std::uint64_t offset) const;
   void set_bar0(std::uint64_t offset, std::uint32_t value) const;
+  bool swaps() const;  ///< an edu with the other byte order
   void set_bus_master(bool on) const;
   /// Offset of a capability in configuration space; 0: none.
   unsigned capability(std::uint8_t id) const;
@@ -180,6 +184,10 @@ struct Machine {
   std::string nvme;  ///< CONFORMANCE_NVME, else 0000:00:05.0
   static const Machine& get();
   /// Group number of a device, from /sys/bus/pci/devices/<name>/iommu_group.
+  /// QEMU's edu has the byte order of its machine: big endian on Power
+  /// (CONFORMANCE_EDU_SWAPS).
+  static bool edu_swaps();
+  static std::uint32_t edu_order(std::uint32_t value) { return edu_swaps() ? __builtin_bswap32(value) : value; }
   static std::string group_of(const std::string& name);
 };
 

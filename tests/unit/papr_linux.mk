@@ -5,8 +5,5 @@
 unit_papr_linux_SOURCES += \
 	$(PAPR_CORE) \
 	$(PAPR_LINUX) \
-	hypercall/papr/device_tree.cc \
-	hypercall/papr/device_tree.h \
-	hypercall/papr/run_shadow.h \
 	tests/unit/papr_linux_fake.h \
 	tests/unit/papr_linux_test.cc

@@ -10,8 +10,6 @@ unit_xen_SOURCES += \
 	hypercall/xen/iommu_tables.cc \
 	hypercall/xen/iommu_tables.h \
 	hypercall/xen/pieces.h \
-	hypercall/sysfs_device.cc \
-	hypercall/sysfs_device.h \
 	tests/unit/xen_doctor_test.cc \
 	tests/unit/xen_fault_log_test.cc \
 	tests/unit/xen_parts_test.cc \

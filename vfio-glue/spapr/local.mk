@@ -3,9 +3,6 @@
 
 # What unit tests use too, on any machine.
 SPAPR_SOURCES = \
-	hypercall/papr/device_tree.cc \
-	hypercall/papr/device_tree.h \
-	hypercall/papr/run_shadow.h \
 	vfio-glue/spapr/kernel_device.cc \
 	vfio-glue/spapr/kernel_device.h \
 	vfio-glue/spapr/kernel_group.cc \
@@ -24,7 +21,7 @@ EXTRA_DIST += $(SPAPR_SOURCES) vfio-glue/spapr/papr_module.cc
 
 if WITH_PAPR
 pkglib_LTLIBRARIES += pviommu-papr.la
-pviommu_papr_la_SOURCES = $(SPAPR_SOURCES) vfio-glue/spapr/papr_module.cc
+pviommu_papr_la_SOURCES = $(PAPR_CORE) $(PAPR_LINUX) $(SPAPR_SOURCES) vfio-glue/spapr/papr_module.cc
 pviommu_papr_la_LIBADD = libpviommu.la $(SYSTEM_LIBS)
 pviommu_papr_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
 endif

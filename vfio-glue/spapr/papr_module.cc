@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The module "papr": CONF -> one of the two ways.
+#include <unistd.h>
+
+#include <algorithm>
 #include <bit>
 #include <cstdio>
 #include <cstring>
@@ -7,6 +10,8 @@
 
 #include "hypercall/conf.h"
 #include "hypercall/module.h"
+#include "hypercall/papr/kernel/pviommu_papr.h"
+#include "hypercall/papr/open.h"
 #include "vfio-glue/spapr/spapr_hypervisor.h"
 
 namespace pviommu::spapr {
@@ -15,7 +20,6 @@ namespace {
 struct Choice {
   std::string via;
   SpaprHypervisor::Config vfio;
-  std::string module_conf;  ///< for papr::open_over_module()
 };
 
 Result<Choice> parse(std::string_view conf, std::string& message) {
@@ -51,8 +55,21 @@ Result<Choice> parse(std::string_view conf, std::string& message) {
   return choice;
 }
 
+/// Somebody gave a device to vfio-pci: that is the way meant.
+bool vfio_has_devices() {
+  const auto devices = list_platform_devices();
+  return devices && std::ranges::any_of(*devices, [](const auto& device) { return device.info.driver == "vfio-pci"; });
+}
+
 Result<std::unique_ptr<Hypervisor>> open_choice(std::string_view conf, std::string& message) {
   const Choice choice = PVIOMMU_TRY(parse(conf, message));
+  if (choice.via == "module" || (choice.via == "auto" && ::access(PVIOMMU_PAPR_DEVICE, F_OK) == 0 && !vfio_has_devices())) {
+    if (choice.vfio.window.size != 0) {
+      message = "papr:" + std::string(conf) + ": window= and page= are for via=vfio: the module has the windows that there are";
+      return Error{EINVAL, "papr"};
+    }
+    return papr::open_over_module("", message);
+  }
   auto opened = PVIOMMU_TRY(SpaprHypervisor::open(choice.vfio, make_kernel_vfio_calls(), message));
   return std::unique_ptr<Hypervisor>(std::move(opened));
 }

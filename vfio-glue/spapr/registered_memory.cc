@@ -19,8 +19,12 @@ Status RegisteredMemory::call(int container, unsigned long request, std::uint64_
   memory.vaddr = first;
   memory.size = last - first + 1;
   const auto done = calls_.ioctl(container, request, &memory);
-  if (!done) return Error{done.error().code, request == VFIO_IOMMU_SPAPR_REGISTER_MEMORY ? "register memory" : "unregister memory",
-                          done.error().raw};
+  const char* name = request == VFIO_IOMMU_SPAPR_REGISTER_MEMORY ? "register memory" : "unregister memory";
+  // A positive answer is the number of pages that could be pinned, of which none is
+  // any more (mm_iommu_do_alloc() hands it on, Linux 6.12).
+  if (done && *done > 0) return Error{EFAULT, name, *done};
+  // Alignment and overlap are right, so it is the address.
+  if (!done) return Error{done.error().code == EINVAL ? EFAULT : done.error().code, name, done.error().raw};
   return {};
 }
 
