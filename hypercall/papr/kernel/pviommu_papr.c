@@ -109,6 +109,7 @@ struct function {
 	struct window *window;
 	struct pci_dev *pdev;
 	bool claimed;
+	bool bound;			/* device_driver_attach() was successful */
 	bool enabled;
 	bool gone;
 	struct vector *vectors;
@@ -172,7 +173,7 @@ static long put_tce(struct owner *o, struct window *w, u64 entry, u64 tce)
 
 	do {
 		o->counts.put_tce++;
-		rc = plpar_hcall_norets(H_PUT_TCE, w->liobn, w->first + (entry << TCE_SHIFT), tce);
+		rc = plpar_hcall_norets(H_PUT_TCE, (u64)w->liobn, w->first + (entry << TCE_SHIFT), tce);
 	} while (again(o, &p, rc));
 	return rc;
 }
@@ -184,7 +185,7 @@ static long put_tce_indirect(struct owner *o, struct window *w, u64 entry, u64 c
 
 	do {
 		o->counts.put_tce_indirect++;
-		rc = plpar_hcall_norets(H_PUT_TCE_INDIRECT, w->liobn, w->first + (entry << TCE_SHIFT),
+		rc = plpar_hcall_norets(H_PUT_TCE_INDIRECT, (u64)w->liobn, w->first + (entry << TCE_SHIFT),
 					__pa(o->list), count);
 	} while (again(o, &p, rc));
 	return rc;
@@ -197,7 +198,8 @@ static long stuff_tce(struct owner *o, struct window *w, u64 entry, u64 count)
 
 	do {
 		o->counts.stuff_tce++;
-		rc = plpar_hcall_norets(H_STUFF_TCE, w->liobn, w->first + (entry << TCE_SHIFT), 0ul, count);
+		rc = plpar_hcall_norets(H_STUFF_TCE, (u64)w->liobn, w->first + (entry << TCE_SHIFT), 0ul,
+					count);
 	} while (again(o, &p, rc));
 	return rc;
 }
@@ -210,7 +212,7 @@ static long get_tce(struct owner *o, struct window *w, u64 entry, u64 *tce)
 
 	do {
 		o->counts.get_tce++;
-		rc = plpar_hcall(H_GET_TCE, out, w->liobn, w->first + (entry << TCE_SHIFT));
+		rc = plpar_hcall(H_GET_TCE, out, (u64)w->liobn, w->first + (entry << TCE_SHIFT));
 	} while (again(o, &p, rc));
 	*tce = out[0];
 	return rc;
@@ -546,6 +548,7 @@ static long find_entries(struct window *w, u64 ioba, u64 count, u64 *entry)
 	*entry = (ioba - w->first) >> TCE_SHIFT;
 	if (*entry >= w->entries || count > w->entries - *entry)
 		return -ERANGE;
+	*entry = array_index_nospec(*entry, w->entries);
 	return 0;
 }
 
@@ -991,11 +994,12 @@ static void release_window(struct window *w)
 	struct function *fn, *next;
 
 	list_for_each_entry_safe(fn, next, &w->functions, node) {
-		if (!fn->gone) {
-			/* Not all know how; nothing of the program's is left in the window at least. */
+		/* Not all know how; nothing of the program's is left in the window at least. */
+		if (!fn->gone)
 			pci_try_reset_function(fn->pdev);
+		/* Also waits for a papr_remove() that is under way. */
+		if (fn->bound)
 			device_release_driver(&fn->pdev->dev);
-		}
 		list_del(&fn->node);
 		pci_dev_put(fn->pdev);
 		kfree(fn);
@@ -1026,13 +1030,10 @@ static long take_function(struct owner *o, struct window *w, struct pci_dev *pde
 		/* ENODEV: its driver_override names another driver. */
 		return ret == -ENODEV ? -EBUSY : ret;
 	}
-	ret = pci_enable_device(pdev);
-	if (ret)
-		return ret;
+	fn->bound = true;
 	mutex_lock(&o->lock);
-	if (fn->gone)
-		ret = -ENODEV;
-	fn->enabled = !fn->gone;
+	ret = fn->gone ? -ENODEV : pci_enable_device(pdev);
+	fn->enabled = !ret;
 	if (!ret)
 		pci_clear_master(pdev);
 	mutex_unlock(&o->lock);
@@ -1180,10 +1181,23 @@ static void release(struct owner *o, struct function *fn)
 	release_window(w);
 }
 
+static long release_sbdf(struct owner *o, u32 sbdf)
+{
+	struct function *fn;
+
+	mutex_lock(&claim_lock);
+	mutex_lock(&o->lock);
+	fn = find_function(o, sbdf);
+	mutex_unlock(&o->lock);
+	if (fn)
+		release(o, fn);
+	mutex_unlock(&claim_lock);
+	return fn ? 0 : -ENODEV;
+}
+
 static long do_claim(struct owner *o, void __user *argument)
 {
 	struct pviommu_papr_claim a;
-	struct function *fn;
 	struct pci_dev *pdev;
 	long ret;
 
@@ -1199,38 +1213,26 @@ static long do_claim(struct owner *o, void __user *argument)
 		return -EINTR;
 	}
 	ret = claim(o, pdev, &a);
-	if ((!ret || ret == -EEXIST) && copy_to_user(argument, &a, sizeof(a))) {
-		if (!ret) {
-			mutex_lock(&o->lock);
-			fn = find_function(o, a.sbdf);
-			mutex_unlock(&o->lock);
-			if (fn)
-				release(o, fn);
-		}
-		ret = -EFAULT;
-	}
 	mutex_unlock(&claim_lock);
 	pci_dev_put(pdev);
+	/* Without the lock: what happens at user addresses can take as long as it likes. */
+	if ((!ret || ret == -EEXIST) && copy_to_user(argument, &a, sizeof(a))) {
+		if (!ret)
+			release_sbdf(o, a.sbdf);
+		ret = -EFAULT;
+	}
 	return ret;
 }
 
 static long do_release(struct owner *o, void __user *argument)
 {
 	struct pviommu_papr_release a;
-	struct function *fn;
 
 	if (copy_from_user(&a, argument, sizeof(a)))
 		return -EFAULT;
 	if (a.flags)
 		return -EINVAL;
-	mutex_lock(&claim_lock);
-	mutex_lock(&o->lock);
-	fn = find_function(o, a.sbdf);
-	mutex_unlock(&o->lock);
-	if (fn)
-		release(o, fn);
-	mutex_unlock(&claim_lock);
-	return fn ? 0 : -ENODEV;
+	return release_sbdf(o, a.sbdf);
 }
 
 /* ---- the file -------------------------------------------------------------------- */

@@ -375,6 +375,25 @@ TEST(ModuleEnds, DISABLED_WindowOfADriver) {
   EXPECT_NE(::access("/sys/bus/pci/devices/0002:00:00.0/driver", F_OK), 0);
 }
 
+// Run by module.test.sh at the end: it does not come back.
+TEST(ModuleEnds, DISABLED_AFunctionThatIsRemoved) {
+  ModuleFile file;
+  Pages pages(64 * kTceBytes);
+  std::vector<std::uint64_t> frames;
+  std::uint32_t pin = 0, count = 1;
+  ASSERT_EQ(file.claim(kOther), 0);
+  ASSERT_EQ(file.pin(pages.data(), pages.size(), frames, pin), 0);
+  ASSERT_EQ(file.map(file.window.liobn, 0x3000, {frames[0] | kRead}), 0);
+  ASSERT_EQ(file.vectors(kOther, PVIOMMU_PAPR_MSI, count), 0);
+  std::ofstream("/sys/bus/pci/devices/0003:00:00.0/remove") << "1";
+  EXPECT_NE(::access("/sys/bus/pci/devices/0003:00:00.0", F_OK), 0);
+  EXPECT_EQ(file.map(file.window.liobn, 0x4000, {frames[0] | kRead}), ENODEV);
+  EXPECT_EQ(file.vectors(kOther, PVIOMMU_PAPR_MSI, count), ENODEV);
+  EXPECT_EQ(file.release(kOther), ENODEV);
+  EXPECT_EQ(file.info().mapped, 0u);
+  EXPECT_EQ(file.unpin(pin), 0) << "nothing is mapped any more";
+}
+
 TEST(ModuleEnds, LimitOfLockedMemory) {
   const pid_t child = ::fork();
   if (child == 0) {
