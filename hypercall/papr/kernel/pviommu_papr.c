@@ -365,7 +365,8 @@ static long fill_pin(struct owner *o, struct pin *pin, unsigned long at)
 					  min_t(unsigned long, pin->count - filled, PAGE_SIZE / sizeof(*pages)),
 					  flags, pages);
 		if (got <= 0) {
-			ret = got ?: -EFAULT;
+			/* EOVERFLOW: an address that no program has. */
+			ret = !got || got == -EOVERFLOW ? -EFAULT : got;
 			break;
 		}
 		for (entered = 0; entered < got; entered++) {
