@@ -303,9 +303,11 @@ TEST_F(EduIrqs, BurstsMayMergeButNeverEndUnseen) {
   }
 }
 
-// The eventfd is replaced over and over while the device fires.
+// The eventfd is replaced over and over while the device fires.  The kernel frees the
+// interrupt and asks for it again; what comes meanwhile is lost there.
 TEST_F(EduIrqs, ReplacingTheEventfdLosesNothing) {
   if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
+  const bool lossless = !without("lossless-replacing");
   const Fd first = make_eventfd(), second = make_eventfd();
   ASSERT_EQ(set_fd(kMsi, kTrigger, first.get()), ok());
   device.set_bus_master(true);
@@ -315,19 +317,25 @@ TEST_F(EduIrqs, ReplacingTheEventfdLosesNothing) {
     for (unsigned i = 0; !done; ++i) (void)set_fd(kMsi, kTrigger, i % 2 ? first.get() : second.get());
   });
   unsigned exact = 0;
+  std::uint64_t total = 0;
   for (unsigned i = 0; i < kRaises; ++i) {
     edu.raise();
     pollfd either[] = {{first.get(), POLLIN, 0}, {second.get(), POLLIN, 0}};
     std::uint64_t got = 0;
-    if (::poll(either, 2, 1000) > 0)
+    if (::poll(either, 2, lossless ? 1000 : 20) > 0)
       for (const pollfd& one : either)
         if (one.revents != 0) got += take(one.fd, 0);
+    total += got;
     exact += got == 1;
     edu.acknowledge();
   }
   done = true;
   switcher.join();
-  EXPECT_EQ(exact, kRaises);
+  if (lossless)
+    EXPECT_EQ(exact, kRaises);
+  else
+    EXPECT_GT(total, 0u);
+  EXPECT_LE(total, kRaises);
   for (const Fd* fd : {&first, &second}) EXPECT_EQ(take_soon(fd->get()), 0u);
 }
 

@@ -334,7 +334,8 @@ TEST_P(Map, DirtyPages) {
   unmap.bitmap = {.pgsize = kPage, .size = 8, .data = reinterpret_cast<__u64*>(&bits)};
   EXPECT_EQ(container.ioctl(VFIO_IOMMU_UNMAP_DMA, reinterpret_cast<std::uint64_t>(&unmap)), ok());
   EXPECT_EQ(unmap.size, 0x4000u);
-  EXPECT_EQ(bits, 0xfu);
+  // Behind the range, the kernel leaves bits that it shifted for the superset above.
+  EXPECT_EQ(bits & 0xf, 0xfu);
   EXPECT_EQ(container.live(), 0);
   EXPECT_EQ(dirty(kStop), ok());
 }

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# make check-oracle: the conformance program on the kernel's own VFIO, by tests/run-tests.
+
+ORACLE_TESTS = tests/rigs/oracle/conformance.test.sh
+
+EXTRA_DIST += $(ORACLE_TESTS) \
+	tests/rigs/oracle/base \
+	tests/rigs/oracle/boot \
+	tests/rigs/oracle/guest-init \
+	tests/rigs/oracle/lib.sh
+
+check-oracle:
+	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES)
+	$(srcdir)/tests/rigs/oracle/base >/dev/null
+	$(RUN_TESTS) '$(abs_builddir)/results/oracle' $(ORACLE_TESTS:%=$(srcdir)/%)
+
+.PHONY: check-oracle
