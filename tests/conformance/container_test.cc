@@ -45,6 +45,31 @@ TEST(Container, RefusesEverythingElseBeforeSetIommu) {
   EXPECT_EQ(container.ioctl(VFIO_DEVICE_GET_INFO, reinterpret_cast<std::uint64_t>(word)), failed(EINVAL));
 }
 
+TEST(Container, AnswersBeforeAndAfterSetIommu) {
+  Container container;
+  Group group(Machine::group_of(Machine::get().edu));
+  ASSERT_EQ(group.set_container(container), ok());
+  Memory memory(kPage);
+  EXPECT_EQ(container.ioctl(VFIO_IOMMU_GET_INFO, kNowhere), failed(EINVAL)) << "B31";
+  EXPECT_EQ(container.map(0, memory.address(), kPage), failed(EINVAL)) << "B32";
+  EXPECT_EQ(container.unmap(0, kPage).outcome, failed(EINVAL));
+  EXPECT_EQ(container.ioctl(_IO(VFIO_TYPE, 255)), failed(EINVAL)) << "B34";
+  EXPECT_EQ(container.ioctl(0x5401), failed(EINVAL));
+  const long before[] = {0, 1, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0};
+  for (unsigned number = 0; number < 13; ++number)
+    EXPECT_EQ(container.ioctl(VFIO_CHECK_EXTENSION, number), ok(before[number])) << "B35 " << number;
+  ASSERT_EQ(container.ioctl(VFIO_SET_IOMMU, VFIO_TYPE1_IOMMU), ok());
+  const long after[] = {0, 1, 0, 1, 0, 0, 1, 0, 0, 1, 1, 0, 0};
+  for (unsigned number = 0; number < 13; ++number)
+    EXPECT_EQ(container.ioctl(VFIO_CHECK_EXTENSION, number), ok(after[number])) << "B40 " << number;
+  EXPECT_EQ(container.ioctl(VFIO_CHECK_EXTENSION, ~0ul), ok(0));
+  EXPECT_EQ(container.ioctl(VFIO_CHECK_EXTENSION, (1ul << 32) + 1), ok(0)) << "a number is 64 bits";
+  EXPECT_EQ(container.ioctl(VFIO_GET_API_VERSION), ok(VFIO_API_VERSION));
+  const int fd = container.fd();
+  container.close();
+  EXPECT_EQ(outcome_of(::ioctl(fd, VFIO_GET_API_VERSION)), failed(EBADF)) << "A23";
+}
+
 TEST(Container, CannotBeReadOrWritten) {
   Container container;
   char byte = 0;

@@ -181,6 +181,35 @@ TEST(Group, GroupClosedBeforeItsDevice) {
   ::close(static_cast<int>(reopened.value));
 }
 
+TEST(Group, ComesBackToTheOldContainer) {
+  Container container;
+  Memory memory(kPage);
+  for (unsigned long type : {VFIO_TYPE1_IOMMU, VFIO_TYPE1v2_IOMMU}) {
+    Group group(edu_group());
+    ASSERT_GE(group.fd(), 0) << "B83 B93";
+    ASSERT_EQ(group.set_container(container), ok()) << "B84";
+    ASSERT_EQ(container.ioctl(VFIO_SET_IOMMU, type), ok()) << "B85";
+    EXPECT_EQ(container.live(), 0);
+    ASSERT_EQ(container.map(0x10000, memory.address(), kPage), ok()) << "B86: nothing is left of before";
+    const Outcome first = group.device(edu());
+    ASSERT_EQ(first.error, 0);
+    Device device(static_cast<int>(first.value));
+    device.close();
+    const Outcome second = group.device(edu());
+    ASSERT_EQ(second.error, 0) << "B87 B88";
+    device = Device(static_cast<int>(second.value));
+    EXPECT_EQ(device.config(0, 4), 0x11e81234u);
+    group.close();  // B79: before its device
+  }
+  Group group(edu_group());
+  ASSERT_EQ(group.set_container(container), ok());
+  container.close();
+  EXPECT_EQ(group.unset_container(), ok()) << "B90";
+  Container other;
+  EXPECT_EQ(group.set_container(other), ok()) << "B91";
+  EXPECT_EQ(other.ioctl(VFIO_CHECK_EXTENSION, VFIO_TYPE1_IOMMU), ok(1)) << "B92";
+}
+
 TEST(Group, BarMappingAloneKeepsTheGroupBusy) {
   auto session = std::make_unique<Session>(edu());
   if (!(session->device.region(0).info.flags & VFIO_REGION_INFO_FLAG_MMAP)) GTEST_SKIP() << "BAR0 cannot be mapped on this machine";

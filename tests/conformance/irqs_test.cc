@@ -206,6 +206,29 @@ TEST_F(EduIrqs, Intx) {
   EXPECT_EQ(device.irqs_off(kIntx), failed(EINVAL)) << "a failed enable leaves nothing";
 }
 
+TEST_F(EduIrqs, IntxCommandBitAndNoEventfd) {
+  if (without("intx")) GTEST_SKIP() << "the hypervisor has no INTx for programs";
+  EXPECT_EQ(set_fd(kIntx, kTrigger, -1), ok()) << "D182: enabled without an eventfd";
+  EXPECT_EQ(device.irqs_off(kIntx), ok()) << "D182b";
+  ASSERT_EQ(set_fd(kIntx, kTrigger, event.get()), ok());
+  const std::uint32_t command = device.config(PCI_COMMAND, 2);
+  EXPECT_EQ(set(kIntx, kNone | kMask, 0, 1), ok());
+  EXPECT_EQ(device.config(PCI_COMMAND, 2), command) << "D172: how it is masked does not show";
+  EXPECT_EQ(set(kIntx, kNone | kMask, 0, 1), ok()) << "twice";
+  EXPECT_EQ(set(kIntx, kNone | kUnmask, 0, 1), ok());
+  EXPECT_EQ(set(kIntx, kNone | kUnmask, 0, 1), ok()) << "twice";
+  EXPECT_EQ(set(kIntx, kNone | kMask, 0, 0), failed(EINVAL));
+  EXPECT_EQ(set(kIntx, kNone | kUnmask, 0, 0), failed(EINVAL));
+  EXPECT_EQ(device.set_irqs(kIntx, kEventfd | kTrigger, 0, 0), failed(EINVAL));
+  EXPECT_EQ(set_bool(kIntx, kTrigger, 1), ok());
+  EXPECT_EQ(take(event.get()), 1u);
+  EXPECT_EQ(set_bool(kIntx, kTrigger, 0), ok());
+  EXPECT_EQ(take_soon(event.get()), 0u);
+  EXPECT_EQ(set_fd(kIntx, kUnmask, 9999), failed(EBADF));
+  EXPECT_EQ(set_fd(kIntx, kTrigger, 9999), failed(EBADF));
+  EXPECT_EQ(set(kIntx, kNone | kTrigger, 0, 0), ok()) << "a bad eventfd left it enabled";
+}
+
 TEST_F(EduIrqs, IntxThatIsNotThere) {
   if (!without("intx")) GTEST_SKIP() << "INTx is there";
   EXPECT_EQ(device.config(PCI_INTERRUPT_PIN, 1), 0u);
@@ -418,6 +441,39 @@ TEST_F(NvmeIrqs, OneKindAtATime) {
   EXPECT_EQ(device.irqs_off(kIntx), ok());
 }
 
+TEST_F(NvmeIrqs, MsixParts) {
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
+  const std::uint32_t idle = flags();
+  ASSERT_EQ(device.eventfds(kMsix, 0, {e[0].get(), e[1].get(), e[2].get(), e[3].get()}), ok());
+  EXPECT_EQ(flags(), idle | PCI_MSIX_FLAGS_ENABLE) << "E20";
+  const Fd other[2] = {make_eventfd(), make_eventfd()};
+  EXPECT_EQ(device.eventfds(kMsix, 0, {other[0].get(), other[1].get()}), ok()) << "E28c";
+  EXPECT_EQ(loopback(0, 4), ok()) << "E28d";
+  EXPECT_EQ(take(other[0].get()), 1u) << "E28d";
+  EXPECT_EQ(take(other[1].get()), 1u) << "E28d";
+  EXPECT_EQ(take(e[2].get()), 1u) << "E28d";
+  EXPECT_EQ(take(e[3].get()), 1u) << "E28d";
+  EXPECT_EQ(take_soon(e[0].get()), 0u) << "E28d";
+  EXPECT_EQ(device.eventfds(kMsix, 0, {-1}), ok()) << "E35b";
+  EXPECT_EQ(loopback(0, 1), ok()) << "E35b";
+  EXPECT_EQ(take_soon(other[0].get()), 0u) << "E35b";
+  const std::uint8_t some[] = {0, 1, 0, 1};
+  EXPECT_EQ(device.set_irqs(kMsix, kBool | kTrigger, 0, 4, some, sizeof some), ok());
+  EXPECT_EQ(take(other[1].get()), 1u);
+  EXPECT_EQ(take(e[3].get()), 1u);
+  EXPECT_EQ(take_soon(e[2].get()), 0u);
+  EXPECT_EQ(device.eventfds(kMsi, 0, {e[0].get()}), failed(EINVAL)) << "E34";
+  EXPECT_EQ(device.irqs_off(kMsi), failed(EINVAL)) << "E34";
+  EXPECT_EQ(device.set_irqs(kMsix, kNone | kMask, 0, 1), failed(ENOTTY));
+  EXPECT_EQ(device.eventfds(kMsix, 3, {-1, -1}), failed(EINVAL)) << "E24: beyond the enabled ones";
+  EXPECT_EQ(device.set_irqs(kMsix, kNone | kTrigger, 2, 0), ok()) << "E28e";
+  EXPECT_EQ(flags(), idle) << "E28e";
+  EXPECT_EQ(device.irqs_off(kMsix), failed(EINVAL)) << "E28f";
+  EXPECT_EQ(device.eventfds(kMsix, 0, {-1, -1}), ok()) << "enabled with none";
+  EXPECT_EQ(flags(), idle | PCI_MSIX_FLAGS_ENABLE);
+  EXPECT_EQ(loopback(0, 2), ok());
+}
+
 TEST_F(NvmeIrqs, OneEventfdOnSeveralVectors) {
   if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
   ASSERT_EQ(device.eventfds(kMsix, 0, {e[0].get(), e[0].get()}), ok());
@@ -436,6 +492,11 @@ TEST_F(NvmeIrqs, SurviveAReset) {
 }
 
 TEST_F(NvmeIrqs, ErrorIndex) {
+  EXPECT_EQ(device.set_irqs(kErr, kNone | kTrigger, 0, 0), failed(EINVAL));
+  EXPECT_EQ(device.eventfds(kErr, 0, {-1}), ok()) << "none is taken away";
+  EXPECT_EQ(device.eventfds(kErr, 0, {9999}), failed(EBADF));
+  EXPECT_EQ(device.set_irqs(kErr, kNone | kMask, 0, 1), failed(ENOTTY));
+  EXPECT_EQ(device.eventfds(kErr, 0, {e[0].get(), e[1].get()}), failed(EINVAL)) << "it has one";
   ASSERT_EQ(device.eventfds(kErr, 0, {e[0].get()}), ok());
   EXPECT_EQ(device.set_irqs(kErr, kNone | kTrigger, 0, 1), ok());
   EXPECT_EQ(take(e[0].get()), 1u);

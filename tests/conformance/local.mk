@@ -4,13 +4,18 @@
 
 CONFORMANCE_BINARIES += vfio_conformance
 vfio_conformance_SOURCES = \
+	tests/conformance/config_test.cc \
 	tests/conformance/container_test.cc \
+	tests/conformance/declared.h \
+	tests/conformance/device_call_test.cc \
 	tests/conformance/device_test.cc \
 	tests/conformance/dma_test.cc \
+	tests/conformance/e1000e_test.cc \
 	tests/conformance/fd_test.cc \
 	tests/conformance/group_test.cc \
 	tests/conformance/irqs_test.cc \
 	tests/conformance/map_test.cc \
+	tests/conformance/memory_test.cc \
 	tests/conformance/vfio_client.cc \
 	tests/conformance/vfio_client.h
 vfio_conformance_CPPFLAGS = $(GTEST_CFLAGS)

@@ -205,7 +205,7 @@ const Machine& Machine::get() {
       const char* value = std::getenv(name);
       return std::string(value ? value : fallback);
     };
-    return Machine{from("CONFORMANCE_EDU", "0000:00:06.0"), from("CONFORMANCE_NVME", "0000:00:05.0")};
+    return Machine{from("CONFORMANCE_EDU", "0000:00:06.0"), from("CONFORMANCE_NVME", "0000:00:05.0"), from("CONFORMANCE_EDU2", "0000:00:07.0")};
   }();
   return machine;
 }
@@ -241,19 +241,23 @@ std::uint64_t take(int eventfd, int milliseconds) {
   return ::read(eventfd, &value, sizeof value) == sizeof value ? value : 0;
 }
 
+void Edu::begin(std::uint64_t source, std::uint64_t destination, std::size_t bytes, std::uint32_t command) {
+  const std::uint64_t registers[][2] = {{0x80, source}, {0x88, destination}, {0x90, bytes}, {0x98, command}};
+  if (!device_.swaps()) {
+    for (const auto& [at, value] : registers) (void)device_.write(0, at, &value, 8);
+    return;
+  }
+  // A kernel may write 8 bytes in halves, of which the second one is lost: where the
+  // device swaps, the one with the value.
+  void* bar = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, device_.fd(), 0);
+  if (bar == MAP_FAILED) throw std::runtime_error("mmap of edu's BAR");
+  for (const auto& [at, value] : registers)
+    static_cast<volatile std::uint64_t*>(bar)[at / 8] = __builtin_bswap64(value);
+  ::munmap(bar, kPage);
+}
+
 bool Edu::transfer(std::uint64_t source, std::uint64_t destination, std::size_t bytes, std::uint32_t command) {
-  const auto write64 = [&](std::uint64_t reg, std::uint64_t value) {
-    // In halves, as a kernel may do it, the second one would be lost; where the
-    // device swaps, that is the low one.
-    if (Machine::edu_swaps())
-      device_.set_bar0(reg, static_cast<std::uint32_t>(value));
-    else
-      (void)device_.write(0, reg, &value, 8);
-  };
-  write64(0x80, source);
-  write64(0x88, destination);
-  write64(0x90, bytes);
-  write64(0x98, command);
+  begin(source, destination, bytes, command);
   // QEMU's device takes 100 ms for a transfer.
   for (int waited = 0; waited < 4000; ++waited) {
     if (!(device_.bar0(0x98) & 1)) return true;

@@ -182,6 +182,7 @@ bool without(const std::string& what);
 struct Machine {
   std::string edu;   ///< CONFORMANCE_EDU, else 0000:00:06.0
   std::string nvme;  ///< CONFORMANCE_NVME, else 0000:00:05.0
+  std::string edu2;  ///< CONFORMANCE_EDU2, else 0000:00:07.0; for the rigs only
   static const Machine& get();
   /// Group number of a device, from /sys/bus/pci/devices/<name>/iommu_group.
   /// QEMU's edu has the byte order of its machine: big endian on Power
@@ -214,6 +215,8 @@ class Edu {
   /// One transfer between IOVA and the buffer at `at`; waits for it to end.
   bool to_device(std::uint64_t iova, std::size_t bytes, std::uint64_t at = 0) { return transfer(iova, kBuffer + at, bytes, 1); }
   bool from_device(std::uint64_t iova, std::size_t bytes, std::uint64_t at = 0) { return transfer(kBuffer + at, iova, bytes, 3); }
+  /// A transfer as the registers have it; not waited for.
+  void begin(std::uint64_t source, std::uint64_t destination, std::size_t bytes, std::uint32_t command);
   void raise(std::uint32_t bits = 1) { device_.set_bar0(0x60, bits); }
   void acknowledge(std::uint32_t bits = ~0u) { device_.set_bar0(0x64, bits); }
 

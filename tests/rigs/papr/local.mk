@@ -22,17 +22,34 @@ papr_module_bench_LDADD = libpviommu.la $(SYSTEM_LIBS)
 papr_module_fuzz_SOURCES = tests/rigs/papr/module_fuzz.cc tests/rigs/papr/module_client.h
 papr_module_fuzz_LDADD = libpviommu.la $(SYSTEM_LIBS)
 
+# The deployable path, in Debian's Linux.
+PAPR_TESTS_OTHER += tests/rigs/papr/facade.test.sh
+EXTRA_PROGRAMS += papr_window
+papr_window_SOURCES = tests/rigs/papr/window.cc
+
+# Both rigs.
+rig_isolation_SOURCES = tests/rigs/isolation.cc \
+	tests/conformance/vfio_client.cc tests/conformance/vfio_client.h
+rig_isolation_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/conformance
+
 EXTRA_DIST += $(PAPR_TESTS_ONE) $(PAPR_TESTS_OTHER) \
 	tests/rigs/fetch.sh \
 	tests/rigs/guest.sh \
+	tests/rigs/lib.sh \
 	tests/rigs/papr/base \
 	tests/rigs/papr/boot \
 	tests/rigs/papr/fetch \
 	tests/rigs/papr/guest-init \
+	tests/rigs/papr/lib.sh \
 	tests/rigs/papr/userland
+
+# The guest's own programs, by a build for powerpc64le in ppc64el/.
+PAPR_USERLAND = all vfio_conformance rig_isolation papr_window tests/clients/json-get $(PAPR_MODULE_BINARIES)
 
 check-papr: all
 	$(MAKE) $(AM_MAKEFLAGS) $(PAPR_BINARIES)
+	for kernel in 6.12 6.1; do $(srcdir)/tests/rigs/papr/base $$kernel >/dev/null || exit 1; done
+	$(srcdir)/tests/rigs/papr/userland '$(abs_builddir)/ppc64el' -j2 $(PAPR_USERLAND)
 	$(MAKE) $(AM_MAKEFLAGS) -j2 -k check-papr-one check-papr-other
 
 check-papr-one:

@@ -5,7 +5,7 @@
 prefix='isolation: '
 in_dom0 --timeout 200 <<'EOF'
 run() {  # CASE: under pviommu; figures in /tmp/CASE.json
-  pviommu run --quiet --hypervisor=xen --stats=json --stats-file=/tmp/$1.json -- xen_isolation "$1"
+  pviommu run --quiet --hypervisor=xen --stats=json --stats-file=/tmp/$1.json -- rig_isolation "$1"
 }
 stat_of() { json-get /tmp/$1.json "$2" 2>&1; }
 notes() { printf '%s\n' "$check_output" | grep '^#'; }
@@ -13,7 +13,7 @@ notes() { printf '%s\n' "$check_output" | grep '^#'; }
 # First, while Xen's limit on messages in its log is far.
 check "accesses to nothing are stopped" run faults
 equal "and are faults with device and address" \
-  "3 0000:00:06.0 write 0x40005000 0000:00:06.0 read 0x40007000 0000:00:06.0 write 0x40009000" \
+  "3 0000:00:06.0 write 0x20005000 0000:00:06.0 read 0x20007000 0000:00:06.0 write 0x20009000" \
   "$(json-get /tmp/faults.json /faults/not_mapped /latest_faults/0/device /latest_faults/0/access /latest_faults/0/iova \
     /latest_faults/1/device /latest_faults/1/access /latest_faults/1/iova \
     /latest_faults/2/device /latest_faults/2/access /latest_faults/2/iova 2>&1 | xargs)"
@@ -37,7 +37,7 @@ said="mapped with more rights than asked for"
 widened() {  # CASE OPTION...
   widened_case=$1
   shift
-  pviommu run --hypervisor=xen --stats=json --stats-file=/tmp/$widened_case.json "$@" -- xen_isolation $widened_case \
+  pviommu run --hypervisor=xen --stats=json --stats-file=/tmp/$widened_case.json "$@" -- rig_isolation $widened_case \
     >/tmp/$widened_case.out 2>&1 || { cat /tmp/$widened_case.out; return 1; }
 }
 check "read-only and write-only mappings are mapped" widened widened

@@ -33,10 +33,7 @@ xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/unit/vfio_local_client.h
 xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
 xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
 endif
-XEN_BINARIES += xen_isolation
-xen_isolation_SOURCES = tests/rigs/xen/isolation.cc \
-	tests/conformance/vfio_client.cc tests/conformance/vfio_client.h
-xen_isolation_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/conformance
+XEN_BINARIES += rig_isolation
 check_PROGRAMS += $(XEN_BINARIES)
 
 check-xen: all

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Isolation as a device sees it: a VFIO program with edu's DMA engine.
 //
-//   xen_isolation CASE        run in `pviommu run --hypervisor=xen --`
+//   rig_isolation CASE        run in `pviommu run --hypervisor=NAME --`
 //
 // Status 0: as it must be.  1: not, with one line on stderr.
 //
@@ -33,9 +33,7 @@
 namespace conformance {
 namespace {
 
-constexpr std::uint64_t kIova = 0x40000000, kWindow = 0x80000000, kHuge = 2 << 20;
-constexpr const char* kOne = "0000:00:06.0";
-constexpr const char* kTwo = "0000:00:07.0";
+constexpr std::uint64_t kIova = kRoomyIova, kWindow = 0x38000000, kHuge = 2 << 20;
 constexpr std::uint64_t kFreedPages = 64;
 constexpr std::uint64_t kMarker = 0x6b72614d21212121;
 
@@ -68,7 +66,7 @@ bool holds(const std::uint8_t* memory, std::size_t bytes, std::uint64_t seed) {
 /// An edu with a page at kWindow that it can always reach.
 class Party {
  public:
-  explicit Party(const char* name) : session_(name) {
+  explicit Party(const std::string& name) : session_(name) {
     session_.device.set_bus_master(true);
     map(kWindow, window_.address(), kPage);
   }
@@ -108,8 +106,7 @@ class Party {
   }
   /// Begins a write, which is done in 100 ms.
   void begin_write(std::uint64_t iova) {
-    const std::uint64_t registers[][2] = {{0x80, Edu::kBuffer}, {0x88, iova}, {0x90, Edu::kMost}, {0x98, 3}};
-    for (const auto& [at, value] : registers) (void)session_.device.write(0, at, &value, 8);
+    edu_.begin(Edu::kBuffer, iova, Edu::kMost, 3);
   }
 
  private:
@@ -121,7 +118,7 @@ class Party {
 // ---- two containers ------------------------------------------------------------
 
 void two_containers() {
-  Party one(kOne), two(kTwo);
+  Party one(Machine::get().edu), two(Machine::get().edu2);
   Memory same_one(kPage), same_two(kPage), only_one(kPage), only_two(kPage);
   fill(same_one.data(), kPage, 11);
   fill(same_two.data(), kPage, 12);
@@ -158,7 +155,7 @@ void two_containers() {
 }
 
 /// As one of two processes, for `SEED`: the IOVA is both's, the memory is not.
-void own(const char* name, std::uint64_t seed) {
+void own(const std::string& name, std::uint64_t seed) {
   Party party(name);
   Memory memory(16 * kPage);
   party.load(seed);
@@ -246,7 +243,7 @@ class Hunt {
 /// of the freed pages are not among it while the device can write to them.
 void freed_before_unmap() {
   constexpr std::uint64_t kPages = kFreedPages;
-  Party party(kOne);
+  Party party(Machine::get().edu);
   party.load_marker();
   Memory memory(kPages * kPage);
   party.map(kIova, memory.address(), memory.size());
@@ -283,7 +280,7 @@ bool guardian_is_there() {
 
 /// Begins one more write into a page, and is killed in it.
 void write_and_die(std::uint64_t page) {
-  Party party(kOne);
+  Party party(Machine::get().edu);
   party.load_marker();
   Memory memory(kFreedPages * kPage);
   party.map(kIova, memory.address(), memory.size());
@@ -328,7 +325,7 @@ void freed_by_death() {
 
 /// What `--stats=json` must say is compared by the script.
 void faults() {
-  Party party(kOne);
+  Party party(Machine::get().edu);
   Memory memory(kPage);
   fill(memory.data(), kPage, 1);
   party.load(2);
@@ -349,7 +346,7 @@ void faults() {
 
 /// What is said and counted of it is compared by the script.
 void widened() {
-  Party party(kOne);
+  Party party(Machine::get().edu);
   Memory memory(3 * kPage);
   fill(memory.data(), kPage, 1);
   expect(party.container().map(kIova, memory.address(), kPage, VFIO_DMA_MAP_FLAG_READ) == ok(),
@@ -366,7 +363,7 @@ void widened() {
 }
 
 void strict() {
-  Party party(kOne);
+  Party party(Machine::get().edu);
   Memory memory(kPage);
   for (const std::uint32_t flags : {VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE}) {
     const Outcome refused = party.container().map(kIova, memory.address(), kPage, flags);
@@ -379,6 +376,36 @@ void strict() {
   party.map(kIova, memory.address(), kPage);
   party.write(kIova);
   expect(holds(memory.data(), Edu::kMost, 2), "both rights");
+}
+
+/// A program that takes its own addresses for I/O addresses.
+void iova_is_hva() {
+  Party party(Machine::get().edu);
+  Memory memory(kPage);
+  expect(party.container().map(memory.address(), memory.address(), kPage) == failed(EINVAL), "the address is no I/O address");
+  party.map(kIova, memory.address(), kPage);
+  party.load(1);
+  party.write(kIova);
+  expect(holds(memory.data(), Edu::kMost, 1), "another address is one");
+}
+
+/// Power's second window begins at 2^59.
+void dynamic_window() {
+  constexpr std::uint64_t kStart = std::uint64_t{1} << 59, kPages = 16;
+  Party party(Machine::get().edu);
+  Memory memory(2 * kPages * kPage);
+  const std::uint64_t aligned = (memory.address() + kPages * kPage - 1) & ~(kPages * kPage - 1);
+  auto* bytes = memory.data() + (aligned - memory.address());
+  party.map(kStart + (1ull << 30), aligned, kPages * kPage);
+  party.load(1);
+  party.write(kStart + (1ull << 30) + 3 * kPage);
+  expect(holds(bytes + 3 * kPage, Edu::kMost, 1), "a write in the dynamic window");
+  fill(bytes + 5 * kPage, kPage, 2);
+  party.read(kStart + (1ull << 30) + 5 * kPage);
+  expect(party.loaded(2), "a read in the dynamic window");
+  party.unmap(kStart + (1ull << 30), kPages * kPage);
+  party.write(kStart + (1ull << 30) + 5 * kPage);
+  expect(holds(bytes + 5 * kPage, kPage, 2), "memory after the unmap");
 }
 
 // ---- frames -------------------------------------------------------------------------
@@ -415,7 +442,7 @@ void exchange(Party& party, std::uint8_t* memory, std::size_t bytes) {
 }
 
 void scattered() {
-  Party party(kOne);
+  Party party(Machine::get().edu);
   constexpr std::size_t kPages = 512;
   Memory memory(kPages * kPage);
   // Touched in random order: the kernel hands frames out one after the other.
@@ -483,7 +510,7 @@ class LargeEntry {
 };
 
 void huge() {
-  Party party(kOne);
+  Party party(Machine::get().edu);
   LargeEntry memory(party);
   Memory next(kPage);
   party.map(kIova, memory.address(), kHuge);
@@ -513,8 +540,8 @@ void huge() {
 int run(int argc, char** argv) {
   const std::map<std::string, std::function<void()>> cases = {
       {"two-containers", two_containers},
-      {"own-one", [] { own(kOne, 41); }},
-      {"own-two", [] { own(kTwo, 42); }},
+      {"own-one", [] { own(Machine::get().edu, 41); }},
+      {"own-two", [] { own(Machine::get().edu2, 42); }},
       {"freed-before-unmap", freed_before_unmap},
       {"freed-by-death", freed_by_death},
       {"faults", faults},
@@ -522,6 +549,8 @@ int run(int argc, char** argv) {
       {"strict", strict},
       {"widened", widened},
       {"huge", huge},
+      {"iova-is-hva", iova_is_hva},
+      {"dynamic-window", dynamic_window},
   };
   const auto found = argc == 2 ? cases.find(argv[1]) : cases.end();
   if (found == cases.end()) {

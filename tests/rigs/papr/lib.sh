@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=sh
+# For tests on QEMU's pseries machine: ../lib.sh and what only its guest has.
+[ -e /rig/settings ] || . "$(dirname "$0")/../lib.sh"
+
+edu=0001:00:00.0 nvme=0002:00:00.0 edu2=0003:00:00.0
+export CONFORMANCE_EDU=$edu CONFORMANCE_NVME=$nvme CONFORMANCE_EDU2=$edu2 CONFORMANCE_EDU_SWAPS=1
+
+# give_to_vfio ADDRESS...: as driverctl would.
+give_to_vfio() {
+  modprobe vfio_iommu_spapr_tce && modprobe vfio-pci || return 1
+  for address in "$@"; do
+    echo vfio-pci >/sys/bus/pci/devices/$address/driver_override
+    echo $address >/sys/bus/pci/drivers_probe
+  done
+}
+
+# window_is_empty NAME ADDRESS: looks at every entry of its TCE table, by H_GET_TCE
+# through the kernel module; the device has no driver afterwards.
+window_is_empty() {
+  [ -c /dev/pviommu-papr ] || insmod /root/pviommu_papr.ko
+  [ ! -e /sys/bus/pci/devices/$2/driver ] || echo $2 >/sys/bus/pci/devices/$2/driver/unbind
+  echo >/sys/bus/pci/devices/$2/driver_override
+  window_said=$(papr_window $2 2>&1)
+  equal "$1" "empty" "$window_said"
+}
+
+# again COMMAND...: a QEMU tool on the rig's NVMe.  QEMU 7.2's emulated NVMe loses the
+# interrupts of an admin queue that was there before MSI-X was switched on, as QEMU's
+# own driver has it: about every second open waits for ever in its first Identify,
+# on any VFIO.  Such a run is ended and made again.
+again() {
+  for _ in 1 2 3 4 5 6 7 8 9; do
+    timeout 7 "$@"
+    again_status=$?
+    [ $again_status -eq 124 ] || [ $again_status -eq 143 ] || return $again_status
+    echo "# waited in vain"
+  done
+  return 124
+}
