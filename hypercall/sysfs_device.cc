@@ -126,6 +126,37 @@ bool is_natural(std::uint64_t offset, unsigned width, unsigned widest, std::uint
 /// What mmap knows: 64 KiB on some kernels for Power.
 std::uint64_t system_page() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
 
+/// The next line of a `resource`; false at the end.
+bool next_resource(const char*& line, std::uint64_t& first, std::uint64_t& last, std::uint64_t& flags) {
+  if (line == nullptr || std::sscanf(line, "%" SCNx64 " %" SCNx64 " %" SCNx64, &first, &last, &flags) != 3)
+    return false;
+  line = std::strchr(line, '\n');
+  if (line != nullptr) ++line;
+  return true;
+}
+
+/// Whether a BAR smaller than a page of the system has it for itself, as the kernel's VFIO
+/// has it (vfio_pci_probe_mmaps()): registers of others must not come with it.
+bool alone_in_page(const std::string& folder, std::uint64_t address, std::uint64_t size) {
+  const std::string devices = folder.substr(0, folder.rfind('/'));
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(devices.c_str()), ::closedir);
+  if (!dir) return false;
+  while (const dirent* entry = ::readdir(dir.get())) {
+    if (entry->d_name[0] == '.') continue;
+    const auto text = read_text(devices + '/' + entry->d_name + "/resource");
+    if (!text) return false;
+    const char* line = text->c_str();
+    std::uint64_t first = 0, last = 0, flags = 0;
+    // BARs and ROM; the lines behind are windows of bridges, which hold BARs.
+    for (unsigned i = 0; i <= kPciRomIndex && next_resource(line, first, last, flags); ++i) {
+      const bool itself = first == address && last == address + size - 1;
+      if ((flags & kResourceMemory) != 0 && !itself && first < address + system_page() && last >= address)
+        return false;
+    }
+  }
+  return true;
+}
+
 std::uint64_t all_ones(unsigned width) { return ~std::uint64_t{0} >> (64 - 8 * width); }
 
 }  // namespace
@@ -253,10 +284,8 @@ Status SysfsDevice::read_resources(const std::string& folder) {
   const char* line = text.c_str();
   for (unsigned i = 0; i <= kPciRomIndex; ++i) {
     std::uint64_t first = 0, last = 0, flags = 0;
-    if (line == nullptr || std::sscanf(line, "%" SCNx64 " %" SCNx64 " %" SCNx64, &first, &last, &flags) != 3)
+    if (!next_resource(line, first, last, flags))
       return Error{EIO, "sysfs: resource has other lines than expected"};
-    line = std::strchr(line, '\n');
-    if (line != nullptr) ++line;
     if ((flags & (kResourceIo | kResourceMemory)) == 0 || last == 0) continue;
     // Without an address there is nothing to access; firmware ran out of space.
     if ((flags & kResourceUnset) != 0 || first == 0) continue;
@@ -271,8 +300,9 @@ Status SysfsDevice::read_resources(const std::string& folder) {
     info.is_64bit = (flags & kResourceMemory64) != 0;
     info.prefetchable = (flags & kResourcePrefetch) != 0;
     // What is smaller may share its page with registers of another function.
-    info.mappable = i != kPciRomIndex && !info.is_io && info.size >= system_page() &&
-                    info.address % system_page() == 0;
+    info.mappable = i != kPciRomIndex && !info.is_io && info.address % system_page() == 0 &&
+                    (info.size >= system_page() ||
+                     (info.size >= kPageSize && alone_in_page(folder, info.address, info.size)));
 
     // Prefetchable BARs too through resourceN: resourceN_wc is write-combining,
     // and neither our accesses nor those of VFIO programs expect that.
