@@ -13,6 +13,8 @@ libpviommu_la_SOURCES += \
 	vfio-glue/device_irqs.cc \
 	vfio-glue/device_regions.cc \
 	vfio-glue/dirty_bitmap.cc \
+	vfio-glue/doctor_report.cc \
+	vfio-glue/doctor_report.h \
 	vfio-glue/engine.cc \
 	vfio-glue/engine.h \
 	vfio-glue/file.h \
@@ -67,8 +69,6 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command_list.cc \
 	vfio-glue/command_reap.cc \
 	vfio-glue/command_run.cc \
-	vfio-glue/doctor_report.cc \
-	vfio-glue/doctor_report.h \
 	vfio-glue/run_folder.cc \
 	vfio-glue/run_folder.h \
 	vfio-glue/stats_report.cc \

@@ -6,9 +6,7 @@ unit_vfio_SOURCES += \
 	tests/unit/vfio_local_client.h
 
 unit_vfio_SOURCES += \
-	tests/unit/vfio_doctor_report_test.cc \
-	vfio-glue/doctor_report.cc \
-	vfio-glue/doctor_report.h
+	tests/unit/vfio_doctor_report_test.cc
 
 # The preload front end without the functions it wraps.
 unit_vfio_SOURCES += \

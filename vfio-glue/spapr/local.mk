@@ -3,12 +3,16 @@
 
 # What unit tests use too, on any machine.
 SPAPR_SOURCES = \
+	vfio-glue/spapr/doctor.cc \
+	vfio-glue/spapr/doctor.h \
 	vfio-glue/spapr/kernel_device.cc \
 	vfio-glue/spapr/kernel_device.h \
 	vfio-glue/spapr/kernel_group.cc \
 	vfio-glue/spapr/kernel_group.h \
 	vfio-glue/spapr/kernel_vectors.cc \
 	vfio-glue/spapr/kernel_vectors.h \
+	vfio-glue/spapr/papr_conf.cc \
+	vfio-glue/spapr/papr_conf.h \
 	vfio-glue/spapr/platform.cc \
 	vfio-glue/spapr/platform.h \
 	vfio-glue/spapr/registered_memory.cc \

@@ -3,57 +3,19 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 
-#include "hypercall/conf.h"
 #include "hypercall/module.h"
 #include "hypercall/papr/kernel/pviommu_papr.h"
 #include "hypercall/papr/open.h"
+#include "vfio-glue/spapr/doctor.h"
+#include "vfio-glue/spapr/papr_conf.h"
 #include "vfio-glue/spapr/spapr_hypervisor.h"
 
 namespace pviommu::spapr {
 namespace {
-
-struct Choice {
-  std::string via;
-  SpaprHypervisor::Config vfio;
-};
-
-Result<Choice> parse(std::string_view conf, std::string& message) {
-  Choice choice;
-  ConfError error;
-  const auto elements = parse_conf(conf, error);
-  if (!error.message.empty() || elements.size() > 1 || (!elements.empty() && !elements[0].head.empty())) {
-    message = "papr:" + std::string(conf) + ": " +
-              (error.message.empty() ? "one list of via=, window=, page= is understood" : error.message);
-    return Error{EINVAL, "papr"};
-  }
-  const ConfElement none;
-  ConfReader reader(elements.empty() ? none : elements[0]);
-  choice.via = reader.choice("via", "auto", {"auto", "vfio", "module"});
-  choice.vfio.window.size = reader.size("window", 0);
-  const std::uint64_t page = reader.size("page", kPageSize);
-  message = reader.finish();
-  if (!message.empty()) {
-    message = "papr:" + std::string(conf) + ": " + message;
-    return Error{EINVAL, "papr"};
-  }
-  const unsigned shift = std::has_single_bit(page) ? static_cast<unsigned>(std::countr_zero(page)) : 0;
-  if (shift != 12 && shift != 16 && shift != 21 && shift != 24) {
-    message = "papr:" + std::string(conf) + ": page= is one of 4K 64K 2M 16M";
-    return Error{EINVAL, "papr"};
-  }
-  const std::uint64_t size = choice.vfio.window.size;
-  if (size != 0 && (!std::has_single_bit(size) || size < page || size > WindowChoice::kStart)) {
-    message = "papr:" + std::string(conf) + ": window= is a power of two, at least a page";
-    return Error{EINVAL, "papr"};
-  }
-  choice.vfio.window.page_shift = shift;
-  return choice;
-}
 
 /// Somebody gave a device to vfio-pci: that is the way meant.
 bool vfio_has_devices() {
@@ -62,15 +24,15 @@ bool vfio_has_devices() {
 }
 
 Result<std::unique_ptr<Hypervisor>> open_choice(std::string_view conf, std::string& message) {
-  const Choice choice = PVIOMMU_TRY(parse(conf, message));
+  const Choice choice = PVIOMMU_TRY(parse_conf_text(conf, message));
   if (choice.via == "module" || (choice.via == "auto" && ::access(PVIOMMU_PAPR_DEVICE, F_OK) == 0 && !vfio_has_devices())) {
-    if (choice.vfio.window.size != 0) {
+    if (choice.window.size != 0) {
       message = "papr:" + std::string(conf) + ": window= and page= are for via=vfio: the module has the windows that there are";
       return Error{EINVAL, "papr"};
     }
     return papr::open_over_module("", message);
   }
-  auto opened = PVIOMMU_TRY(SpaprHypervisor::open(choice.vfio, make_kernel_vfio_calls(), message));
+  auto opened = PVIOMMU_TRY(SpaprHypervisor::open({choice.window}, make_kernel_vfio_calls(), message));
   return std::unique_ptr<Hypervisor>(std::move(opened));
 }
 
@@ -100,6 +62,6 @@ extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_m
     "papr",
     "a Power LPAR: the kernel's VFIO sPAPR v2, or the module pviommu_papr",
     &pviommu::spapr::open_papr,
-    nullptr,
-    nullptr,
+    &pviommu::spapr::diagnose,
+    nullptr,  // nothing survives a program: kernels clean up
 };

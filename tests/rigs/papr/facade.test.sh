@@ -12,7 +12,13 @@ head -c 4M /dev/urandom >"$work/data"
 
 in_guest --timeout 240 --disk "$work/disk" --add "$work/data:/root/data" --add "$module:/root/pviommu_papr.ko" <<'EOT'
 papr() { pviommu run --hypervisor=papr "$@"; }
+pviommu doctor --hypervisor=papr --device=$edu >/tmp/said 2>&1
+equal "the doctor says what is missing: status" 1 $?
+check "to load the driver" grep -q "modprobe vfio-pci" /tmp/said
+check "and to give the device to it" grep -q "driverctl set-override $edu vfio-pci" /tmp/said
 check "devices are given to vfio-pci" give_to_vfio $edu $nvme $edu2
+pviommu doctor --hypervisor=papr --device=$edu >/tmp/said 2>&1
+equal "the doctor is content, and knows the steps" "0 3" "$? $(grep -c "/dev/vfio/1\|H_PUT_TCE\|change-msi" /tmp/said)"
 equal "they are listed with the kernel's groups" "1 free 2 free 3 free" \
   "$(pviommu list --hypervisor=papr | awk '/vfio-pci/ { sub(";", "", $7); printf "%s%s %s", sep, $2, $7; sep = " " }')"
 equal "the windows are those of the device tree" "0x0 0x3fffffff" \

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The CONF of papr:CONF.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "hypercall/result.h"
+#include "vfio-glue/spapr/kernel_group.h"
+
+namespace pviommu::spapr {
+
+struct Choice {
+  std::string via;      ///< auto, vfio or module
+  WindowChoice window;  ///< via=vfio
+};
+
+/// EINVAL: `message` names the text and what would be right.
+Result<Choice> parse_conf_text(std::string_view conf, std::string& message);
+
+}  // namespace pviommu::spapr
