@@ -23,7 +23,7 @@ papr_module_fuzz_SOURCES = tests/rigs/papr/module_fuzz.cc tests/rigs/papr/module
 papr_module_fuzz_LDADD = libpviommu.la $(SYSTEM_LIBS)
 
 # The deployable path, in Debian's Linux.
-PAPR_TESTS_OTHER += tests/rigs/papr/facade.test.sh
+PAPR_TESTS_ONE += tests/rigs/papr/facade.test.sh
 EXTRA_PROGRAMS += papr_window
 papr_window_SOURCES = tests/rigs/papr/window.cc
 
@@ -58,4 +58,8 @@ check-papr-one:
 check-papr-other:
 	$(RUN_TESTS) '$(abs_builddir)/results/papr' $(PAPR_TESTS_OTHER:%=$(srcdir)/%)
 
-.PHONY: check-papr check-papr-one check-papr-other
+bench-papr: all
+	$(srcdir)/tests/rigs/papr/userland '$(abs_builddir)/ppc64el' -j2 all papr_module_bench
+	PVIOMMU_BUILD='$(abs_builddir)' $(srcdir)/tests/rigs/papr/bench
+
+.PHONY: bench-papr check-papr check-papr-one check-papr-other

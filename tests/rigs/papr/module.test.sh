@@ -26,8 +26,8 @@ done
 # QEMU's nvme loses the admin queue's interrupts when MSI-X is enabled after the controller,
 # as qemu-io does; whether it sees the completions all the same is a matter of time.
 patiently() {
-  for _ in 1 2 3 4 5; do
-    timeout 8 "$@"
+  for _ in 1 2 3 4 5 6 7 8; do
+    timeout 5 "$@"
     patiently_status=$?
     [ $patiently_status -eq 143 ] || return $patiently_status
   done
