@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -17,9 +18,9 @@
 namespace pviommu {
 namespace {
 
-// Of all address spaces of the process.
+// Of all address spaces of the process.  The lock is for those that are limited.
 std::mutex lock;
-std::uint64_t limited_pages = 0;
+std::atomic<std::uint64_t> held_pages = 0;
 
 bool has_ipc_lock() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -44,27 +45,28 @@ std::uint64_t mlocked_pages() {
 
 }  // namespace
 
-LockedMemory::LockedMemory() : exempt_(has_ipc_lock()) {}
+bool LockedMemory::limited() { return !has_ipc_lock(); }
 
 Status LockedMemory::add(std::uint64_t pages) {
-  if (exempt_) return {};
+  // A thread may give the capability up at any time; what it held before counts.
+  if (has_ipc_lock()) {
+    held_pages.fetch_add(pages, std::memory_order_relaxed);
+    return {};
+  }
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   const std::lock_guard guard(lock);
   if (limit.rlim_cur != RLIM_INFINITY) {
     const std::uint64_t most = limit.rlim_cur >> kPageShift;
     // Reading VmLck takes longer than all the rest, but nobody tells us of mlock().
-    if (pages > most || limited_pages > most - pages || limited_pages + pages + mlocked_pages() > most)
+    const std::uint64_t held = held_pages.load(std::memory_order_relaxed);
+    if (pages > most || held > most - pages || held + pages + mlocked_pages() > most)
       return Error{ENOMEM, "RLIMIT_MEMLOCK"};
   }
-  limited_pages += pages;
+  held_pages.fetch_add(pages, std::memory_order_relaxed);
   return {};
 }
 
-void LockedMemory::remove(std::uint64_t pages) {
-  if (exempt_) return;
-  const std::lock_guard guard(lock);
-  limited_pages -= pages;
-}
+void LockedMemory::remove(std::uint64_t pages) { held_pages.fetch_sub(pages, std::memory_order_relaxed); }
 
 }  // namespace pviommu

@@ -10,21 +10,15 @@ namespace pviommu {
 
 /// Pages held for DMA by this process.  Every mapping counts, also of a page
 /// that is mapped already; memory that the process locked by mlock() counts
-/// beside it.  A process with CAP_IPC_LOCK is not limited.
+/// beside it.  A thread with CAP_IPC_LOCK is not limited, what it maps counts.
 /// Thread-safe.
 class LockedMemory {
  public:
-  /// Looks whether the calling thread has CAP_IPC_LOCK.
-  LockedMemory();
-
   /// ENOMEM when `pages` more would go beyond RLIMIT_MEMLOCK.
   Status add(std::uint64_t pages);
   void remove(std::uint64_t pages);
-  /// False: RLIMIT_MEMLOCK means nothing to us.
-  bool limited() const { return !exempt_; }
-
- private:
-  bool exempt_;
+  /// False: RLIMIT_MEMLOCK means nothing to the calling thread.
+  static bool limited();
 };
 
 }  // namespace pviommu

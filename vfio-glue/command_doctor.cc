@@ -48,7 +48,7 @@ void check_memory(Checks& checks, const std::string& wanted) {
 
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
-  if (!LockedMemory().limited())
+  if (!LockedMemory::limited())
     checks.push_back({"locked memory", "ok", "not limited: CAP_IPC_LOCK", ""});
   else if (limit.rlim_cur == RLIM_INFINITY)
     checks.push_back({"locked memory", "ok", "not limited", ""});

@@ -15,6 +15,7 @@
 #include <linux/vfio.h>
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -75,6 +76,11 @@ class Device final : private ConfigEffects {
   bool can_reset() const { return hardware_->can_reset(); }
   /// VFIO_DEVICE_RESET; interrupts stay configured.
   Status reset();
+
+  /// The program allows the device to sleep, which it never does here.  False: it
+  /// had done so already.
+  bool enter_low_power() { return !low_power_.exchange(true); }
+  void leave_low_power() { low_power_ = false; }
 
   /// Empty: no such region / irq index.
   std::optional<RegionInfo> region(std::uint32_t index) const;
@@ -138,6 +144,7 @@ class Device final : private ConfigEffects {
   std::mutex lock_;
   bool express_ = false;
   bool attached_ = false;
+  std::atomic<bool> low_power_{false};
   UniqueFd error_eventfd_;
   UniqueFd request_eventfd_;
   std::array<int, kPciBars> mappings_{};  ///< live mmaps of each BAR

@@ -143,8 +143,8 @@ long DeviceFile::get_hot_reset_info(const Call&, vfio_pci_hot_reset_info&) { ret
 long DeviceFile::hot_reset(const Call&, vfio_pci_hot_reset&) { return -ENODEV; }
 
 /// VFIO_DEVICE_FEATURE: the low power hints, which allow and never oblige the
-/// host to save power.
-long DeviceFile::feature(const Call&, vfio_device_feature& feature) {
+/// host to save power.  Order of vfio_check_feature().
+long DeviceFile::feature(const Call& call, vfio_device_feature& feature) {
   const std::uint32_t operations = feature.flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET);
   const bool probe = feature.flags & VFIO_DEVICE_FEATURE_PROBE;
   constexpr std::uint32_t kBoth = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
@@ -154,10 +154,29 @@ long DeviceFile::feature(const Call&, vfio_device_feature& feature) {
     case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
     case VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
       if (operations & VFIO_DEVICE_FEATURE_GET) return -EINVAL;
-      return probe || operations ? 0 : -EINVAL;
+      if (probe) return 0;
+      return operations ? low_power(call, feature) : -EINVAL;
     default:
       return -ENOTTY;
   }
+}
+
+long DeviceFile::low_power(const Call& call, const vfio_device_feature& feature) {
+  const std::uint32_t number = feature.flags & VFIO_DEVICE_FEATURE_MASK;
+  if (number == VFIO_DEVICE_FEATURE_LOW_POWER_EXIT) {
+    device_->leave_low_power();
+    return 0;
+  }
+  if (number == VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP) {
+    // The device never sleeps, so nobody wakes it and the eventfd is only looked at.
+    vfio_device_low_power_entry_with_wakeup entry;
+    if (feature.argsz < sizeof feature + sizeof entry) return -EINVAL;
+    if (!call.client.copy_in(&entry, call.argument + sizeof feature, sizeof entry)) return -EFAULT;
+    if (entry.wakeup_eventfd < 0) return -EINVAL;
+    if (const auto eventfd = call.client.duplicate_eventfd(entry.wakeup_eventfd); !eventfd)
+      return -eventfd.error().code;
+  }
+  return device_->enter_low_power() ? 0 : -EINVAL;
 }
 
 }  // namespace pviommu::vfio

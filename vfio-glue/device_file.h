@@ -37,6 +37,7 @@ class DeviceFile final : public File {
   long get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info);
   long hot_reset(const Call& call, vfio_pci_hot_reset& reset);
   long feature(const Call& call, vfio_device_feature& feature);
+  long low_power(const Call& call, const vfio_device_feature& feature);
 
   boost::intrusive_ptr<Group> group_;
   Device* device_;

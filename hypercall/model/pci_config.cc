@@ -41,7 +41,7 @@ PciFunction::PciFunction(Bus& bus, Sbdf sbdf, FunctionIdentity identity)
   put(reg::kRevision + 3, 1, identity_.class_code >> 16);
   put(reg::kSubsystemVendor, 2, identity_.subsystem_vendor);
   put(reg::kSubsystem, 2, identity_.subsystem_device);
-  allow(reg::kCommand, 2, reg::kCommandMaster | reg::kCommandParity | reg::kCommandSerr);
+  allow(reg::kCommand, 2, reg::kCommandMaster | reg::kCommandSerr);
   write_clears_[reg::kStatus + 1] = reg::kStatusErrors >> 8;
   allow(reg::kCacheLine, 1, 0xff);
   allow(reg::kInterruptLine, 1, 0xff);

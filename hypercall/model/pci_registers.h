@@ -24,7 +24,6 @@ inline constexpr std::size_t kInterruptPin = 0x3d;
 inline constexpr std::uint16_t kCommandIo = 0x0001;
 inline constexpr std::uint16_t kCommandMemory = 0x0002;
 inline constexpr std::uint16_t kCommandMaster = 0x0004;
-inline constexpr std::uint16_t kCommandParity = 0x0040;
 inline constexpr std::uint16_t kCommandSerr = 0x0100;
 inline constexpr std::uint16_t kCommandIntxDisable = 0x0400;
 inline constexpr std::uint16_t kStatusInterrupt = 0x0008;

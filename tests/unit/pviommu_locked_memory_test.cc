@@ -119,5 +119,23 @@ TEST(LockedMemory, CapabilityExempts) {
   EXPECT_EQ(status, 0);
 }
 
+TEST(LockedMemory, CapabilityMayBeGivenUp) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs CAP_IPC_LOCK";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit limit{16 * kPageSize, 16 * kPageSize};
+    ::setrlimit(RLIMIT_MEMLOCK, &limit);
+    LockedMemory memory;
+    if (!memory.add(8) || ::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(1);
+    if (!memory.add(8)) ::_exit(2);
+    if (memory.add(1).ok()) ::_exit(3);
+    memory.remove(8);
+    ::_exit(memory.add(1) ? 0 : 4);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 }  // namespace
 }  // namespace pviommu

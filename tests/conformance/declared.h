@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What a rig declares about its machine beside vfio_client.h.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+
+namespace conformance {
+
+/// CONFORMANCE_WITH="inherited bar-faults": what Linux's VFIO does and pviommu does not,
+/// with the reason in doc/vfio-differences.md; words out of
+///   inherited   descriptors of VFIO files work in a forked child
+///   bar-faults  a BAR mapping faults while memory decoding is off
+///   ioeventfd   VFIO_DEVICE_IOEVENTFD
+inline bool with(const std::string& what) {
+  const char* value = std::getenv("CONFORMANCE_WITH");
+  return value && (" " + std::string(value) + " ").find(" " + what + " ") != std::string::npos;
+}
+
+/// Further devices, which only some rigs have; empty: it has none.
+inline std::string extra_device(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value ? value : "";
+}
+
+}  // namespace conformance

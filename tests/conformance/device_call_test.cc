@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The device's other calls: features, hot reset, ioeventfd; what its BAR mappings do.
+// The letters name cases of the reference answers.
+#include <gtest/gtest.h>
+#include <linux/pci_regs.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <csetjmp>
+#include <csignal>
+
+#include "declared.h"
+#include "vfio_client.h"
+
+namespace conformance {
+namespace {
+
+class EduCalls : public testing::Test {
+ protected:
+  ~EduCalls() override {
+    if (device.config(PCI_COMMAND, 2) & PCI_COMMAND_MEMORY) Edu(device).acknowledge();
+  }
+  Outcome feature(std::uint32_t flags, std::uint32_t argsz = 16) {
+    std::uint32_t words[4] = {argsz, flags};
+    return device.ioctl(VFIO_DEVICE_FEATURE, reinterpret_cast<std::uint64_t>(words));
+  }
+  Session session{Machine::get().edu};
+  Device& device = session.device;
+};
+
+/// Hot reset: the information, or the reset with `files`.
+Outcome hot_reset_info(const Device& device, std::uint32_t argsz, std::array<std::uint32_t, 64>* out = nullptr) {
+  std::array<std::uint32_t, 64> words{argsz};
+  const Outcome outcome = device.ioctl(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, reinterpret_cast<std::uint64_t>(words.data()));
+  if (out) *out = words;
+  return outcome;
+}
+Outcome hot_reset(const Device& device, std::uint32_t count, int file = -1, std::uint32_t flags = 0,
+                  std::uint32_t argsz = 256) {
+  std::array<std::uint32_t, 64> words{argsz, flags, count, static_cast<std::uint32_t>(file)};
+  return device.ioctl(VFIO_DEVICE_PCI_HOT_RESET, reinterpret_cast<std::uint64_t>(words.data()));
+}
+
+TEST_F(EduCalls, NumbersOfOtherFiles) {
+  Memory memory(kPage);
+  vfio_iommu_type1_dma_map map{.argsz = sizeof map, .flags = 3, .vaddr = memory.address(), .iova = 0, .size = kPage};
+  EXPECT_EQ(device.ioctl(VFIO_IOMMU_MAP_DMA, reinterpret_cast<std::uint64_t>(&map)), failed(EINVAL))
+      << "D06: the number of a hot reset, with flags";
+  EXPECT_EQ(device.ioctl(VFIO_GET_API_VERSION), failed(ENOTTY)) << "D06b";
+  EXPECT_EQ(device.ioctl(VFIO_DEVICE_RESET), failed(EINVAL)) << "D08";
+  EXPECT_EQ(device.ioctl(VFIO_DEVICE_RESET, 4711), failed(EINVAL));
+}
+
+TEST_F(EduCalls, Features) {
+  constexpr std::uint32_t kGet = 1 << 16, kSet = 1 << 17, kProbe = 1 << 18;
+  for (std::uint32_t number : {0u, 1u, 2u, 6u, 7u, 8u, 9u, 0xffffu}) {
+    EXPECT_EQ(feature(kProbe | kGet | number), failed(ENOTTY)) << "D201 " << number;
+    EXPECT_EQ(feature(kProbe | kSet | number), failed(ENOTTY)) << "D202 " << number;
+    EXPECT_EQ(feature(kProbe | number), failed(ENOTTY)) << "D203 " << number;
+    EXPECT_EQ(feature(kGet | number), failed(ENOTTY)) << "D204 " << number;
+  }
+  for (std::uint32_t number : {3u, 4u, 5u}) {
+    EXPECT_EQ(feature(kProbe | kGet | number), failed(EINVAL)) << "D201 " << number;
+    EXPECT_EQ(feature(kProbe | kSet | number), ok()) << "D202 " << number;
+    EXPECT_EQ(feature(kProbe | number), ok()) << "D203 " << number;
+    EXPECT_EQ(feature(kGet | number), failed(EINVAL)) << number;
+    EXPECT_EQ(feature(kGet | kSet | number), failed(EINVAL)) << number;
+  }
+  EXPECT_EQ(feature(0), failed(ENOTTY)) << "D206";
+  EXPECT_EQ(feature(3), failed(EINVAL)) << "neither got nor set";
+  EXPECT_EQ(feature(0x80010001), failed(EINVAL)) << "D208";
+  for (std::uint32_t argsz : {0u, 4u, 7u}) EXPECT_EQ(feature(kProbe | 3, argsz), failed(EINVAL)) << argsz;
+  EXPECT_EQ(feature(kProbe | 3, 8), ok());
+  EXPECT_EQ(device.ioctl(VFIO_DEVICE_FEATURE, 0), failed(EFAULT));
+  // Low power, in and out.
+  EXPECT_EQ(feature(kSet | 3), ok()) << "D209";
+  EXPECT_EQ(feature(kSet | 3), failed(EINVAL)) << "already";
+  EXPECT_EQ(feature(kSet | 5), ok()) << "D210";
+  EXPECT_EQ(feature(kSet | 5), ok()) << "out again is nothing";
+  const auto with_wakeup = [&](int fd, std::uint32_t argsz = 16) {
+    std::int32_t words[4] = {static_cast<std::int32_t>(argsz), static_cast<std::int32_t>(kSet | 4), fd, 0};
+    return device.ioctl(VFIO_DEVICE_FEATURE, reinterpret_cast<std::uint64_t>(words));
+  };
+  const Fd event(::eventfd(0, EFD_CLOEXEC)), null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  EXPECT_EQ(with_wakeup(event.get(), 8), failed(EINVAL)) << "no room for the eventfd";
+  EXPECT_EQ(with_wakeup(9999), failed(EBADF));
+  EXPECT_EQ(with_wakeup(-1), failed(EINVAL));
+  EXPECT_EQ(with_wakeup(null.get()), failed(EINVAL));
+  // A call wakes a device that slept, and ends this; whether it sleeps is a matter of time.
+  EXPECT_EQ(with_wakeup(event.get()), ok());
+  EXPECT_EQ(feature(kSet | 5), ok());
+  EXPECT_EQ(device.bar0(0), 0x010000edu);
+}
+
+void no_hot_reset(const Device& device, const Session& session) {
+  for (std::uint32_t argsz : {0u, 8u, 11u}) EXPECT_EQ(hot_reset_info(device, argsz), failed(EINVAL)) << "E50 " << argsz;
+  std::array<std::uint32_t, 64> words{};
+  for (std::uint32_t argsz : {12u, 20u, 24u, 36u, 140u}) {
+    EXPECT_EQ(hot_reset_info(device, argsz, &words), failed(ENODEV)) << "E50 " << argsz;
+    EXPECT_EQ(words[0], argsz) << "E50";
+    EXPECT_EQ(words[2], 0u) << "E50";
+  }
+  EXPECT_EQ(hot_reset(device, 0), failed(ENODEV)) << "E51";
+  EXPECT_EQ(hot_reset(device, 0, -1, 0, 8), failed(EINVAL)) << "E52";
+  EXPECT_EQ(hot_reset(device, 1, -1, 1), failed(EINVAL)) << "E53";
+  EXPECT_EQ(hot_reset(device, 1, -1), failed(ENODEV)) << "E54";
+  EXPECT_EQ(hot_reset(device, 1, session.container.fd()), failed(ENODEV)) << "E55";
+  EXPECT_EQ(hot_reset(device, 1000, -1), failed(ENODEV)) << "E56";
+  EXPECT_EQ(hot_reset(device, 1, session.group.fd()), failed(ENODEV)) << "E57";
+  EXPECT_EQ(device.ioctl(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, 0), failed(EFAULT));
+  EXPECT_EQ(device.ioctl(VFIO_DEVICE_PCI_HOT_RESET, 0), failed(EFAULT));
+}
+
+TEST_F(EduCalls, HotResetOfAFunctionOnTheRootBus) { no_hot_reset(device, session); }
+
+TEST(NvmeCalls, HotResetOfAFunctionOnTheRootBus) {
+  Session session(Machine::get().nvme);
+  no_hot_reset(session.device, session);
+}
+
+TEST(PortCalls, HotResetOfABus) {
+  const std::string name = extra_device("CONFORMANCE_NVME_PORT");
+  if (name.empty()) GTEST_SKIP() << "this machine has no device behind a port";
+  Session session(name);
+  const Device& device = session.device;
+  for (std::uint32_t argsz : {0u, 11u}) EXPECT_EQ(hot_reset_info(device, argsz), failed(EINVAL)) << "E50 " << argsz;
+  std::array<std::uint32_t, 64> words{};
+  EXPECT_EQ(hot_reset_info(device, 12, &words), failed(ENOSPC)) << "E50";
+  EXPECT_EQ(words[2], 1u) << "E50: as many are wanted";
+  for (std::uint32_t argsz : {36u, 140u}) {
+    EXPECT_EQ(hot_reset_info(device, argsz, &words), ok()) << "E50";
+    EXPECT_EQ(words[2], 1u) << "E50";
+    EXPECT_EQ(words[3], static_cast<std::uint32_t>(std::stoi(Machine::group_of(name)))) << "its group";
+    EXPECT_EQ(words[4] >> 24, 0u) << "its devfn";
+  }
+  EXPECT_EQ(hot_reset(device, 0), failed(EINVAL)) << "E51";
+  EXPECT_EQ(hot_reset(device, 0, -1, 0, 8), failed(EINVAL)) << "E52";
+  EXPECT_EQ(hot_reset(device, 1, -1, 1), failed(EINVAL)) << "E53";
+  EXPECT_EQ(hot_reset(device, 1, session.container.fd()), failed(EINVAL)) << "E55";
+  EXPECT_EQ(hot_reset(device, 1000), failed(EINVAL)) << "E56";
+  EXPECT_EQ(hot_reset(device, 1, session.group.fd()), ok()) << "E57";
+  EXPECT_EQ(device.config(0, 2), 0x1b36u);
+  std::uint32_t word = 0;
+  EXPECT_EQ(device.read(0, 8, &word, 4), ok(4));
+}
+
+Outcome ioeventfd(const Device& device, std::uint32_t flags, std::uint64_t offset, std::uint64_t data, int fd) {
+  vfio_device_ioeventfd request{};
+  request.argsz = sizeof request;
+  request.flags = flags;
+  request.offset = offset;
+  request.data = data;
+  request.fd = fd;
+  return device.ioctl(VFIO_DEVICE_IOEVENTFD, reinterpret_cast<std::uint64_t>(&request));
+}
+
+TEST_F(EduCalls, RegisterWrittenByAnEventfd) {
+  if (!with("ioeventfd")) GTEST_SKIP() << "an optimisation that is not there";
+  const Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  constexpr std::uint32_t k8 = VFIO_DEVICE_IOEVENTFD_8, k16 = VFIO_DEVICE_IOEVENTFD_16, k32 = VFIO_DEVICE_IOEVENTFD_32;
+  EXPECT_EQ(ioeventfd(device, k32, 4, 0x5a, event.get()), ok()) << "D211";
+  ASSERT_EQ(::eventfd_write(event.get(), 1), 0);
+  for (int i = 0; i < 100 && device.bar0(4) != 0xffffffa5u; ++i) ::usleep(1000);
+  EXPECT_EQ(device.bar0(4), 0xffffffa5u) << "D212";
+  EXPECT_EQ(ioeventfd(device, k32, 4, 0x5a, event.get()), failed(EEXIST));
+  EXPECT_EQ(ioeventfd(device, k32, 4, 0x5a, -1), ok()) << "D214";
+  EXPECT_EQ(ioeventfd(device, k32, 4, 0x5a, -1), failed(ENODEV)) << "D215";
+  EXPECT_EQ(ioeventfd(device, k32 | k16, 4, 0, event.get()), failed(EINVAL)) << "D216";
+  EXPECT_EQ(ioeventfd(device, k32, 5, 0, event.get()), ok()) << "D217";
+  EXPECT_EQ(ioeventfd(device, k32, 5, 0, -1), ok());
+  EXPECT_EQ(ioeventfd(device, 0, 4, 0, event.get()), failed(EINVAL));
+  EXPECT_EQ(ioeventfd(device, k8, 4, 0, -2), failed(EINVAL));
+  EXPECT_EQ(ioeventfd(device, k32, 0x100000 - 2, 0, event.get()), failed(EINVAL)) << "beyond the BAR";
+  EXPECT_EQ(ioeventfd(device, k32, std::uint64_t{7} << 40, 0, event.get()), failed(EINVAL)) << "no BAR";
+  EXPECT_EQ(ioeventfd(device, k32, 4, 0, 9999), failed(EBADF));
+}
+
+TEST_F(EduCalls, BarAccessOfEverySize) {
+  std::array<std::uint8_t, 8> bytes{};
+  for (std::size_t size : {1u, 2u, 4u, 8u}) EXPECT_EQ(device.read(0, 0, bytes.data(), size), ok(static_cast<long>(size))) << "D73 D74";
+  std::uint16_t half = 0xffff;
+  EXPECT_EQ(device.read(0, 0, &half, 2), ok(2)) << "D73";
+  EXPECT_EQ(device.read(0, 1, bytes.data(), 4), ok(4)) << "D73b";
+  EXPECT_EQ(device.read(0, 0xffffc, bytes.data(), 4), ok(4)) << "D75";
+  EXPECT_EQ(device.read(0, 0xffffc, bytes.data(), 8), ok(4)) << "cut at the end";
+  EXPECT_EQ(device.read(0, 0x100000, bytes.data(), 4), failed(EINVAL)) << "D78";
+  EXPECT_EQ(device.read(0, 0, bytes.data(), 0), ok(0));
+  EXPECT_EQ(device.read(VFIO_PCI_VGA_REGION_INDEX, 0, bytes.data(), 4), failed(EINVAL));
+  EXPECT_EQ(device.write(VFIO_PCI_ROM_REGION_INDEX, 0, bytes.data(), 4), failed(EINVAL));
+}
+
+TEST_F(EduCalls, MappingOfRegions) {
+  if (!(device.region(0).info.flags & VFIO_REGION_INFO_FLAG_MMAP)) GTEST_SKIP() << "BAR0 cannot be mapped on this machine";
+  const auto map = [&](std::size_t bytes, std::uint64_t offset, int prot = PROT_READ | PROT_WRITE, int flags = MAP_SHARED) {
+    void* address = ::mmap(nullptr, bytes, prot, flags, device.fd(), static_cast<off_t>(offset));
+    if (address == MAP_FAILED) return failed(errno);
+    ::munmap(address, bytes);
+    return ok();
+  };
+  EXPECT_EQ(map(0x100000, 0), ok()) << "D80";
+  EXPECT_EQ(map(kPage, 0, 3, MAP_PRIVATE), failed(EINVAL)) << "D81";
+  EXPECT_EQ(map(0x101000, 0), failed(EINVAL)) << "D82";
+  EXPECT_EQ(map(kPage, 0xff000), ok()) << "D83";
+  EXPECT_EQ(map(kPage, 0x100000), failed(EINVAL));
+  for (std::uint64_t region : {1, 7, 6, 8, 9, 100}) EXPECT_EQ(map(kPage, region << 40), failed(EINVAL)) << "D85-D89 " << region;
+  EXPECT_EQ(map(kPage, 0, PROT_READ | PROT_EXEC), ok()) << "D91";
+  EXPECT_EQ(map(kPage, 0, PROT_NONE), ok()) << "D92";
+  EXPECT_EQ(map(kPage, 0, PROT_READ), ok());
+  EXPECT_EQ(map(100, 0), ok()) << "rounded up to a page";
+  EXPECT_EQ(map(kPage, 8), failed(EINVAL)) << "not at a page";
+}
+
+sigjmp_buf fault;
+std::uint32_t load_or_fault(volatile std::uint32_t* at, bool* faulted) {
+  struct sigaction action {}, before {};
+  action.sa_handler = [](int) { ::siglongjmp(fault, 1); };
+  ::sigaction(SIGBUS, &action, &before);
+  std::uint32_t value = 0;
+  *faulted = sigsetjmp(fault, 1) != 0;
+  if (!*faulted) value = *at;
+  ::sigaction(SIGBUS, &before, nullptr);
+  return value;
+}
+
+TEST_F(EduCalls, MappingFollowsMemoryDecoding) {
+  if (!with("bar-faults")) GTEST_SKIP() << "a mapping does not follow the command register";
+  auto* bar = static_cast<volatile std::uint32_t*>(
+      ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, device.fd(), 0));
+  ASSERT_NE(bar, MAP_FAILED);
+  bool faulted = false;
+  EXPECT_EQ(load_or_fault(bar, &faulted), 0x010000edu);
+  const std::uint32_t command = device.config(PCI_COMMAND, 2);
+  device.set_config(PCI_COMMAND, 2, 0);
+  (void)load_or_fault(bar, &faulted);
+  EXPECT_TRUE(faulted) << "E46";
+  device.set_config(PCI_COMMAND, 2, command);
+  EXPECT_EQ(load_or_fault(bar, &faulted), 0x010000edu) << "D67 E47";
+  EXPECT_FALSE(faulted) << "D67 E47";
+  ::munmap(const_cast<std::uint32_t*>(bar), kPage);
+}
+
+}  // namespace
+}  // namespace conformance
