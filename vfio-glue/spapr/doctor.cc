@@ -43,9 +43,9 @@ void judge_vfio(const HostFacts& facts, Checks& checks) {
   else
     checks.push_back({"/dev/vfio/vfio", "problem", std::strerror(facts.container_error),
                       facts.container_error == ENOENT ? "modprobe vfio-pci" : "run as root, or give yourself the file"});
-  if (facts.spapr_v2)
-    checks.push_back({"VFIO sPAPR v2", *facts.spapr_v2 ? "ok" : "problem", *facts.spapr_v2 ? "offered" : "not offered",
-                      *facts.spapr_v2 ? "" : "modprobe vfio_iommu_spapr_tce"});
+  if (facts.spapr)
+    checks.push_back({"VFIO sPAPR", *facts.spapr ? "ok" : "problem", *facts.spapr ? "offered" : "not offered",
+                      *facts.spapr ? "" : "modprobe vfio_iommu_spapr_tce"});
   const auto given = std::ranges::count_if(facts.devices, [](const auto& device) { return device.info.viable; });
   if (given != 0)
     checks.push_back({"devices", "ok", std::to_string(given) + " can be used", ""});
@@ -92,8 +92,8 @@ void judge_device(const HostFacts& facts, bool over_module, std::string_view nam
     checks.push_back({step, "ok", "pin memory as it is mapped; H_PUT_TCE_INDIRECT, up to 512 pages each", ""});
     checks.push_back({step, "ok", "take its MSIs by read() (the kernel asks ibm,change-msi)", ""});
   } else {
-    checks.push_back({step, "ok", "open /dev/vfio/" + std::to_string(device.info.group) + " and a container of type 7", ""});
-    checks.push_back({step, "ok", "register memory as it is mapped; the kernel makes H_GET_TCE and H_PUT_TCE, a page each", ""});
+    checks.push_back({step, "ok", "open /dev/vfio/" + std::to_string(device.info.group) + " and a container of the kernel's sPAPR IOMMU", ""});
+    checks.push_back({step, "ok", "map memory; the kernel pins it and makes H_GET_TCE and H_PUT_TCE, a page each", ""});
     checks.push_back({step, "ok", "take its MSIs on eventfds (the kernel asks ibm,change-msi)", ""});
   }
 }
@@ -109,8 +109,8 @@ HostFacts gather(const std::string& sysfs) {
   const auto container = calls->open("/dev/vfio/vfio");
   if (!container) {
     facts.container_error = container.error().code;
-  } else if (const auto extension = calls->ioctl(container->get(), VFIO_CHECK_EXTENSION, std::uintptr_t{VFIO_SPAPR_TCE_v2_IOMMU})) {
-    facts.spapr_v2 = *extension > 0;
+  } else if (const auto extension = calls->ioctl(container->get(), VFIO_CHECK_EXTENSION, std::uintptr_t{VFIO_SPAPR_TCE_IOMMU})) {
+    facts.spapr = *extension > 0;
   }
   if (::access(PVIOMMU_PAPR_DEVICE, R_OK | W_OK) != 0) facts.module_error = errno;
   if (auto devices = list_platform_devices(sysfs)) facts.devices = std::move(*devices);

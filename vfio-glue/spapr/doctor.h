@@ -17,7 +17,7 @@ struct HostFacts {
   std::string model;                     ///< of the device tree; empty: no Power machine
   std::string kernel;                    ///< uname -r
   int container_error = 0;               ///< errno of opening /dev/vfio/vfio
-  std::optional<bool> spapr_v2;          ///< VFIO_CHECK_EXTENSION; empty: not asked
+  std::optional<bool> spapr;             ///< VFIO_CHECK_EXTENSION; empty: not asked
   int module_error = 0;                  ///< errno of looking at /dev/pviommu-papr
   std::vector<PlatformDevice> devices;
 };

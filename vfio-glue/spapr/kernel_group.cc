@@ -28,9 +28,10 @@ Status KernelGroup::refuse(int code, const char* operation, const std::string& w
   return Error{code, operation};
 }
 
-Result<std::unique_ptr<KernelGroup>> KernelGroup::open(VfioCalls& calls, RegisteredMemory& memory, unsigned number,
-                                                       const IovaRange& default_window, const WindowChoice& window) {
-  std::unique_ptr<KernelGroup> group(new KernelGroup(calls, memory, number));
+Result<std::unique_ptr<KernelGroup>> KernelGroup::open(VfioCalls& calls, RegisteredMemory& memory, ContainerType type,
+                                                       unsigned number, const IovaRange& default_window,
+                                                       const WindowChoice& window) {
+  std::unique_ptr<KernelGroup> group(new KernelGroup(calls, memory, type, number));
   PVIOMMU_TRY(group->start(default_window, window));
   return group;
 }
@@ -55,9 +56,10 @@ Status KernelGroup::start(const IovaRange& default_window, const WindowChoice& w
   container_ = PVIOMMU_TRY(calls_.open("/dev/vfio/vfio"));
   int container = container_.get();
   (void)PVIOMMU_TRY(calls_.ioctl(group_.get(), VFIO_GROUP_SET_CONTAINER, &container));
-  if (const auto set = calls_.ioctl(container, VFIO_SET_IOMMU, std::uintptr_t{VFIO_SPAPR_TCE_v2_IOMMU}); !set)
+  const std::uintptr_t iommu = type_ == ContainerType::v2 ? VFIO_SPAPR_TCE_v2_IOMMU : VFIO_SPAPR_TCE_IOMMU;
+  if (const auto set = calls_.ioctl(container, VFIO_SET_IOMMU, iommu); !set)
     return refuse(EOPNOTSUPP, "set iommu",
-                  std::string("the kernel's sPAPR v2 driver does not take it (") + std::strerror(set.error().code) +
+                  std::string("the kernel's sPAPR driver does not take it (") + std::strerror(set.error().code) +
                       "): Linux 6.11 or newer with vfio_iommu_spapr_tce is needed, or papr:via=module");
 
   vfio_iommu_spapr_tce_info info{};
@@ -70,6 +72,14 @@ Status KernelGroup::start(const IovaRange& default_window, const WindowChoice& w
                   info.dma32_window_start, info.dma32_window_size, default_window.first().raw(),
                   default_window.last().raw());
     return refuse(EIO, "default window", text);
+  }
+  if (type_ == ContainerType::v1) {
+    // Counts the whole window against RLIMIT_MEMLOCK, once.
+    if (const auto enabled = calls_.ioctl(container, VFIO_IOMMU_ENABLE, std::uintptr_t{0}); !enabled)
+      return refuse(enabled.error().code, "enable",
+                    std::string("the window cannot be used: ") + std::strerror(enabled.error().code) +
+                        (enabled.error().code == ENOMEM ? " (the limit of locked memory must hold all of it: ulimit -l)" : ""));
+    return {};
   }
   if (window.size != 0)
     PVIOMMU_TRY(create_window(window, (info.flags & VFIO_IOMMU_SPAPR_INFO_DDW) != 0 ? info.ddw.pgsizes : 0));

@@ -13,13 +13,14 @@ Result<Choice> parse_conf_text(std::string_view conf, std::string& message) {
   const auto elements = parse_conf(conf, error);
   if (!error.message.empty() || elements.size() > 1 || (!elements.empty() && !elements[0].head.empty())) {
     message = "papr:" + std::string(conf) + ": " +
-              (error.message.empty() ? "one list of via=, window=, page= is understood" : error.message);
+              (error.message.empty() ? "one list of via=, container=, window=, page= is understood" : error.message);
     return Error{EINVAL, "papr"};
   }
   const ConfElement none;
   ConfReader reader(elements.empty() ? none : elements[0]);
   choice.via = reader.choice("via", "auto", {"auto", "vfio", "module"});
   choice.window.size = reader.size("window", 0);
+  const std::string container = reader.choice("container", "auto", {"auto", "v1", "v2"});
   const std::uint64_t page = reader.size("page", kPageSize);
   message = reader.finish();
   if (!message.empty()) {
@@ -37,6 +38,11 @@ Result<Choice> parse_conf_text(std::string_view conf, std::string& message) {
     return Error{EINVAL, "papr"};
   }
   choice.window.page_shift = shift;
+  if (container == "v1" && size != 0) {
+    message = "papr:" + std::string(conf) + ": window= needs container=v2";
+    return Error{EINVAL, "papr"};
+  }
+  choice.container = container == "v2" || size != 0 ? ContainerType::v2 : ContainerType::v1;
   return choice;
 }
 

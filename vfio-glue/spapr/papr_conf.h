@@ -12,7 +12,8 @@ namespace pviommu::spapr {
 
 struct Choice {
   std::string via;      ///< auto, vfio or module
-  WindowChoice window;  ///< via=vfio
+  ContainerType container = ContainerType::v1;  ///< via=vfio
+  WindowChoice window;                          ///< via=vfio, v2
 };
 
 /// EINVAL: `message` names the text and what would be right.

@@ -32,7 +32,7 @@ Result<std::unique_ptr<Hypervisor>> open_choice(std::string_view conf, std::stri
     }
     return papr::open_over_module("", message);
   }
-  auto opened = PVIOMMU_TRY(SpaprHypervisor::open({choice.window}, make_kernel_vfio_calls(), message));
+  auto opened = PVIOMMU_TRY(SpaprHypervisor::open({choice.container, choice.window, "/sys", "/proc/self/pagemap"}, make_kernel_vfio_calls(), message));
   return std::unique_ptr<Hypervisor>(std::move(opened));
 }
 

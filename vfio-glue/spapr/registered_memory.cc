@@ -1,12 +1,38 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "vfio-glue/spapr/registered_memory.h"
 
+#include <fcntl.h>
 #include <linux/vfio.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 
 namespace pviommu::spapr {
+
+RegisteredMemory::RegisteredMemory(VfioCalls& calls, std::uint64_t page, const std::string& pagemap)
+    : calls_(calls),
+      page_(page),
+      watched_(!pagemap.empty()),
+      pagemap_(pagemap.empty() ? -1 : ::open(pagemap.c_str(), O_RDONLY | O_CLOEXEC)) {}
+
+/// Empty: not all of them are known.
+std::vector<std::uint64_t> RegisteredMemory::frames_at(std::uint64_t first, std::uint64_t last) const {
+  if (!pagemap_) return {};
+  // Documentation/admin-guide/mm/pagemap.rst: bits 0 to 54, 0 for who may not know.
+  constexpr std::uint64_t kFrame = (std::uint64_t{1} << 55) - 1;
+  std::vector<std::uint64_t> frames((last - first + 1) / page_);
+  const auto bytes = static_cast<ssize_t>(frames.size() * sizeof frames[0]);
+  if (::pread(pagemap_.get(), frames.data(), static_cast<std::size_t>(bytes), static_cast<off_t>(first / page_ * sizeof frames[0])) != bytes)
+    return {};
+  for (std::uint64_t& frame : frames)
+    if ((frame &= kFrame) == 0) return {};
+  return frames;
+}
+
+bool RegisteredMemory::same_pages(std::uint64_t first, const Registration& registration) const {
+  return !watched_ || (!registration.frames.empty() && frames_at(first, registration.last) == registration.frames);
+}
 
 HvaRange RegisteredMemory::whole_pages(HvaRange piece) const {
   const std::uint64_t mask = page_ - 1;
@@ -82,6 +108,10 @@ Status RegisteredMemory::add(HvaRange piece) {
   while (true) {
     std::uint64_t last = end;
     if (next != registrations_.end() && next->first <= at) {
+      if (!same_pages(next->first, next->second)) {
+        if (at != whole.first().raw()) drop(whole.first().raw(), at - 1);
+        return Error{EBUSY, "register memory: the addresses are registered, with other pages"};
+      }
       ++next->second.users;
       last = next->second.last;
       ++next;
@@ -93,6 +123,7 @@ Status RegisteredMemory::add(HvaRange piece) {
         if (at != whole.first().raw()) drop(whole.first().raw(), at - 1);
         return registered;
       }
+      if (watched_) made->second.frames = frames_at(at, last);
     }
     if (last >= end) return {};
     at = last + 1;

@@ -27,7 +27,7 @@ T finish(HypercallTimer& timer, T result) {
 // ---- life --------------------------------------------------------------------------
 
 SpaprHypervisor::SpaprHypervisor(const Config& config, std::unique_ptr<VfioCalls> calls)
-    : config_(config), calls_(std::move(calls)), memory_(*calls_, system_page()) {}
+    : config_(config), calls_(std::move(calls)), memory_(*calls_, system_page(), config.pagemap) {}
 
 SpaprHypervisor::~SpaprHypervisor() = default;
 
@@ -39,9 +39,10 @@ Result<std::unique_ptr<SpaprHypervisor>> SpaprHypervisor::open(const Config& con
               (container.error().code == ENOENT ? " (modprobe vfio-pci vfio_iommu_spapr_tce)" : "");
     return container.error();
   }
-  const auto extension = calls->ioctl(container->get(), VFIO_CHECK_EXTENSION, std::uintptr_t{VFIO_SPAPR_TCE_v2_IOMMU});
+  const std::uintptr_t type = config.container == ContainerType::v2 ? VFIO_SPAPR_TCE_v2_IOMMU : VFIO_SPAPR_TCE_IOMMU;
+  const auto extension = calls->ioctl(container->get(), VFIO_CHECK_EXTENSION, type);
   if (!extension || *extension == 0) {
-    message = "the kernel's VFIO has no sPAPR v2 IOMMU (modprobe vfio_iommu_spapr_tce; Linux 6.11 or newer on a Power LPAR)";
+    message = "the kernel's VFIO has no sPAPR IOMMU (modprobe vfio_iommu_spapr_tce; Linux 6.11 or newer on a Power LPAR)";
     return Error{ENODEV, "check extension"};
   }
   auto devices = list_platform_devices(config.sysfs);
@@ -97,7 +98,7 @@ Result<KernelGroup*> SpaprHypervisor::group_of(Sbdf sbdf) {
   const PlatformDevice device = PVIOMMU_TRY(find_device(sbdf));
   auto& slot = groups_[device.info.group];
   if (!slot) {
-    auto opened = KernelGroup::open(*calls_, memory_, device.info.group, device.default_window, config_.window);
+    auto opened = KernelGroup::open(*calls_, memory_, config_.container, device.info.group, device.default_window, config_.window);
     if (!opened) {
       groups_.erase(device.info.group);
       return opened.error();
@@ -323,12 +324,15 @@ Status SpaprHypervisor::flush(SpaceId id) {
 
 Status SpaprHypervisor::frames_of(PinnedMemory& memory, std::vector<FrameRun>& out) {
   HypercallTimer timer(HypercallOp::frames);
-  if (const Status added = memory_.add(memory.range()); !added) return finish(timer, added);
+  if (config_.container == ContainerType::v2)
+    if (const Status added = memory_.add(memory.range()); !added) return finish(timer, added);
   out.push_back({Mfn(memory.range().first().raw() >> kPageShift), memory.pages()});
   return {};
 }
 
-void SpaprHypervisor::forget_frames(PinnedMemory& memory) noexcept { memory_.remove(memory.range()); }
+void SpaprHypervisor::forget_frames(PinnedMemory& memory) noexcept {
+  if (config_.container == ContainerType::v2) memory_.remove(memory.range());
+}
 
 Status SpaprHypervisor::frames_of_mmio(Sbdf, unsigned, std::uint64_t, std::uint64_t, std::vector<FrameRun>&) {
   return Error{EOPNOTSUPP, "frames_of_mmio: TCEs name memory only"};

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Power through the kernel's VFIO: what `papr:via=vfio` is.
 //
-// The kernel makes the hcalls; this turns address spaces into its sPAPR v2
+// The kernel makes the hcalls; this turns address spaces into its sPAPR
 // containers, so that programs that know type1 only can run:
 //
 //   program       type1 MAP_DMA                     any address, any time
 //     engine      address space, one a container
-//       here      space -> groups, one container each; memory registered
+//       here      space -> groups, one container each; v2: memory registered
 //         kernel  VFIO_IOMMU_MAP_DMA                H_GET_TCE, H_PUT_TCE a page
 //
 // A frame is the address of the memory here (Mfn = Hva >> 12): the kernel finds
-// and pins what is behind it when it is registered.
+// and pins what is behind it, when it is mapped (v1) or registered (v2).
 #pragma once
 
 #include <map>
@@ -33,8 +33,10 @@ namespace pviommu::spapr {
 class SpaprHypervisor final : public Hypervisor {
  public:
   struct Config {
-    WindowChoice window;
+    ContainerType container = ContainerType::v2;
+    WindowChoice window;  ///< v2
     std::string sysfs = "/sys";
+    std::string pagemap;  ///< v2, see RegisteredMemory
   };
   /// Takes nothing yet.  `message`: one line for people on failure.
   static Result<std::unique_ptr<SpaprHypervisor>> open(const Config& config, std::unique_ptr<VfioCalls> calls,
