@@ -10,10 +10,10 @@ PAPR_BINARIES =
 include tests/rigs/papr/guest/local.mk
 
 # The kernel module.  The programs are for the guest: userland makes them, all does not.
-PAPR_TESTS_OTHER += tests/rigs/papr/module.test.sh
+PAPR_TESTS_OTHER += tests/rigs/papr/module.test.sh tests/rigs/papr/module-answers.test.sh
 PAPR_MODULE_BINARIES = papr_module papr_module_bench papr_module_fuzz
 EXTRA_PROGRAMS += $(PAPR_MODULE_BINARIES)
-EXTRA_DIST += tests/rigs/papr/bench tests/rigs/papr/kernel-module
+EXTRA_DIST += tests/rigs/papr/bench tests/rigs/papr/kernel-module tests/rigs/papr/module_answers.h
 papr_module_SOURCES = tests/rigs/papr/module_test.cc tests/rigs/papr/module_client.h
 papr_module_CPPFLAGS = $(AM_CPPFLAGS) $(GTEST_CFLAGS)
 papr_module_LDADD = libpviommu.la $(GTEST_LIBS) $(SYSTEM_LIBS)

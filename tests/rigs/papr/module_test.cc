@@ -439,5 +439,72 @@ TEST(ModuleEnds, UnknownRequests) {
   EXPECT_EQ(errno, EFAULT);
 }
 
+// ---- answers, run by module-answers.test.sh ---------------------------------------
+
+class ModuleAnswers : public ModuleTest {
+ protected:
+  /// Entries from page 0 on that are not empty.
+  unsigned left(unsigned count) {
+    unsigned all = 0;
+    for (unsigned i = 0; i < count; ++i) {
+      std::uint64_t tce = 1;
+      if (file_.get(window_.liobn, at(i), tce) != 0 || tce != 0) ++all;
+    }
+    return all;
+  }
+};
+
+TEST_F(ModuleAnswers, DISABLED_NoLists) {
+  const auto before = file_.info();
+  ASSERT_EQ(map(0, tces(0, 512)), 0);
+  EXPECT_EQ(file_.info().put_tce - before.put_tce, 512u);
+  std::uint64_t tce = 0;
+  ASSERT_EQ(file_.get(window_.liobn, at(511), tce), 0);
+  EXPECT_EQ(tce, frames_[511] | kRead | kWrite);
+  ASSERT_EQ(file_.unmap(window_.liobn, at(0), 512), 0);
+  EXPECT_EQ(left(512), 0u);
+}
+
+TEST_F(ModuleAnswers, DISABLED_Busy) {
+  ASSERT_EQ(map(0, tces(0, 512)), 0);
+  EXPECT_EQ(file_.info().busy, 4u);
+  EXPECT_EQ(file_.info().put_tce_indirect, 5u);
+}
+
+TEST_F(ModuleAnswers, DISABLED_BusyForEver) {
+  EXPECT_EQ(map(0, tces(0, 512)), EIO);
+  EXPECT_EQ(file_.rc, 9903);
+  EXPECT_EQ(file_.info().put_tce_indirect, 6u) << "five seconds";
+  EXPECT_EQ(left(512), 0u);
+  EXPECT_EQ(file_.unpin(pin_), 0);
+}
+
+TEST_F(ModuleAnswers, DISABLED_HalfAList) {
+  EXPECT_EQ(map(0, tces(0, 512)), EIO);
+  EXPECT_EQ(file_.rc, -4);
+  EXPECT_EQ(left(512), 0u);
+  EXPECT_EQ(file_.info().mapped, 0u);
+  EXPECT_EQ(file_.unpin(pin_), 0);
+}
+
+TEST_F(ModuleAnswers, DISABLED_OneByOne) {
+  ASSERT_EQ(map(0, tces(0, 512)), 0);
+  ASSERT_EQ(file_.unmap(window_.liobn, at(0), 512), 0);
+  EXPECT_EQ(left(512), 0u);
+}
+
+TEST_F(ModuleAnswers, DISABLED_NothingCanBeEmptied) {
+  ASSERT_EQ(map(0, tces(0, 512)), 0);
+  EXPECT_EQ(file_.unmap(window_.liobn, at(0), 512), EIO);
+  EXPECT_EQ(left(512), 512u);
+  EXPECT_EQ(file_.info().mapped, 512u);
+  EXPECT_EQ(file_.unpin(pin_), EBUSY);
+  file_.close();
+  ModuleFile next;
+  EXPECT_EQ(next.claim(kEdu, PVIOMMU_PAPR_CLAIM_CHECK_EMPTY), EEXIST);
+  EXPECT_EQ(next.occupied, at(0));
+  EXPECT_EQ(next.claim(kEdu), EIO);
+}
+
 }  // namespace
 }  // namespace pviommu::rig
