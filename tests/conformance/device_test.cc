@@ -48,8 +48,19 @@ TEST_F(EduDevice, Info) {
 
 TEST_F(NvmeDevice, InfoHasReset) {
   Outcome outcome;
-  EXPECT_EQ(info_of(device, 20, &outcome).flags, VFIO_DEVICE_FLAGS_PCI + VFIO_DEVICE_FLAGS_RESET + 0u);
-  EXPECT_EQ(outcome, ok());
+  for (std::uint32_t argsz : {0u, 8u, 15u}) {
+    (void)info_of(device, argsz, &outcome);
+    EXPECT_EQ(outcome, failed(EINVAL)) << argsz;
+  }
+  for (std::uint32_t argsz : {16u, 19u, 20u, 24u, 64u}) {
+    const auto info = info_of(device, argsz, &outcome);
+    EXPECT_EQ(outcome, ok());
+    EXPECT_EQ(info.argsz, argsz);
+    EXPECT_EQ(info.flags, VFIO_DEVICE_FLAGS_PCI + VFIO_DEVICE_FLAGS_RESET + 0u);
+    EXPECT_EQ(info.num_regions, 9u);
+    EXPECT_EQ(info.num_irqs, 5u);
+    EXPECT_EQ(info.cap_offset, argsz < 20 ? 0xccccccccu : 0u);
+  }
 }
 
 TEST_F(EduDevice, Regions) {
@@ -70,6 +81,18 @@ TEST_F(EduDevice, Regions) {
     }
   }
   for (std::uint32_t index : {8u, 9u, 10u, ~0u}) EXPECT_EQ(device.region(index).outcome, failed(EINVAL)) << index;
+}
+
+TEST_F(NvmeDevice, Regions) {
+  for (std::uint32_t argsz : {0u, 16u, 31u}) EXPECT_EQ(device.region(0, argsz).outcome, failed(EINVAL)) << argsz;
+  for (std::uint32_t index = 1; index < 7; ++index) {
+    const Region region = device.region(index);
+    EXPECT_EQ(region.outcome, ok()) << index;
+    EXPECT_EQ(region.info.offset, std::uint64_t{index} << 40) << index;
+    EXPECT_EQ(region.info.size, 0u) << index;
+    EXPECT_EQ(region.info.flags, 0u) << index;
+  }
+  for (std::uint32_t index : {8u, 9u, 10u}) EXPECT_EQ(device.region(index).outcome, failed(EINVAL)) << index;
 }
 
 TEST_F(NvmeDevice, RegionsNameTheMsixTable) {
@@ -108,6 +131,20 @@ TEST_F(EduDevice, Irqs) {
 
 TEST_F(NvmeDevice, Irqs) {
   vfio_irq_info info;
+  for (std::uint32_t argsz : {0u, 15u}) {
+    EXPECT_EQ(device.irq_info(0, &info, argsz), failed(EINVAL)) << argsz;
+    EXPECT_EQ(info.count, 0u) << argsz;
+  }
+  EXPECT_EQ(device.irq_info(VFIO_PCI_INTX_IRQ_INDEX, &info), ok());
+  EXPECT_EQ(info.flags, 7u);
+  EXPECT_EQ(info.count, without("intx") ? 0u : 1u);
+  EXPECT_EQ(device.irq_info(VFIO_PCI_MSI_IRQ_INDEX, &info), ok());
+  EXPECT_EQ(info.flags, 9u);
+  EXPECT_EQ(info.count, 0u);
+  EXPECT_EQ(device.irq_info(VFIO_PCI_REQ_IRQ_INDEX, &info), ok());
+  EXPECT_EQ(info.flags, 9u);
+  EXPECT_EQ(info.count, 1u);
+  EXPECT_EQ(device.irq_info(5, &info), failed(EINVAL));
   EXPECT_EQ(device.irq_info(VFIO_PCI_MSIX_IRQ_INDEX, &info), ok());
   EXPECT_EQ(info.flags, 9u);
   if (without("interrupts"))

@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 
 #include <array>
+#include <csignal>
+#include <optional>
 
 #include "declared.h"
 #include "vfio_client.h"
@@ -47,6 +49,75 @@ TEST_F(E1000e, Regions) {
     EXPECT_EQ(device->region(0, argsz).outcome, ok()) << "D13";
     EXPECT_EQ(device->region(0, argsz).info.argsz, argsz) << "D13: no chain";
   }
+}
+
+TEST_F(E1000e, Info) {
+  for (std::uint32_t argsz : {0u, 8u, 15u, 16u, 19u, 20u, 64u}) {
+    vfio_device_info info;
+    std::memset(&info, 0xcc, sizeof info);
+    info.argsz = argsz;
+    const Outcome outcome = device->ioctl(VFIO_DEVICE_GET_INFO, reinterpret_cast<std::uint64_t>(&info));
+    EXPECT_EQ(outcome, argsz < 16 ? failed(EINVAL) : ok()) << "D12 " << argsz;
+    if (argsz < 16) continue;
+    EXPECT_EQ(info.flags, 3u) << "D12";
+    EXPECT_EQ(info.num_regions, 9u) << "D12";
+    EXPECT_EQ(info.num_irqs, 5u) << "D12";
+    EXPECT_EQ(info.cap_offset, argsz < 20 ? 0xccccccccu : 0u) << "D12";
+  }
+}
+
+TEST_F(E1000e, HotReset) {
+  std::array<std::uint32_t, 64> words{};
+  const auto address = reinterpret_cast<std::uint64_t>(words.data());
+  for (std::uint32_t argsz : {0u, 8u, 11u, 12u, 20u, 24u, 140u}) {
+    words = {argsz};
+    EXPECT_EQ(device->ioctl(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, address), failed(argsz < 12 ? EINVAL : ENODEV)) << "E50";
+  }
+  for (std::uint32_t count : {0u, 1u, 1000u}) {
+    words = {256, 0, count, static_cast<std::uint32_t>(session->group.fd())};
+    EXPECT_EQ(device->ioctl(VFIO_DEVICE_PCI_HOT_RESET, address), failed(ENODEV)) << "E51 E56 E57";
+  }
+  words = {256, 0, 1, ~0u};
+  EXPECT_EQ(device->ioctl(VFIO_DEVICE_PCI_HOT_RESET, address), failed(ENODEV)) << "E54";
+  words = {256, 0, 1, static_cast<std::uint32_t>(session->container.fd())};
+  EXPECT_EQ(device->ioctl(VFIO_DEVICE_PCI_HOT_RESET, address), failed(ENODEV)) << "E55";
+  words = {256, 1, 0};
+  EXPECT_EQ(device->ioctl(VFIO_DEVICE_PCI_HOT_RESET, address), failed(EINVAL)) << "E53";
+}
+
+TEST_F(E1000e, ErrorIndexAndOthers) {
+  const Fd event(::eventfd(0, EFD_NONBLOCK));
+  constexpr std::uint32_t kLoop = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+  EXPECT_EQ(device->eventfds(VFIO_PCI_ERR_IRQ_INDEX, 0, {event.get()}), ok()) << "E38";
+  EXPECT_EQ(device->set_irqs(VFIO_PCI_ERR_IRQ_INDEX, kLoop, 0, 1), ok()) << "E39";
+  EXPECT_EQ(take(event.get()), 1u) << "E39";
+  EXPECT_EQ(device->eventfds(VFIO_PCI_ERR_IRQ_INDEX, 0, {-1}), ok()) << "E40";
+  constexpr std::uint32_t kMsix = VFIO_PCI_MSIX_IRQ_INDEX;
+  EXPECT_EQ(device->eventfds(VFIO_PCI_INTX_IRQ_INDEX, 0, {event.get()}), ok()) << "E37";
+  EXPECT_EQ(device->irqs_off(VFIO_PCI_INTX_IRQ_INDEX), ok()) << "E37b";
+  EXPECT_EQ(device->eventfds(kMsix, 0, {event.get(), event.get()}), ok()) << "E41";
+  EXPECT_EQ(loopback(0, 2), ok()) << "E42";
+  EXPECT_EQ(take(event.get()), 2u) << "E42";
+  EXPECT_EQ(device->irqs_off(kMsix), ok()) << "E36a";
+  EXPECT_EQ(device->eventfds(kMsix, 0, {event.get(), -1, -1, -1}), ok()) << "E28b";
+  EXPECT_EQ(device->eventfds(kMsix, 1, {event.get()}), ok()) << "E31";
+  EXPECT_EQ(device->eventfds(kMsix, 0, {event.get(), -1, -1, 9999}), failed(EBADF)) << "E32";
+  EXPECT_EQ(loopback(0, 4), ok()) << "E33";
+  EXPECT_EQ(take_soon(event.get()), 0u) << "E33";
+  EXPECT_EQ(device->set_irqs(kMsix, kLoop, 2, 0), ok()) << "E28e";
+  EXPECT_EQ(device->irqs_off(kMsix), failed(EINVAL)) << "E28f";
+}
+
+TEST_F(E1000e, MappingFollowsMemoryDecoding) {
+  if (!with("bar-faults")) GTEST_SKIP() << "a mapping does not follow the command register";
+  auto* bar = static_cast<volatile std::uint32_t*>(
+      ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, device->fd(), 0));
+  ASSERT_NE(bar, MAP_FAILED);
+  device->set_config(PCI_COMMAND, 2, 0);
+  EXPECT_EXIT((void)*bar, testing::KilledBySignal(SIGBUS), "") << "E46";
+  device->set_config(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  (void)*bar;  // E47
+  ::munmap(const_cast<std::uint32_t*>(bar), kPage);
 }
 
 TEST_F(E1000e, Irqs) {

@@ -16,6 +16,7 @@ vfio_conformance_SOURCES = \
 	tests/conformance/irqs_test.cc \
 	tests/conformance/map_test.cc \
 	tests/conformance/memory_test.cc \
+	tests/conformance/viability_test.cc \
 	tests/conformance/vfio_client.cc \
 	tests/conformance/vfio_client.h
 vfio_conformance_CPPFLAGS = $(GTEST_CFLAGS)

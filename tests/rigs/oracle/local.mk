@@ -6,10 +6,11 @@ ORACLE_TESTS = tests/rigs/oracle/conformance.test.sh
 EXTRA_DIST += $(ORACLE_TESTS) \
 	tests/rigs/oracle/base \
 	tests/rigs/oracle/boot \
+	tests/rigs/oracle/cases \
 	tests/rigs/oracle/guest-init \
 	tests/rigs/oracle/lib.sh
 
-check-oracle:
+check-oracle: all
 	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES)
 	$(srcdir)/tests/rigs/oracle/base >/dev/null
 	$(RUN_TESTS) '$(abs_builddir)/results/oracle' $(ORACLE_TESTS:%=$(srcdir)/%)
