@@ -97,7 +97,8 @@ struct Capabilities {
   bool peer_to_peer = false;             ///< MMIO of devices can be mapped (frames_of_mmio)
   bool held_frames_only = false;         ///< frames_of() wants PinnedMemory::holds_pages()
   bool pins_memory = false;              ///< frames_of() itself pins what it is given, by its address, until
-                                         ///< forget_frames(); no frame source is used (EFAULT, ENOMEM come from it)
+                                         ///< forget_frames(), and counts it against RLIMIT_MEMLOCK;
+                                         ///< no frame source is used (EFAULT, ENOMEM come from it or from map())
 };
 
 struct SpaceConfig {

@@ -300,11 +300,17 @@ Status AddressSpace::publish(MappingIndex::Cursor cursor, Pending& pending) {
   return {};
 }
 
+/// Who pins counts: with Capabilities::pins_memory that is the hypervisor.
+Status AddressSpace::count_locked(std::uint64_t pages) { return capabilities().pins_memory ? Status{} : locked_.add(pages); }
+void AddressSpace::uncount_locked(std::uint64_t pages) {
+  if (!capabilities().pins_memory) locked_.remove(pages);
+}
+
 Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) {
   const std::lock_guard guard(lock_);
   if (!domain_) return closed();
   const auto cursor = PVIOMMU_TRY(reserve(iova, hva, size, access, false));
-  Status status = locked_.add(size >> kPageShift);
+  Status status = count_locked(size >> kPageShift);
   if (status) {
     frame_runs_.clear();
     try {
@@ -315,7 +321,7 @@ Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) 
       status = Error{ENOMEM, "map"};
     }
     if (status) return {};
-    locked_.remove(size >> kPageShift);
+    uncount_locked(size >> kPageShift);
   }
   index_.erase(cursor);
   return status;
@@ -394,7 +400,7 @@ void AddressSpace::release(const MappingRecord& record) {
     const std::unique_ptr<PinnedMemory> pin(reinterpret_cast<PinnedMemory*>(record.owner));
     give_back(*pin);
   }
-  if (!record.has(MappingRecord::kMmio)) locked_.remove(record.pages);
+  if (!record.has(MappingRecord::kMmio)) uncount_locked(record.pages);
 }
 
 void AddressSpace::note_state_lost(const Error& error) { state_lost_ = state_lost_ || lost_state(error); }

@@ -96,6 +96,8 @@ class AddressSpace {
 
   Result<MappingIndex::Cursor> reserve(Iova iova, Hva hva, std::uint64_t size, Access access, bool mmio);
   bool enforceable(Access access) const;
+  Status count_locked(std::uint64_t pages);
+  void uncount_locked(std::uint64_t pages);
   Status pin(Hva hva, std::uint64_t size, Access access, Pending& pending);
   Status publish(MappingIndex::Cursor cursor, Pending& pending);
   Result<IovaRange> checked_range(Iova iova, std::uint64_t size) const;
