@@ -11,6 +11,7 @@ std::vector<DeviceType>& table() {
       {"nvme", "NVMe controller with one namespace; file=PATH or size=BYTES", &make_nvme},
       {"edu", "QEMU's educational device: registers, DMA engine, MSI", &make_edu},
       {"virtio-net", "legacy virtio network card in loopback", &make_virtio_net},
+      {"e1000e", "registers of a network card: I/O ports, ROM, INTx, MSI and MSI-X", &make_e1000e},
   };
   return types;
 }

@@ -38,6 +38,7 @@ void register_device_type(const DeviceType& type);
 
 std::unique_ptr<PciFunction> make_nvme(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem);
 std::unique_ptr<PciFunction> make_edu(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem);
+std::unique_ptr<PciFunction> make_e1000e(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem);
 std::unique_ptr<PciFunction> make_virtio_net(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem);
 
 }  // namespace pviommu::model

@@ -29,6 +29,7 @@ libpviommu_la_SOURCES += \
 	hypercall/model/pci_registers.h
 
 libpviommu_la_SOURCES += \
+	hypercall/model/e1000e.cc \
 	hypercall/model/edu.cc \
 	hypercall/model/edu.h \
 	hypercall/model/virtio_net.cc \

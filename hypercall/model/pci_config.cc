@@ -89,6 +89,12 @@ void PciFunction::add_bar(unsigned index, std::uint64_t size, BarOptions options
   make_bar_memory(index);
 }
 
+void PciFunction::add_rom(std::vector<std::byte> rom) {
+  rom_ = std::move(rom);
+  allow(reg::kRom, 4, static_cast<std::uint32_t>(~(rom_.size() - 1)) | 1);
+  allow(reg::kCommand, 2, reg::kCommandMemory);
+}
+
 void PciFunction::set_interrupt_pin(unsigned pin) {
   put(reg::kInterruptPin, 1, pin);
   if (pin != 0) allow(reg::kCommand, 2, reg::kCommandIntxDisable);

@@ -97,6 +97,7 @@ void PciFunction::forbid_mapping() {
 
 BarInfo PciFunction::bar(unsigned index) const {
   BarInfo info;
+  if (index == kPciRomIndex) info.size = rom_.size();
   if (index >= kPciBars || bars_[index].size == 0) return info;
   const Bar& bar = bars_[index];
   info.size = bar.size;
@@ -116,6 +117,11 @@ bool PciFunction::decodes(unsigned index) const {
 
 std::uint64_t PciFunction::bar_read(unsigned index, std::uint64_t offset, unsigned width) {
   Entry entry(*this);
+  if (index == kPciRomIndex) {  // the platform decodes it for the time of the access
+    std::uint64_t value = 0;
+    for (unsigned i = 0; i < width; ++i) value |= std::to_integer<std::uint64_t>(rom_[offset + i]) << (8 * i);
+    return value;
+  }
   if (!decodes(index)) return all_ones(width);
   if (in_msix_table(index, offset, width) || in_msix_pba(index, offset, width))
     return load(bars_[index].memory + offset, width);

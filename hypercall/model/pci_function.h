@@ -26,6 +26,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "hypercall/model/bus.h"
 #include "hypercall/notification.h"
@@ -44,6 +45,7 @@ struct FunctionIdentity {
   std::uint8_t revision = 0;
   bool express = false;  ///< 4096 bytes of configuration space, PCIe capability
   bool flr = false;      ///< function-level reset (needs express)
+  bool soft_reset = false;  ///< is reset by going from D3hot to D0
   std::string description;
 };
 
@@ -74,7 +76,7 @@ class PciFunction {
   void peer_written() { kick(); }
   /// True when the piece touches the MSI-X table, which is the hypervisor's.
   bool in_msix_table(unsigned index, std::uint64_t offset, unsigned width) const;
-  bool can_reset() const { return identity_.flr; }
+  bool can_reset() const { return identity_.flr || identity_.soft_reset; }
   /// Stops DMA, forgets all state, keeps BAR addresses and programmed messages
   /// as a function-level reset restored by the OS would.
   void reset();
@@ -114,10 +116,14 @@ class PciFunction {
     bool mappable = false;
   };
   void add_bar(unsigned index, std::uint64_t size, BarOptions options);
+  /// Bytes of the expansion ROM, a power of two of them; region 6, read-only.
+  void add_rom(std::vector<std::byte> rom);
   void set_interrupt_pin(unsigned pin);  ///< 1 = INTA
   /// Returns the capability's offset; `body` excludes the two header bytes.
   std::uint8_t add_capability(std::uint8_t id, std::span<const std::uint8_t> body,
                               std::span<const std::uint8_t> write_mask);
+  /// The header of an extended capability (from 0x100 on); its body is zero.
+  void add_extended_capability(std::size_t offset, std::uint32_t header) { put(offset, 4, header); }
   void add_msi(unsigned vectors, bool address_64bit, bool per_vector_mask);
   void add_msix(unsigned vectors, unsigned table_bar, std::uint32_t table_offset, unsigned pba_bar,
                 std::uint32_t pba_offset);
@@ -218,6 +224,7 @@ class PciFunction {
   std::uint8_t msix_ = 0;
 
   std::array<Bar, kPciBars> bars_;
+  std::vector<std::byte> rom_;
   std::atomic<std::uint32_t> mapped_bars_{0};
 
   bool level_ = false;         ///< what the device wants of the pin

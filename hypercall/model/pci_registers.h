@@ -17,6 +17,7 @@ inline constexpr std::size_t kCacheLine = 0x0c;
 inline constexpr std::size_t kBar0 = 0x10;
 inline constexpr std::size_t kSubsystemVendor = 0x2c;
 inline constexpr std::size_t kSubsystem = 0x2e;
+inline constexpr std::size_t kRom = 0x30;
 inline constexpr std::size_t kCapabilities = 0x34;
 inline constexpr std::size_t kInterruptLine = 0x3c;
 inline constexpr std::size_t kInterruptPin = 0x3d;
@@ -30,6 +31,7 @@ inline constexpr std::uint16_t kStatusInterrupt = 0x0008;
 inline constexpr std::uint16_t kStatusCapabilities = 0x0010;
 inline constexpr std::uint16_t kStatusErrors = 0xf900;
 
+inline constexpr std::uint8_t kCapPower = 0x01;
 inline constexpr std::uint8_t kCapMsi = 0x05;
 inline constexpr std::uint8_t kCapExpress = 0x10;
 inline constexpr std::uint8_t kCapMsix = 0x11;

@@ -25,12 +25,14 @@ class E1000e : public testing::Test {
   Outcome loopback(std::uint32_t start, std::uint32_t count) {
     return device->set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, start, count);
   }
+  bool mappable() { return device->region(0).info.flags & VFIO_REGION_INFO_FLAG_MMAP; }
   const std::string name = extra_device("CONFORMANCE_E1000E");
   std::optional<Session> session;
   Device* device = nullptr;
 };
 
 TEST_F(E1000e, Regions) {
+  if (!mappable()) GTEST_SKIP() << "BARs cannot be mapped on this machine";
   struct {
     std::uint64_t size;
     std::uint32_t flags;
@@ -136,29 +138,31 @@ TEST_F(E1000e, Config) {
   EXPECT_EQ(device->config(PCI_VENDOR_ID, 4), 0x10d38086u) << "D20";
   EXPECT_EQ(device->config(PCI_CLASS_REVISION, 4) >> 8, 0x020000u) << "D20";
   EXPECT_EQ(device->config(PCI_INTERRUPT_PIN, 1), 1u) << "D20";
-  EXPECT_EQ(device->capability(PCI_CAP_ID_PM), 0xc8u) << "E04";
-  EXPECT_EQ(device->capability(PCI_CAP_ID_MSI), 0xd0u) << "E04";
-  EXPECT_EQ(device->capability(PCI_CAP_ID_EXP), 0xe0u) << "E04";
-  EXPECT_EQ(device->capability(PCI_CAP_ID_MSIX), 0xa0u) << "E04";
-  EXPECT_EQ(device->config(0xa0, 4), 0x00040011u) << "D20";
-  EXPECT_EQ(device->config(0xa4, 4), 3u) << "E04";
-  EXPECT_EQ(device->config(0xa8, 4), 0x2003u) << "E04";
-  EXPECT_EQ(device->config(0xcc, 2), 0u) << "D20: PME is hidden";
-  EXPECT_EQ(device->config(0xca, 2) & PCI_PM_CAP_PME_MASK, 0u) << "D20";
+  const unsigned pm = device->capability(PCI_CAP_ID_PM), express = device->capability(PCI_CAP_ID_EXP);
+  const unsigned msix = device->capability(PCI_CAP_ID_MSIX);
+  ASSERT_NE(pm, 0u) << "E04";
+  ASSERT_NE(express, 0u) << "E04";
+  ASSERT_NE(msix, 0u) << "E04";
+  EXPECT_NE(device->capability(PCI_CAP_ID_MSI), 0u) << "E04";
+  EXPECT_EQ(device->config(msix + PCI_MSIX_FLAGS, 2), 4u) << "D20";
+  EXPECT_EQ(device->config(msix + PCI_MSIX_TABLE, 4), 3u) << "E04";
+  EXPECT_EQ(device->config(msix + PCI_MSIX_PBA, 4), 0x2003u) << "E04";
+  EXPECT_EQ(device->config(pm + PCI_PM_CTRL, 2), 0u) << "D20";
+  EXPECT_EQ(device->config(pm + PCI_PM_PMC, 2), 0x22u) << "D20: PME is hidden";
   std::array<std::uint8_t, 4096> all;
   EXPECT_EQ(device->read(7, 0, all.data(), all.size()), ok(4096)) << "E01";
   EXPECT_EQ(device->read(7, 4096, all.data(), 4), failed(EFAULT)) << "E02";
   EXPECT_EQ(device->config(0x100, 4) & 0xffff, 1u) << "E03: advanced error reporting";
-  device->set_config(0xcc, 2, PCI_PM_CTRL_PME_ENABLE);
-  EXPECT_EQ(device->config(0xcc, 2), 0u) << "E13";
-  device->set_config(0xcc, 2, 3);
+  device->set_config(pm + PCI_PM_CTRL, 2, PCI_PM_CTRL_PME_ENABLE);
+  EXPECT_EQ(device->config(pm + PCI_PM_CTRL, 2), 0u) << "E13";
+  device->set_config(pm + PCI_PM_CTRL, 2, 3);
   std::uint32_t word = 0;
   EXPECT_EQ(device->read(0, 0, &word, 4), failed(EIO)) << "E11";
-  device->set_config(0xcc, 2, 0);
-  EXPECT_EQ(device->config(0xcc, 2), 0u) << "E12";
-  device->set_config(0xe0 + PCI_EXP_DEVCTL, 2, 0x5000);
-  EXPECT_EQ(device->config(0xe0 + PCI_EXP_DEVCTL, 2), 0x5000u) << "E15";
-  EXPECT_FALSE(device->config(0xe0 + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR) << "E16";
+  device->set_config(pm + PCI_PM_CTRL, 2, 0);
+  EXPECT_EQ(device->config(pm + PCI_PM_CTRL, 2), 0u) << "E12";
+  device->set_config(express + PCI_EXP_DEVCTL, 2, 0x5000);
+  EXPECT_EQ(device->config(express + PCI_EXP_DEVCTL, 2), 0x5000u) << "E15";
+  EXPECT_FALSE(device->config(express + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR) << "E16";
 }
 
 TEST_F(E1000e, RomAndIo) {
@@ -184,6 +188,7 @@ TEST_F(E1000e, RomAndIo) {
 }
 
 TEST_F(E1000e, MsixTable) {
+  if (!mappable()) GTEST_SKIP() << "BARs cannot be mapped on this machine";
   std::array<std::uint32_t, 4> entry{};
   EXPECT_EQ(device->read(3, 0, entry.data(), 16), ok(16));
   for (std::uint32_t word : entry) EXPECT_EQ(word, ~0u) << "E05";
@@ -195,7 +200,7 @@ TEST_F(E1000e, MsixTable) {
 }
 
 TEST_F(E1000e, MsixLifeCycle) {
-  const auto flags = [&] { return device->config(0xa2, 2); };
+  const auto flags = [&] { return device->config(device->capability(PCI_CAP_ID_MSIX) + PCI_MSIX_FLAGS, 2); };
   const Fd e[4] = {Fd(::eventfd(0, EFD_NONBLOCK)), Fd(::eventfd(0, EFD_NONBLOCK)), Fd(::eventfd(0, EFD_NONBLOCK)),
                    Fd(::eventfd(0, EFD_NONBLOCK))};
   constexpr std::uint32_t kMsix = VFIO_PCI_MSIX_IRQ_INDEX;
