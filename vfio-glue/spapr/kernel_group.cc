@@ -65,8 +65,8 @@ Status KernelGroup::start(const IovaRange& default_window, const WindowChoice& w
   vfio_iommu_spapr_tce_info info{};
   info.argsz = sizeof info;
   (void)PVIOMMU_TRY(calls_.ioctl(container, VFIO_IOMMU_SPAPR_TCE_GET_INFO, &info));
-  if (info.dma32_window_start > default_window.first().raw() ||
-      info.dma32_window_start + (info.dma32_window_size - std::uint64_t{1}) < default_window.last().raw()) {
+  const auto window32 = IovaRange::from_size(Iova(info.dma32_window_start), info.dma32_window_size);
+  if (!window32 || !window32->contains(default_window)) {
     char text[160];
     std::snprintf(text, sizeof text, "the kernel's default window is 0x%x + 0x%x, the device tree has 0x%" PRIx64 " to 0x%" PRIx64,
                   info.dma32_window_start, info.dma32_window_size, default_window.first().raw(),
@@ -130,7 +130,8 @@ Status KernelGroup::map(const MapRun& run) {
   map.iova = iova_of(run.dfn).raw();
   map.size = run.pages << kPageShift;
   const auto done = calls_.ioctl(container_.get(), VFIO_IOMMU_MAP_DMA, &map);
-  if (!done) return Error{done.error().code, "map", done.error().raw};
+  // ENXIO is the kernel's word for no window there (tce_iommu_ioctl(), Linux 6.12).
+  if (!done) return Error{done.error().code == ENXIO ? EINVAL : done.error().code, "map", done.error().raw};
   return {};
 }
 

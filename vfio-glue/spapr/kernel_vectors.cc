@@ -136,10 +136,16 @@ Result<unsigned> KernelVectors::allocate(DeviceVectors& device, VectorKind kind,
   return granted;
 }
 
-/// Closing an eventfd takes it out of epoll.
+/// Taken out of epoll by name: closing does it only while no fork has a copy.
 void KernelVectors::forget(std::vector<DeviceVectors::Slot>& slots) {
-  for (const auto& slot : slots) targets_.erase(slot.key);
+  for (const auto& slot : slots)
+    if (targets_.erase(slot.key) != 0) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, slot.eventfd.get(), nullptr);
   slots.clear();
+}
+
+void KernelVectors::close(DeviceVectors& device) noexcept {
+  const std::lock_guard guard(lock_);
+  forget(device.slots);
 }
 
 Status KernelVectors::free(DeviceVectors& device) {

@@ -46,6 +46,8 @@ class KernelVectors {
 
   Result<unsigned> allocate(DeviceVectors& device, VectorKind kind, unsigned count);
   Status free(DeviceVectors& device);
+  /// Before `device` goes, with what vectors it may have still; the kernel has it closed.
+  void close(DeviceVectors& device) noexcept;
   Status bind(DeviceVectors& device, unsigned index, EventSink& sink);
   Status unbind(DeviceVectors& device, unsigned index);
   Status mask(DeviceVectors& device, unsigned index);

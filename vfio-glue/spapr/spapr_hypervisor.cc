@@ -143,8 +143,14 @@ Result<std::unique_ptr<PciDevice>> SpaprHypervisor::open_device(Sbdf sbdf) {
 
 void SpaprHypervisor::device_closed(Sbdf sbdf, unsigned number) noexcept {
   const std::lock_guard guard(lock_);
-  devices_.erase(sbdf);
-  if (const auto found = groups_.find(number); found != groups_.end()) --found->second->open_devices;
+  if (const auto device = devices_.find(sbdf); device != devices_.end()) {
+    vectors_->close(device->second.vectors);
+    devices_.erase(device);
+  }
+  if (const auto found = groups_.find(number); found != groups_.end()) {
+    --found->second->open_devices;
+    std::erase(found->second->attached, sbdf);
+  }
   close_unused(number);
 }
 
@@ -219,9 +225,18 @@ Status SpaprHypervisor::join(SpaceId id, Space& space, KernelGroup& group) {
   return {};
 }
 
+/// The group has nothing of the space any more, or all of it as before.
 Status SpaprHypervisor::leave(Space& space, KernelGroup& group) {
   const std::lock_guard guard(space.lock);
-  for (const auto& [dfn, run] : space.runs) PVIOMMU_TRY(group.unmap({dfn, run.mfn, run.pages}));
+  for (auto at = space.runs.begin(); at != space.runs.end(); ++at) {
+    const Status unmapped = group.unmap({at->second.dfn, at->second.mfn, at->second.pages});
+    if (unmapped) continue;
+    while (at != space.runs.begin()) {
+      --at;
+      (void)group.map(at->second);
+    }
+    return unmapped;
+  }
   std::erase(space.groups, &group);
   group.space.reset();
   return {};
