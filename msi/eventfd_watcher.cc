@@ -41,7 +41,7 @@ Result<std::unique_ptr<EventfdWatcher>> EventfdWatcher::start(UniqueFd fd, std::
   try {
     watcher->thread_ = std::thread(&EventfdWatcher::run, watcher.get());
   } catch (const std::system_error& error) {
-    status = Error{error.code().value(), "thread for an unmask eventfd"};
+    status = Error{error.code().value(), "thread for an eventfd"};
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   PVIOMMU_TRY(std::move(status));

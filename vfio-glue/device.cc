@@ -97,6 +97,7 @@ Status Device::bounce(VectorKind kind) {
 }
 
 Device::~Device() {
+  ioeventfds_.clear();
   // Nobody is there to be told, so each step is tried again before it is given
   // up, and is taken whatever became of the one before: the hypervisor is the
   // last line that keeps the device out of memory.

@@ -20,10 +20,12 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "hypercall/hypervisor.h"
 #include "hypercall/unique_fd.h"
 #include "msi/capabilities.h"
+#include "msi/eventfd_watcher.h"
 #include "msi/msix_shadow.h"
 #include "msi/vector_router.h"
 #include "msi/virtual_capability.h"
@@ -101,6 +103,10 @@ class Device final : private ConfigEffects {
   };
   Result<MmioPlace> mmio_place(std::uint64_t file_offset);
 
+  /// VFIO_DEVICE_IOEVENTFD: `width` bytes of `data` at a file offset for each write to
+  /// the eventfd; fd -1 ends that.  0 or -errno.
+  long set_ioeventfd(Client& client, std::uint64_t file_offset, std::uint64_t data, unsigned width, std::int32_t fd);
+
   /// 0, a positive number of available vectors, or -errno.
   long set_irqs(Client& client, const IrqSet& set);
 
@@ -133,6 +139,14 @@ class Device final : private ConfigEffects {
   long set_msi_block(Client& client, const IrqSet& set);
   long set_single_trigger(Client& client, const IrqSet& set, UniqueFd& eventfd);
 
+  struct IoEventfd {
+    unsigned bar;
+    std::uint64_t offset, data;
+    unsigned width;
+    std::unique_ptr<msi::EventfdWatcher> watcher;
+  };
+  void write_register(unsigned bar, std::uint64_t offset, std::uint64_t data, unsigned width);
+
   AddressSpace& space_;
   Hypervisor& hypervisor_;
   std::unique_ptr<PciDevice> hardware_;
@@ -149,6 +163,8 @@ class Device final : private ConfigEffects {
   UniqueFd request_eventfd_;
   std::array<int, kPciBars> mappings_{};  ///< live mmaps of each BAR
   int users_ = 0;                         ///< guarded by the group's lock
+  std::mutex ioeventfds_lock_;            ///< taken before lock_, never by a watcher
+  std::vector<IoEventfd> ioeventfds_;
 };
 
 }  // namespace pviommu::vfio

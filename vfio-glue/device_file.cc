@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "vfio-glue/device_file.h"
 
+#include <bit>
 #include <vector>
 
 #include "vfio-glue/info_chain.h"
@@ -17,6 +18,9 @@ struct DeviceTable {
       Bound<&DeviceFile::get_hot_reset_info>::entry(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
                                                     sizeof(vfio_pci_hot_reset_info), kAnyFlags),
       Bound<&DeviceFile::hot_reset>::entry(VFIO_DEVICE_PCI_HOT_RESET, sizeof(vfio_pci_hot_reset), 0),
+      Bound<&DeviceFile::ioeventfd>::entry(VFIO_DEVICE_IOEVENTFD,
+                                           offsetof(vfio_device_ioeventfd, fd) + sizeof(std::int32_t),
+                                           VFIO_DEVICE_IOEVENTFD_SIZE_MASK),
       Bound<&DeviceFile::feature>::entry(VFIO_DEVICE_FEATURE, sizeof(vfio_device_feature),
                                          VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET |
                                              VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE),
@@ -141,6 +145,13 @@ long DeviceFile::reset(const Call&) {
 // Linux answers for a device without such a reset.
 long DeviceFile::get_hot_reset_info(const Call&, vfio_pci_hot_reset_info&) { return -ENODEV; }
 long DeviceFile::hot_reset(const Call&, vfio_pci_hot_reset&) { return -ENODEV; }
+
+long DeviceFile::ioeventfd(const Call& call, vfio_device_ioeventfd& request) {
+  // Each size's bit is the number of its bytes.
+  const std::uint32_t width = request.flags & VFIO_DEVICE_IOEVENTFD_SIZE_MASK;
+  if (!std::has_single_bit(width) || request.fd < -1) return -EINVAL;
+  return device_->set_ioeventfd(call.client, request.offset, request.data, width, request.fd);
+}
 
 /// VFIO_DEVICE_FEATURE: the low power hints, which allow and never oblige the
 /// host to save power.  Order of vfio_check_feature().

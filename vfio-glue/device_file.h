@@ -36,6 +36,7 @@ class DeviceFile final : public File {
   long reset(const Call& call);
   long get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info);
   long hot_reset(const Call& call, vfio_pci_hot_reset& reset);
+  long ioeventfd(const Call& call, vfio_device_ioeventfd& request);
   long feature(const Call& call, vfio_device_feature& feature);
   long low_power(const Call& call, const vfio_device_feature& feature);
 

@@ -10,6 +10,7 @@ libpviommu_la_SOURCES += \
 	vfio-glue/device.h \
 	vfio-glue/device_file.cc \
 	vfio-glue/device_file.h \
+	vfio-glue/device_ioeventfds.cc \
 	vfio-glue/device_irqs.cc \
 	vfio-glue/device_regions.cc \
 	vfio-glue/dirty_bitmap.cc \

@@ -11,7 +11,6 @@ namespace conformance {
 /// with the reason in doc/vfio-differences.md; words out of
 ///   inherited   descriptors of VFIO files work in a forked child
 ///   bar-faults  a BAR mapping faults while memory decoding is off
-///   ioeventfd   VFIO_DEVICE_IOEVENTFD
 inline bool with(const std::string& what) {
   const char* value = std::getenv("CONFORMANCE_WITH");
   return value && (" " + std::string(value) + " ").find(" " + what + " ") != std::string::npos;
