@@ -7,6 +7,7 @@ unit_spapr_SOURCES += \
 	$(PAPR_LINUX) \
 	$(SPAPR_SOURCES) \
 	vfio-glue/spapr/papr_module.cc \
+	tests/unit/spapr_fake_device.h \
 	tests/unit/spapr_fake_kernel.h \
 	tests/unit/spapr_rig.h \
 	tests/unit/vfio_local_client.h \

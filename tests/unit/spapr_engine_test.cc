@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The engine on top: a program that knows type1 only, on a Power machine.
 #include <gtest/gtest.h>
+#include <linux/pci_regs.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -107,14 +108,39 @@ TEST_P(SpaprEngineTest, TwoGroupsAndOverlappingMemory) {
 }
 
 TEST_P(SpaprEngineTest, InterruptsReachTheProgram) {
+  auto& config = kernel_.devices.at(kFirst).config;
+  config[PCI_STATUS] = PCI_STATUS_CAP_LIST;
+  config[PCI_CAPABILITY_LIST] = 0x50;
+  config[0x50] = PCI_CAP_ID_MSI;
+  config[0x52] = 1 << 1;  // two vectors
+  config[PCI_INTERRUPT_PIN] = 1;
   const int group = start(1), device = device_of(group, kFirst);
   ASSERT_GE(device, 0);
-  // Message interrupts, as a capability has them.
-  EXPECT_EQ(kernel_.count(VFIO_DEVICE_SET_IRQS), 0u);
-  vfio_device_info info{};
-  info.argsz = sizeof info;
-  ASSERT_EQ(client_.ioctl(device, VFIO_DEVICE_GET_INFO, &info), 0);
-  EXPECT_TRUE(info.flags & VFIO_DEVICE_FLAGS_PCI);
+  const UniqueFd eventfd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  std::uint64_t all = 0;
+  const auto arrived = [&](std::uint64_t wanted) {
+    return eventually([&] {
+      std::uint64_t count = 0;
+      if (::read(eventfd.get(), &count, sizeof count) == sizeof count) all += count;
+      return all == wanted;
+    });
+  };
+  ASSERT_EQ(client_.set_irqs(device, VFIO_PCI_MSI_IRQ_INDEX, true, eventfd.get()), 0);
+  kernel_.fire(kFirst, VFIO_PCI_MSI_IRQ_INDEX, 0, 2);
+  EXPECT_TRUE(arrived(2)) << all;
+  ASSERT_EQ(client_.set_irqs(device, VFIO_PCI_MSI_IRQ_INDEX, false, -1), 0);
+  EXPECT_TRUE(kernel_.devices.at(kFirst).irqs[VFIO_PCI_MSI_IRQ_INDEX].eventfds.empty());
+
+  ASSERT_EQ(client_.set_irqs(device, VFIO_PCI_INTX_IRQ_INDEX, true, eventfd.get()), 0);
+  kernel_.fire(kFirst, VFIO_PCI_INTX_IRQ_INDEX);
+  EXPECT_TRUE(arrived(3)) << all;
+  struct {
+    std::uint32_t argsz, flags, index, start, count;
+  } unmask{sizeof unmask, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, VFIO_PCI_INTX_IRQ_INDEX, 0, 1};
+  ASSERT_EQ(client_.ioctl(device, VFIO_DEVICE_SET_IRQS, &unmask), 0);
+  EXPECT_TRUE(arrived(4)) << "the line is still up: " << all;
+  kernel_.lower_line(kFirst);
+  ASSERT_EQ(client_.set_irqs(device, VFIO_PCI_INTX_IRQ_INDEX, false, -1), 0);
 }
 
 /// Told once in a process, so the tests of both types share it.

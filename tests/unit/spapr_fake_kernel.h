@@ -13,15 +13,12 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -32,6 +29,7 @@
 #include <vector>
 
 #include "hypercall/pci_device.h"
+#include "spapr_fake_device.h"
 #include "vfio-glue/spapr/vfio_calls.h"
 
 namespace pviommu::spapr {
@@ -66,19 +64,9 @@ class FakeKernel {
     Container* container = nullptr;
     unsigned devices_open = 0;
   };
-  struct Irqs {
-    unsigned limit = 0, grant = ~0u;  ///< `grant`: what the hypervisor has
-    std::vector<int> eventfds;        ///< empty: off
-  };
-  struct Device {
+  struct Device : FakeDevice {
     Group* group = nullptr;
-    bool is_open = false, is_pci = true, resets = true;
-    unsigned reset_count = 0;
-    std::array<std::uint8_t, 256> config{};
-    std::array<std::vector<std::uint8_t>, 9> regions;  ///< BARs, ROM; config space is `config`
-    std::array<Irqs, VFIO_PCI_NUM_IRQS> irqs;
-    bool line = false, intx_masked = false;
-    unsigned masks = 0, unmasks = 0;
+    bool is_open = false;
   };
   struct Use {
     unsigned users = 0, mapped = 0;
@@ -92,9 +80,6 @@ class FakeKernel {
   Device& add_device(Sbdf sbdf, unsigned group) {
     Device& device = devices[sbdf];
     device.group = &groups[group];
-    device.irqs[VFIO_PCI_INTX_IRQ_INDEX].limit = 1;
-    device.irqs[VFIO_PCI_MSI_IRQ_INDEX].limit = 4;
-    device.irqs[VFIO_PCI_MSIX_IRQ_INDEX].limit = 16;
     return device;
   }
   /// The call `n` from now on (1: the next one) does nothing and fails, once only.
@@ -129,10 +114,9 @@ class FakeKernel {
     Device& device = devices.at(sbdf);
     if (index == VFIO_PCI_INTX_IRQ_INDEX) {
       device.line = true;
-      return look_at_line(device);
+      return device.look_at_line();
     }
-    Irqs& irqs = device.irqs[index];
-    if (vector < irqs.eventfds.size()) signal(irqs.eventfds[vector], times);
+    device.raise(index, vector, times);
   }
   void lower_line(Sbdf sbdf) {
     const std::lock_guard guard(lock_);
@@ -216,8 +200,6 @@ class FakeKernel {
   std::map<Sbdf, Device> devices;
 
  private:
-  static constexpr unsigned kRegionShift = 40;  // as vfio-pci's offsets
-
   struct File {
     UniqueFd other_end;  ///< hangs up when the caller closes its own
     Container* container = nullptr;
@@ -256,10 +238,6 @@ class FakeKernel {
     code_ = found->second.second;
     return true;
   }
-  static Error refuse(int code, const char* why = nullptr) {
-    if (why != nullptr) ADD_FAILURE() << "the kernel was asked wrongly: " << why;
-    return Error{code, why == nullptr ? "fake" : why, code};
-  }
 
   // ---- files ----
 
@@ -282,7 +260,7 @@ class FakeKernel {
       at = files_.erase(at);
       if (file.device != nullptr) {
         file.device->is_open = false;
-        for (Irqs& irqs : file.device->irqs) irqs.eventfds.clear();
+        for (auto& irqs : file.device->irqs) irqs.eventfds.clear();
         --file.device->group->devices_open;
         leave_container(*file.device->group);
       }
@@ -340,14 +318,7 @@ class FakeKernel {
     File& file = found->second;
     if (file.container != nullptr) return container_ioctl(*file.container, request, argument);
     if (file.group != nullptr) return group_ioctl(*file.group, request, argument);
-    return device_ioctl(*file.device, request, argument);
-  }
-
-  template <class T>
-  static T* structure(std::uintptr_t argument) {
-    T* what = reinterpret_cast<T*>(argument);
-    if (what->argsz < sizeof(T)) ADD_FAILURE() << "argsz " << what->argsz;
-    return what;
+    return file.device->ioctl(request, argument);
   }
 
   // ---- groups ----
@@ -545,94 +516,13 @@ class FakeKernel {
 
   // ---- devices ----
 
-  Result<int> device_ioctl(Device& device, unsigned long request, std::uintptr_t argument) {
-    switch (request) {
-      case VFIO_DEVICE_GET_INFO: {
-        auto* info = reinterpret_cast<vfio_device_info*>(argument);
-        info->flags = (device.is_pci ? VFIO_DEVICE_FLAGS_PCI : 0) | (device.resets ? VFIO_DEVICE_FLAGS_RESET : 0);
-        info->num_regions = VFIO_PCI_NUM_REGIONS;
-        info->num_irqs = VFIO_PCI_NUM_IRQS;
-        return 0;
-      }
-      case VFIO_DEVICE_GET_REGION_INFO: {
-        auto* info = structure<vfio_region_info>(argument);
-        if (info->index >= device.regions.size()) return refuse(EINVAL, "no such region");
-        const bool config = info->index == VFIO_PCI_CONFIG_REGION_INDEX;
-        info->offset = std::uint64_t{info->index} << kRegionShift;
-        info->size = config ? device.config.size() : device.regions[info->index].size();
-        info->flags = info->size == 0 ? 0 : VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-        if (!config && info->size >= page_) info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
-        return 0;
-      }
-      case VFIO_DEVICE_RESET:
-        if (!device.resets) return refuse(EINVAL, "resets what cannot be");
-        ++device.reset_count;
-        return 0;
-      case VFIO_DEVICE_SET_IRQS:
-        return set_irqs(device, *reinterpret_cast<vfio_irq_set*>(argument));
-    }
-    return refuse(ENOTTY, "request of a device");
-  }
-  /// As vfio_set_irqs_validate_and_prepare() and vfio_pci_intrs.c have it.
-  Result<int> set_irqs(Device& device, const vfio_irq_set& set) {
-    if (set.index >= device.irqs.size()) return refuse(EINVAL, "no such interrupt");
-    Irqs& irqs = device.irqs[set.index];
-    const std::uint32_t type = set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK, action = set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK;
-    const bool eventfds = type == VFIO_IRQ_SET_DATA_EVENTFD;
-    if (set.argsz != sizeof set + (eventfds ? set.count * sizeof(std::int32_t) : 0)) return refuse(EINVAL, "argsz of irqs");
-    if (set.start != 0 || set.count > irqs.limit) return refuse(EINVAL);
-    if (action == VFIO_IRQ_SET_ACTION_TRIGGER && type == VFIO_IRQ_SET_DATA_NONE) {
-      if (set.count != 0) return refuse(EINVAL, "triggers an interrupt");
-      if (irqs.eventfds.empty()) return refuse(EINVAL, "switches off what is off");
-      irqs.eventfds.clear();
-      return 0;
-    }
-    if (action == VFIO_IRQ_SET_ACTION_TRIGGER && eventfds) {
-      if (set.count == 0) return refuse(EINVAL, "no eventfd");
-      if (std::ranges::any_of(device.irqs, [](const Irqs& one) { return !one.eventfds.empty(); }))
-        return refuse(EINVAL, "interrupts are on");
-      if (irqs.grant == 0) return refuse(ENOSPC);
-      if (irqs.grant < set.count) return static_cast<int>(irqs.grant);
-      irqs.eventfds.resize(set.count);
-      std::memcpy(irqs.eventfds.data(), &set + 1, set.count * sizeof(std::int32_t));
-      if (set.index == VFIO_PCI_INTX_IRQ_INDEX) {
-        device.intx_masked = false;
-        look_at_line(device);
-      }
-      return 0;
-    }
-    if (set.index != VFIO_PCI_INTX_IRQ_INDEX || type != VFIO_IRQ_SET_DATA_NONE) return refuse(EINVAL, "masks messages");
-    if (set.count != 1 || irqs.eventfds.empty()) return refuse(EINVAL, "masks what is off");
-    const bool mask = action == VFIO_IRQ_SET_ACTION_MASK;
-    ++(mask ? device.masks : device.unmasks);
-    device.intx_masked = mask;
-    look_at_line(device);
-    return 0;
-  }
-  /// The handler masks the line until somebody has looked after the device.
-  void look_at_line(Device& device) {
-    Irqs& irqs = device.irqs[VFIO_PCI_INTX_IRQ_INDEX];
-    if (!device.line || device.intx_masked || irqs.eventfds.empty()) return;
-    device.intx_masked = true;
-    signal(irqs.eventfds[0], 1);
-  }
-  static void signal(int eventfd, std::uint64_t times) { EXPECT_EQ(::write(eventfd, &times, sizeof times), 8); }
-
   Status access(int fd, std::size_t bytes, std::uint64_t offset, const std::function<void(std::byte*)>& copy) {
     const std::lock_guard guard(lock_);
     sweep();
     if (fails(1)) return refuse(code_);
     const auto found = files_.find(fd);
     if (found == files_.end() || found->second.device == nullptr) return refuse(EBADF, "no device");
-    Device& device = *found->second.device;
-    const std::uint64_t index = offset >> kRegionShift, at = offset & ((std::uint64_t{1} << kRegionShift) - 1);
-    const bool config = index == VFIO_PCI_CONFIG_REGION_INDEX;
-    if (!config && index >= device.regions.size()) return refuse(EINVAL, "no such region");
-    std::uint8_t* region = config ? device.config.data() : device.regions[index].data();
-    const std::size_t size = config ? device.config.size() : device.regions[index].size();
-    if (at >= size || bytes > size - at) return refuse(EINVAL);
-    copy(reinterpret_cast<std::byte*>(region + at));
-    return {};
+    return found->second.device->access(bytes, offset, copy);
   }
 
   const std::uint64_t page_;

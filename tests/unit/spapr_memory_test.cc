@@ -2,7 +2,11 @@
 // Pieces of memory that overlap, as registrations that do not.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <random>
 
 #include "spapr_fake_kernel.h"
@@ -292,6 +296,80 @@ TEST_F(SpaprMemoryTest, UnregisteringIsTriedAgain) {
   EXPECT_NE(testing::internal::GetCapturedStderr().find("stays pinned"), std::string::npos);
   EXPECT_EQ(memory_.registrations(), 0u);
   EXPECT_EQ(kernel_.registrations(), 1u) << "until the container is closed";
+}
+
+/// With a pagemap: whether the pages are still those that were registered.
+class SpaprWatchedMemoryTest : public SpaprMemoryTest {
+ protected:
+  void SetUp() override {
+    file_ = std::tmpfile();
+    ASSERT_NE(file_, nullptr);
+    watched_ = std::make_unique<RegisteredMemory>(*calls_, kPage, "/proc/self/fd/" + std::to_string(::fileno(file_)));
+    ASSERT_TRUE(watched_->add_container(container_.get()));
+    for (std::uint64_t page = 0; page < 16; ++page) set_frame(page, 0x1000 + page);
+  }
+  void TearDown() override {
+    watched_->remove_container(container_.get());
+    watched_.reset();
+    std::fclose(file_);
+    SpaprMemoryTest::TearDown();
+  }
+  /// Entries have flags above the frame number.
+  void set_frame(std::uint64_t page, std::uint64_t frame, std::uint64_t flags = std::uint64_t{1} << 63) {
+    const std::uint64_t entry = frame | flags;
+    ASSERT_EQ(::pwrite(::fileno(file_), &entry, sizeof entry, static_cast<off_t>((kBase / kPage + page) * sizeof entry)), 8);
+  }
+
+  std::FILE* file_ = nullptr;
+  std::unique_ptr<RegisteredMemory> watched_;
+};
+
+TEST_F(SpaprWatchedMemoryTest, TheSamePagesAreUsedAgain) {
+  ASSERT_TRUE(watched_->add(piece(2, 4)));
+  set_frame(2, 0x1002, std::uint64_t{1} << 55 | std::uint64_t{1} << 63);  // soft-dirty
+  ASSERT_TRUE(watched_->add(piece(0, 8)));
+  ASSERT_TRUE(watched_->add(piece(3, 1)));
+  EXPECT_EQ(watched_->registrations(), 3u);
+  for (const auto& [first, pages] : {std::pair{2, 4}, {0, 8}, {3, 1}}) watched_->remove(piece(first, pages));
+  EXPECT_EQ(kernel_.registrations(), 0u);
+}
+
+TEST_F(SpaprWatchedMemoryTest, OtherPagesAtTheAddressAreRefused) {
+  ASSERT_TRUE(watched_->add(piece(2, 2)));
+  ASSERT_TRUE(watched_->add(piece(6, 2)));
+  const auto before = picture(12);
+  set_frame(7, 0x2000);
+  EXPECT_EQ(watched_->add(piece(7, 1)).error().code, EBUSY);
+  EXPECT_EQ(watched_->add(piece(6, 1)).error().code, EBUSY) << "the registration goes as one";
+  EXPECT_EQ(watched_->add(piece(0, 12)).error().code, EBUSY);
+  EXPECT_EQ(picture(12), before) << "all or nothing";
+  ASSERT_TRUE(watched_->add(piece(0, 6)));
+  watched_->remove(piece(0, 6));
+  // What was replaced can be had when the old one is gone.
+  watched_->remove(piece(6, 2));
+  ASSERT_TRUE(watched_->add(piece(7, 1)));
+  ASSERT_TRUE(watched_->add(piece(7, 1)));
+  watched_->remove(piece(7, 1));
+  watched_->remove(piece(7, 1));
+  watched_->remove(piece(2, 2));
+  EXPECT_EQ(kernel_.registrations(), 0u);
+}
+
+TEST_F(SpaprWatchedMemoryTest, WhereNobodyCanTellItIsRefused) {
+  set_frame(4, 0);  // who may not know gets 0
+  ASSERT_TRUE(watched_->add(piece(3, 2)));
+  EXPECT_EQ(watched_->add(piece(3, 2)).error().code, EBUSY);
+  set_frame(4, 0x1004);
+  EXPECT_EQ(watched_->add(piece(3, 2)).error().code, EBUSY) << "what was registered is not known";
+  watched_->remove(piece(3, 2));
+  ASSERT_TRUE(watched_->add(piece(20, 2))) << "behind the file's end";
+  EXPECT_EQ(watched_->add(piece(21, 2)).error().code, EBUSY);
+  watched_->remove(piece(20, 2));
+  EXPECT_EQ(kernel_.registrations(), 0u);
+  RegisteredMemory blind(*calls_, kPage, "/nonexistent/pagemap");
+  ASSERT_TRUE(blind.add(piece(0, 2)));
+  EXPECT_EQ(blind.add(piece(0, 1)).error().code, EBUSY);
+  ASSERT_TRUE(blind.add(piece(2, 2))) << "beside it";
 }
 
 }  // namespace
