@@ -39,6 +39,7 @@ PAPR_LINUX = \
 	hypercall/papr/run_shadow.h
 # And the kernel's, built by its own Makefile (GPL-2.0).
 EXTRA_DIST += $(PAPR_LINUX) \
+	hypercall/papr/kernel/COPYING \
 	hypercall/papr/kernel/Kbuild \
 	hypercall/papr/kernel/Makefile \
 	hypercall/papr/kernel/pviommu_papr.c \
