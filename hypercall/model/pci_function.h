@@ -45,8 +45,8 @@ struct FunctionIdentity {
   std::uint8_t revision = 0;
   bool express = false;  ///< 4096 bytes of configuration space, PCIe capability
   bool flr = false;      ///< function-level reset (needs express)
-  bool soft_reset = false;  ///< is reset by going from D3hot to D0
   std::string description;
+  bool soft_reset = false;  ///< is reset by going from D3hot to D0
 };
 
 class PciFunction {

@@ -72,7 +72,7 @@ TEST_F(ModelPciFunction, BarSizing) {
 
 TEST_F(ModelPciFunction, CommandAndStatusBits) {
   probe.config_write(4, 2, 0xffff);
-  EXPECT_EQ(probe.config_read(4, 2), 0x0547u);
+  EXPECT_EQ(probe.config_read(4, 2), 0x0507u);
   probe.config_write(6, 2, 0xffff);
   EXPECT_EQ(probe.config_read(6, 2), 0x0010u);
 }
