@@ -26,8 +26,14 @@ void* open_test(const pviommu_open_args*, int* error) {
   return nullptr;
 }
 
-const pviommu_module kEntry = {sizeof(pviommu_module), PVIOMMU_MODULE_API_VERSION, PVIOMMU_MODULE_HYPERVISOR,
-                               "spaprtest", "for tests", &open_test, nullptr, nullptr};
+const pviommu_module kEntry = {sizeof(pviommu_module),
+                               PVIOMMU_MODULE_API_VERSION,
+                               PVIOMMU_MODULE_HYPERVISOR,
+                               "spaprtest",
+                               "for tests",
+                               &open_test,
+                               nullptr,
+                               nullptr};
 
 class SpaprEngineTest : public SpaprTest, public testing::WithParamInterface<ContainerType> {
  protected:
@@ -59,9 +65,7 @@ class SpaprEngineTest : public SpaprTest, public testing::WithParamInterface<Con
     EXPECT_EQ(set_type1(), 0);
     return group;
   }
-  long set_type1() {
-    return client_.file_of(container_)->ioctl(client_, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
-  }
+  long set_type1() { return client_.file_of(container_)->ioctl(client_, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU); }
   int device_of(int group, Sbdf sbdf) {
     std::string name = to_string(sbdf);
     return static_cast<int>(client_.ioctl(group, VFIO_GROUP_GET_DEVICE_FD, name.data()));
@@ -185,7 +189,9 @@ TEST_P(SpaprEngineTest, AFailureAtEveryCall) {
       EXPECT_TRUE(mapped == 0 || mapped == -ENOMEM) << mapped;
       const int device = device_of(group, kFirst);
       const long again = client_.map(container_, 0x20000, memory_ + 2 * kPageSize, 4 * kPageSize);
-      if (device >= 0) { EXPECT_EQ(kernel_.entries(1).size(), (mapped == 0 ? 4u : 0u) + (again == 0 ? 4u : 0u)) << n; }
+      if (device >= 0) {
+        EXPECT_EQ(kernel_.entries(1).size(), (mapped == 0 ? 4u : 0u) + (again == 0 ? 4u : 0u)) << n;
+      }
       if (mapped == 0) (void)client_.unmap(container_, 0x10000, 4 * kPageSize);
     }
     client_.close_all();

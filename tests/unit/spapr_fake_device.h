@@ -86,9 +86,11 @@ struct FakeDevice {
   Result<int> set_irqs(const vfio_irq_set& set) {
     if (set.index >= irqs.size()) return refuse(EINVAL, "no such interrupt");
     Irqs& mine = irqs[set.index];
-    const std::uint32_t type = set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK, action = set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK;
+    const std::uint32_t type = set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK,
+                        action = set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK;
     const bool eventfds = type == VFIO_IRQ_SET_DATA_EVENTFD;
-    if (set.argsz != sizeof set + (eventfds ? set.count * sizeof(std::int32_t) : 0)) return refuse(EINVAL, "argsz of irqs");
+    if (set.argsz != sizeof set + (eventfds ? set.count * sizeof(std::int32_t) : 0))
+      return refuse(EINVAL, "argsz of irqs");
     if (set.start != 0 || set.count > mine.limit) return refuse(EINVAL);
     if (action == VFIO_IRQ_SET_ACTION_TRIGGER && type == VFIO_IRQ_SET_DATA_NONE) {
       if (set.count != 0) return refuse(EINVAL, "triggers an interrupt");
@@ -110,7 +112,8 @@ struct FakeDevice {
       }
       return 0;
     }
-    if (set.index != VFIO_PCI_INTX_IRQ_INDEX || type != VFIO_IRQ_SET_DATA_NONE) return refuse(EINVAL, "masks messages");
+    if (set.index != VFIO_PCI_INTX_IRQ_INDEX || type != VFIO_IRQ_SET_DATA_NONE)
+      return refuse(EINVAL, "masks messages");
     if (set.count != 1 || mine.eventfds.empty()) return refuse(EINVAL, "masks what is off");
     const bool mask = action == VFIO_IRQ_SET_ACTION_MASK;
     ++(mask ? masks : unmasks);
@@ -125,10 +128,13 @@ struct FakeDevice {
     intx_masked = true;
     signal(mine.eventfds[0], 1);
   }
-  static void signal(int eventfd, std::uint64_t times) { EXPECT_EQ(::write(eventfd, &times, sizeof times), 8); }
+  static void signal(int eventfd, std::uint64_t times) {
+    EXPECT_EQ(::write(eventfd, &times, sizeof times), 8);
+  }
 
   Status access(std::size_t bytes, std::uint64_t offset, const std::function<void(std::byte*)>& copy) {
-    const std::uint64_t index = offset >> kRegionShift, at = offset & ((std::uint64_t{1} << kRegionShift) - 1);
+    const std::uint64_t index = offset >> kRegionShift,
+                        at = offset & ((std::uint64_t{1} << kRegionShift) - 1);
     const bool is_config = index == VFIO_PCI_CONFIG_REGION_INDEX;
     if (!is_config && index >= regions.size()) return refuse(EINVAL, "no such region");
     std::uint8_t* region = is_config ? config.data() : regions[index].data();

@@ -141,7 +141,8 @@ class FakeKernel {
     sweep();
     std::map<std::uint64_t, Entry> all;
     if (const Container* container = groups.at(group).container)
-      for (const Window& window : container->windows) all.insert(window.entries.begin(), window.entries.end());
+      for (const Window& window : container->windows)
+        all.insert(window.entries.begin(), window.entries.end());
     return all;
   }
   std::size_t open_files() {
@@ -215,7 +216,8 @@ class FakeKernel {
       return kernel_.ioctl(fd, request, argument);
     }
     Status read(int fd, std::span<std::byte> bytes, std::uint64_t offset) override {
-      return kernel_.access(fd, bytes.size(), offset, [&](std::byte* at) { std::copy_n(at, bytes.size(), bytes.begin()); });
+      return kernel_.access(fd, bytes.size(), offset,
+                            [&](std::byte* at) { std::copy_n(at, bytes.size(), bytes.begin()); });
     }
     Status write(int fd, std::span<const std::byte> bytes, std::uint64_t offset) override {
       return kernel_.access(fd, bytes.size(), offset, [&](std::byte* at) { std::ranges::copy(bytes, at); });
@@ -327,7 +329,8 @@ class FakeKernel {
     switch (request) {
       case VFIO_GROUP_GET_STATUS:
         structure<vfio_group_status>(argument)->flags =
-            (group.viable ? VFIO_GROUP_FLAGS_VIABLE : 0) | (group.container != nullptr ? VFIO_GROUP_FLAGS_CONTAINER_SET : 0);
+            (group.viable ? VFIO_GROUP_FLAGS_VIABLE : 0) |
+            (group.container != nullptr ? VFIO_GROUP_FLAGS_CONTAINER_SET : 0);
         return 0;
       case VFIO_GROUP_SET_CONTAINER: {
         const auto found = files_.find(*reinterpret_cast<int*>(argument));
@@ -379,7 +382,8 @@ class FakeKernel {
         return 0;
       }
       case VFIO_IOMMU_ENABLE:
-        if (container.v2 || container.enabled) return refuse(container.v2 ? ENOTTY : EBUSY, "enables a container");
+        if (container.v2 || container.enabled)
+          return refuse(container.v2 ? ENOTTY : EBUSY, "enables a container");
         if (container.group->bytes > most_bytes) return refuse(ENOMEM);
         container.enabled = true;
         return 0;
@@ -397,10 +401,12 @@ class FakeKernel {
       case VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY: {
         const auto* what = structure<vfio_iommu_spapr_register_memory>(argument);
         const Piece piece{what->vaddr, what->size};
-        if (!container.registered.contains(piece)) return refuse(ENOENT, "unregisters what is not registered");
+        if (!container.registered.contains(piece))
+          return refuse(ENOENT, "unregisters what is not registered");
         for (const Window& window : container.windows)
           for (const auto& [iova, entry] : window.entries)
-            if (entry.address - piece.first < piece.second) return refuse(EBUSY, "unregisters what is mapped");
+            if (entry.address - piece.first < piece.second)
+              return refuse(EBUSY, "unregisters what is mapped");
         unregister(container, piece);
         return 0;
       }
@@ -409,7 +415,8 @@ class FakeKernel {
   }
   Result<int> create_window(Container& container, vfio_iommu_spapr_tce_create& create) {
     if (create.flags != 0 || create.levels != 1) return refuse(EINVAL, "flags or levels of a window");
-    if ((container.group->page_sizes >> create.page_shift & 1) == 0) return refuse(EINVAL, "page size of a window");
+    if ((container.group->page_sizes >> create.page_shift & 1) == 0)
+      return refuse(EINVAL, "page size of a window");
     if (container.windows.size() > 1) return refuse(ENOSPC, "a third window");
     create.start_addr = container.group->second_window;
     container.windows.push_back({create.start_addr, create.window_size, create.page_shift});
@@ -485,7 +492,8 @@ class FakeKernel {
       if (container.v2) {
         const auto found = registration(what.vaddr + at, page);
         if (found == memory_.end()) return refuse(EINVAL, "maps memory that is not registered");
-        if (!container.registered.contains(found->first)) return refuse(EPERM, "maps what another container registered");
+        if (!container.registered.contains(found->first))
+          return refuse(EPERM, "maps what another container registered");
       } else if (in_hole(what.vaddr + at)) {
         return refuse(EFAULT);
       }
@@ -516,7 +524,8 @@ class FakeKernel {
 
   // ---- devices ----
 
-  Status access(int fd, std::size_t bytes, std::uint64_t offset, const std::function<void(std::byte*)>& copy) {
+  Status access(int fd, std::size_t bytes, std::uint64_t offset,
+                const std::function<void(std::byte*)>& copy) {
     const std::lock_guard guard(lock_);
     sweep();
     if (fails(1)) return refuse(code_);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Opening: what there is, groups with their windows, devices.
 #include <gtest/gtest.h>
-
 #include <linux/pci_regs.h>
 
 #include "spapr_rig.h"
@@ -9,7 +8,9 @@
 namespace pviommu::spapr {
 namespace {
 
-IovaRange window(std::uint64_t first, std::uint64_t bytes) { return IovaRange::from_size(Iova(first), bytes).value(); }
+IovaRange window(std::uint64_t first, std::uint64_t bytes) {
+  return IovaRange::from_size(Iova(first), bytes).value();
+}
 
 /// What is written to stderr by `work`.
 template <class Work>
@@ -66,7 +67,8 @@ TEST_F(SpaprOpenTest, TheLimitsAreThoseOfTheWindow) {
 TEST_F(SpaprOpenTest, OfSeveralWindowsWhatTheyHaveInCommon) {
   sysfs_.add_bridge("pci@1", 0x10000000, kGiB);
   sysfs_.add_bridge("pci@2", 0, kGiB);
-  EXPECT_EQ(spapr().capabilities().iova_ranges, (std::vector<IovaRange>{window(0x10000000, kGiB - 0x10000000)}));
+  EXPECT_EQ(spapr().capabilities().iova_ranges,
+            (std::vector<IovaRange>{window(0x10000000, kGiB - 0x10000000)}));
 }
 
 TEST_F(SpaprOpenTest, NothingInCommon) {
@@ -217,7 +219,8 @@ TEST_F(SpaprGroupTest, TheFirstTypeIsEnabled) {
 TEST_F(SpaprGroupTest, ASecondWindow) {
   config_.window = {4 * kGiB, 16};
   const Capabilities& can = spapr().capabilities();
-  EXPECT_EQ(can.iova_ranges, (std::vector<IovaRange>{window(0, kGiB), window(WindowChoice::kStart, 4 * kGiB)}));
+  EXPECT_EQ(can.iova_ranges,
+            (std::vector<IovaRange>{window(0, kGiB), window(WindowChoice::kStart, 4 * kGiB)}));
   EXPECT_EQ(can.page_sizes, kPageSize | 0x10000);
   const SpaceId space = space_of({kFirst});
   EXPECT_EQ(kernel_.count(VFIO_IOMMU_SPAPR_TCE_CREATE), 1u);
@@ -230,7 +233,8 @@ TEST_F(SpaprGroupTest, ASecondWindow) {
   ASSERT_TRUE(map(space, run(memory, 0x20)));
   EXPECT_EQ(kernel_.entries(1).size(), 2u + 32u);
   EXPECT_EQ(map(space, {Dfn(dfn + 1), Mfn(kMemory >> 12), 1, Access::read}).error().code, EINVAL);
-  EXPECT_EQ(map(space, {Dfn(dfn + 0x100000), Mfn(kMemory >> 12), 16, Access::read}).error().code, EINVAL) << "behind its end";
+  EXPECT_EQ(map(space, {Dfn(dfn + 0x100000), Mfn(kMemory >> 12), 16, Access::read}).error().code, EINVAL)
+      << "behind its end";
   ASSERT_TRUE(unmap(space, removal(run(memory, dfn + 0x20))));
   EXPECT_EQ(kernel_.entries(1).size(), 32u);
   ASSERT_TRUE(spapr().destroy_space(space));
@@ -289,7 +293,8 @@ TEST_F(SpaprDeviceTest, ItsRegions) {
   EXPECT_EQ(device->bar(1).size, 0u);
   EXPECT_TRUE(device->bar(2).is_io && !device->bar(2).mappable);
   EXPECT_EQ(device->bar(2).address, 0xc000u);
-  EXPECT_TRUE(!device->bar(3).is_io && !device->bar(3).is_64bit && !device->bar(3).prefetchable && !device->bar(3).mappable);
+  EXPECT_TRUE(!device->bar(3).is_io && !device->bar(3).is_64bit && !device->bar(3).prefetchable &&
+              !device->bar(3).mappable);
   EXPECT_EQ(device->bar(3).address, 0xfeb00500u);
   EXPECT_EQ(device->bar(6).size, 0x800u);
   EXPECT_EQ(device->bar(7).size, 0u);

@@ -91,7 +91,8 @@ TEST_P(SpaprSpaceTest, AJoinThatFailsAtEveryCallLeavesNothing) {
   const SpaceId space = space_of();
   NamedMemory memory(kMemory, 8);
   ASSERT_TRUE(pin(memory));
-  for (const std::uint64_t i : {0, 1, 2, 3}) ASSERT_TRUE(map(space, {Dfn(0x10 * i), Mfn((kMemory >> 12) + i), 1, Access::read_write}));
+  for (const std::uint64_t i : {0, 1, 2, 3})
+    ASSERT_TRUE(map(space, {Dfn(0x10 * i), Mfn((kMemory >> 12) + i), 1, Access::read_write}));
   auto device = open_device(kFirst);
   for (unsigned n = 1; n <= 4; ++n) {
     kernel_.fail_at(n, ENOMEM);
@@ -178,8 +179,10 @@ TEST_P(SpaprSpaceTest, AMoveThatFailsAtEveryCall) {
   auto device = open_device(kFirst);
   NamedMemory memory(kMemory, 8);
   ASSERT_TRUE(pin(memory));
-  for (const std::uint64_t i : {0, 1, 2}) ASSERT_TRUE(map(first, {Dfn(0x10 * i), Mfn((kMemory >> 12) + i), 1, Access::read}));
-  for (const std::uint64_t i : {4, 5}) ASSERT_TRUE(map(second, {Dfn(0x10 * i), Mfn((kMemory >> 12) + i), 1, Access::read}));
+  for (const std::uint64_t i : {0, 1, 2})
+    ASSERT_TRUE(map(first, {Dfn(0x10 * i), Mfn((kMemory >> 12) + i), 1, Access::read}));
+  for (const std::uint64_t i : {4, 5})
+    ASSERT_TRUE(map(second, {Dfn(0x10 * i), Mfn((kMemory >> 12) + i), 1, Access::read}));
   for (unsigned n = 1; n <= 5; ++n) {
     kernel_.fail_at(n);
     EXPECT_EQ(spapr().attach(second, kFirst).error().code, EIO) << n;
@@ -200,7 +203,8 @@ TEST_P(SpaprSpaceTest, ADestructionThatFailsCanBeRepeated) {
   const SpaceId space = space_of({kFirst, kOther});
   NamedMemory memory(kMemory, 8);
   ASSERT_TRUE(pin(memory));
-  for (const std::uint64_t i : {0, 1}) ASSERT_TRUE(map(space, {Dfn(0x10 * i), Mfn((kMemory >> 12) + i), 1, Access::read}));
+  for (const std::uint64_t i : {0, 1})
+    ASSERT_TRUE(map(space, {Dfn(0x10 * i), Mfn((kMemory >> 12) + i), 1, Access::read}));
   for (unsigned n = 1; n <= 2; ++n) {
     kernel_.fail_at(n);
     EXPECT_EQ(spapr().destroy_space(space).error().code, EIO) << n;
@@ -236,7 +240,8 @@ TEST_P(SpaprSpaceTest, WhatIsRefused) {
   EXPECT_EQ(kernel_.calls(), before) << "nothing of that is the kernel's to tell";
   EXPECT_EQ(spapr().create_space({"", {make_sbdf(9, 0, 0, 0)}}).error().code, ENODEV);
   EXPECT_EQ(map(space, {Dfn(kGiB >> 12), all.mfn, 1, Access::read}).error().code, EINVAL) << "outside";
-  EXPECT_EQ(map(space, {Dfn((kGiB >> 12) - 1), all.mfn, 2, Access::read}).error().code, EINVAL) << "over the end";
+  EXPECT_EQ(map(space, {Dfn((kGiB >> 12) - 1), all.mfn, 2, Access::read}).error().code, EINVAL)
+      << "over the end";
   EXPECT_EQ(kernel_.entries(1).size(), 8u);
   // What was refused is not taken for mapped.
   EXPECT_EQ(unmap(space, {Dfn(kGiB >> 12), all.mfn, 1}).error().code, ENOENT);
@@ -258,7 +263,8 @@ TEST_P(SpaprSpaceTest, PiecesOfRunsAreUnmapped) {
   ASSERT_TRUE(map(space, {Dfn(0x17), mfn, 2, Access::read}));
   EXPECT_TRUE(has_page(1, 0x17, memory));
   // A batch says how far it came.
-  const std::array<UnmapRun, 3> list = {{{Dfn(0x10), mfn, 6}, {Dfn(0x16), mfn + 6, 1}, {Dfn(0x1a), mfn + 10, 6}}};
+  const std::array<UnmapRun, 3> list = {
+      {{Dfn(0x10), mfn, 6}, {Dfn(0x16), mfn + 6, 1}, {Dfn(0x1a), mfn + 10, 6}}};
   const auto result = spapr().unmap(space, list);
   EXPECT_EQ(result.pages_done, 6u);
   EXPECT_EQ(result.status.error().code, ENOENT);
@@ -298,8 +304,12 @@ TEST_P(SpaprSpaceTest, AFailureAtEveryCallOfALife) {
     const bool joined = keep(other) && keep(papr.attach(*space, kOther));
     const bool pinned_too = pinned && keep(papr.frames_of(second, frames));
     const bool mapped_too = pinned_too && keep(map(*space, run(second, 0x20)));
-    if (mapped) { EXPECT_EQ(kernel_.entries(1).size(), mapped_too ? 8u : 4u); }
-    if (joined) { EXPECT_EQ(kernel_.entries(1), kernel_.entries(2)); }
+    if (mapped) {
+      EXPECT_EQ(kernel_.entries(1).size(), mapped_too ? 8u : 4u);
+    }
+    if (joined) {
+      EXPECT_EQ(kernel_.entries(1), kernel_.entries(2));
+    }
     if (device && *device) {
       const auto vectors = papr.allocate_vectors(kFirst, VectorKind::msi, 2);
       if (keep(vectors)) repeat([&] { return papr.free_vectors(kFirst, VectorKind::msi); });
@@ -373,7 +383,8 @@ TEST_P(SpaprSpaceTest, RandomMapsAndUnmaps) {
       kernel_.fail_at(0);
       if (done) {
         EXPECT_TRUE(free);
-        for (std::uint64_t i = 0; i < memory->pages(); ++i) picture[dfn + i] = (memory->range().first().raw() >> 12) + i;
+        for (std::uint64_t i = 0; i < memory->pages(); ++i)
+          picture[dfn + i] = (memory->range().first().raw() >> 12) + i;
         live.push_back({std::move(memory), dfn});
       } else {
         EXPECT_EQ(done.error().code, free || (failed && done.error().code == ENOMEM) ? ENOMEM : EEXIST);
@@ -395,9 +406,13 @@ TEST_P(SpaprSpaceTest, RandomMapsAndUnmaps) {
     const auto entries = kernel_.entries(1);
     ASSERT_EQ(entries.size(), picture.size()) << step;
     for (const auto& [dfn, page] : picture) ASSERT_EQ(entries.at(dfn << 12).address, page << 12) << step;
-    if (with_other) { ASSERT_EQ(kernel_.entries(2), entries) << step; }
+    if (with_other) {
+      ASSERT_EQ(kernel_.entries(2), entries) << step;
+    }
   }
-  if (with_other) { ASSERT_TRUE(spapr().detach(space, kOther)); }
+  if (with_other) {
+    ASSERT_TRUE(spapr().detach(space, kOther));
+  }
   ASSERT_TRUE(spapr().destroy_space(space));
   for (const Mapping& mapping : live) spapr().forget_frames(*mapping.memory);
 }

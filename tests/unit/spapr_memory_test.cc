@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Pieces of memory that overlap, as registrations that do not.
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -103,7 +102,9 @@ TEST_F(SpaprMemoryTest, OverlappingPiecesInEveryOrder) {
           memory_.remove(piece(first, pages));
         // A page may stay for as long as others of its registration are used.
         for (int i = 0; i < 10; ++i) {
-          if (users[i] > 0) { EXPECT_TRUE(is_registered(i)) << i; }
+          if (users[i] > 0) {
+            EXPECT_TRUE(is_registered(i)) << i;
+          }
         }
       };
       for (const int which : order) change(which, 1);
@@ -192,9 +193,13 @@ TEST_F(SpaprMemoryTest, RandomPieces) {
       for (unsigned i = first; i < first + pages; ++i) --users[i];
     }
     for (unsigned i = 0; i < kPages; ++i) {
-      if (users[i] > 0) { ASSERT_TRUE(is_registered(i)) << "step " << step << " page " << i; }
+      if (users[i] > 0) {
+        ASSERT_TRUE(is_registered(i)) << "step " << step << " page " << i;
+      }
     }
-    if (live.empty()) { ASSERT_EQ(kernel_.registrations(), 0u); }
+    if (live.empty()) {
+      ASSERT_EQ(kernel_.registrations(), 0u);
+    }
   }
   EXPECT_GT(failures, 50u);
   for (const auto& [first, pages] : live) memory_.remove(piece(first, pages));
@@ -220,7 +225,8 @@ TEST_F(SpaprMemoryTest, AFailureAtEveryCallLeavesItAsBefore) {
     ASSERT_FALSE(added);
     EXPECT_EQ(added.error().code, ENOMEM);
     EXPECT_EQ(memory_.registrations(), 2u);
-    EXPECT_EQ(picture(10), (std::vector<bool>{false, false, true, true, false, false, true, true, false, false}));
+    EXPECT_EQ(picture(10),
+              (std::vector<bool>{false, false, true, true, false, false, true, true, false, false}));
   }
   kernel_.fail_at(0);
   EXPECT_EQ(n, 7u) << "three gaps in two containers";
@@ -304,7 +310,8 @@ class SpaprWatchedMemoryTest : public SpaprMemoryTest {
   void SetUp() override {
     file_ = std::tmpfile();
     ASSERT_NE(file_, nullptr);
-    watched_ = std::make_unique<RegisteredMemory>(*calls_, kPage, "/proc/self/fd/" + std::to_string(::fileno(file_)));
+    watched_ = std::make_unique<RegisteredMemory>(*calls_, kPage,
+                                                  "/proc/self/fd/" + std::to_string(::fileno(file_)));
     ASSERT_TRUE(watched_->add_container(container_.get()));
     for (std::uint64_t page = 0; page < 16; ++page) set_frame(page, 0x1000 + page);
   }
@@ -317,7 +324,9 @@ class SpaprWatchedMemoryTest : public SpaprMemoryTest {
   /// Entries have flags above the frame number.
   void set_frame(std::uint64_t page, std::uint64_t frame, std::uint64_t flags = std::uint64_t{1} << 63) {
     const std::uint64_t entry = frame | flags;
-    ASSERT_EQ(::pwrite(::fileno(file_), &entry, sizeof entry, static_cast<off_t>((kBase / kPage + page) * sizeof entry)), 8);
+    ASSERT_EQ(::pwrite(::fileno(file_), &entry, sizeof entry,
+                       static_cast<off_t>((kBase / kPage + page) * sizeof entry)),
+              8);
   }
 
   std::FILE* file_ = nullptr;

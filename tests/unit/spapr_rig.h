@@ -21,7 +21,8 @@
 
 namespace pviommu::spapr {
 
-inline constexpr Sbdf kFirst = make_sbdf(1, 0, 1, 0), kSecond = make_sbdf(1, 0, 2, 0), kOther = make_sbdf(2, 0, 1, 0);
+inline constexpr Sbdf kFirst = make_sbdf(1, 0, 1, 0), kSecond = make_sbdf(1, 0, 2, 0),
+                      kOther = make_sbdf(2, 0, 1, 0);
 inline constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 
 class NamedMemory final : public PinnedMemory {
@@ -71,10 +72,12 @@ class FakeSysfs {
 
   std::string path() const { return top_.string(); }
   void add_bridge(const std::string& bridge, std::uint64_t first, std::uint64_t bytes) {
-    write(node(bridge) / "ibm,dma-window", cells(0x80000000) + cells(first >> 32) + cells(first) + cells(bytes >> 32) + cells(bytes));
+    write(node(bridge) / "ibm,dma-window",
+          cells(0x80000000) + cells(first >> 32) + cells(first) + cells(bytes >> 32) + cells(bytes));
   }
   /// An empty `group`: Linux has none for it.
-  void add(Sbdf sbdf, const std::string& bridge, const std::string& group, const std::string& driver = "vfio-pci") {
+  void add(Sbdf sbdf, const std::string& bridge, const std::string& group,
+           const std::string& driver = "vfio-pci") {
     namespace fs = std::filesystem;
     const fs::path at = folder(sbdf), device = node(bridge) / ("device@" + std::to_string(sbdf.raw()));
     fs::create_directories(at);
@@ -107,7 +110,9 @@ class FakeSysfs {
 
  private:
   std::filesystem::path folder(Sbdf sbdf) const { return top_ / "bus/pci/devices" / to_string(sbdf); }
-  std::filesystem::path node(const std::string& bridge) const { return top_ / "firmware/devicetree/base" / bridge; }
+  std::filesystem::path node(const std::string& bridge) const {
+    return top_ / "firmware/devicetree/base" / bridge;
+  }
   static std::string cells(std::uint64_t value) {
     std::string bytes(4, '\0');
     for (int i = 0; i < 4; ++i) bytes[i] = static_cast<char>(value >> (24 - 8 * i));
@@ -152,7 +157,9 @@ class SpaprTest : public testing::Test {
     EXPECT_TRUE(device) << to_string(device.error());
     return device ? std::move(*device) : nullptr;
   }
-  SpaceId space_of(std::vector<Sbdf> devices = {}) { return spapr().create_space({"test", std::move(devices)}).value(); }
+  SpaceId space_of(std::vector<Sbdf> devices = {}) {
+    return spapr().create_space({"test", std::move(devices)}).value();
+  }
   /// Pinned, as the run that goes to `dfn`.
   MapRun run(const NamedMemory& memory, std::uint64_t dfn, Access access = Access::read_write) {
     return {Dfn(dfn), Mfn(memory.range().first().raw() >> kPageShift), memory.pages(), access};

@@ -9,7 +9,8 @@
 namespace pviommu::spapr {
 namespace {
 
-constexpr unsigned kIntx = VFIO_PCI_INTX_IRQ_INDEX, kMsi = VFIO_PCI_MSI_IRQ_INDEX, kMsix = VFIO_PCI_MSIX_IRQ_INDEX;
+constexpr unsigned kIntx = VFIO_PCI_INTX_IRQ_INDEX, kMsi = VFIO_PCI_MSI_IRQ_INDEX,
+                   kMsix = VFIO_PCI_MSIX_IRQ_INDEX;
 
 class SpaprVectorsTest : public SpaprTest {
  protected:
@@ -75,7 +76,8 @@ TEST_F(SpaprVectorsTest, GrantsSmallerThanAskedFor) {
   fake().irqs[kMsix].grant = 0;
   EXPECT_EQ(spapr().allocate_vectors(kFirst, VectorKind::msix, 8).error().code, ENOSPC);
   fake().irqs[kMsix].grant = ~0u;
-  EXPECT_EQ(spapr().allocate_vectors(kFirst, VectorKind::msix, 17).error().code, EINVAL) << "more than it has";
+  EXPECT_EQ(spapr().allocate_vectors(kFirst, VectorKind::msix, 17).error().code, EINVAL)
+      << "more than it has";
   EXPECT_EQ(spapr().allocate_vectors(kFirst, VectorKind::msix, 16).value(), 16u);
   ASSERT_TRUE(spapr().free_vectors(kFirst, VectorKind::msix));
 }
@@ -187,6 +189,7 @@ TEST_F(SpaprVectorsTest, TheLineIsMaskedByTheKernel) {
   EXPECT_EQ(sink_.events, 3);
   ASSERT_TRUE(spapr().unmask_vector(kLine));
   EXPECT_TRUE(sink_.wait(4));
+  EXPECT_FALSE(spapr().vector_pending(kLine).value());
   settle();
   EXPECT_EQ(sink_.events, 4);
   ASSERT_TRUE(spapr().unbind_vector(kLine));
@@ -204,6 +207,8 @@ TEST_F(SpaprVectorsTest, AMaskThatFailsMasksNothing) {
   ASSERT_TRUE(spapr().mask_vector(kLine));
   kernel_.fail_at(1);
   EXPECT_EQ(spapr().unmask_vector(kLine).error().code, EIO);
+  fake().raise(kIntx, 0, 1);  // was under way when the line was masked
+  EXPECT_TRUE(is_pending(kLine));
   settle();
   EXPECT_EQ(sink_.events, 1);
   ASSERT_TRUE(spapr().unmask_vector(kLine));
@@ -271,7 +276,9 @@ TEST_F(SpaprVectorsTest, NoArrivalAfterUnbind) {
     auto sink = std::make_unique<CountingSink>();
     ASSERT_TRUE(spapr().bind_vector(msi(0), sink->here()));
     kernel_.fire(kFirst, kMsi);
-    if (i % 3 == 0) { EXPECT_TRUE(eventually([&] { return sink->events >= 1; })); }
+    if (i % 3 == 0) {
+      EXPECT_TRUE(eventually([&] { return sink->events >= 1; }));
+    }
     ASSERT_TRUE(spapr().unbind_vector(msi(0)));
     // Gone: a late arrival would write to freed memory.
   }
