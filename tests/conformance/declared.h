@@ -11,6 +11,10 @@ namespace conformance {
 /// with the reason in doc/vfio-differences.md; words out of
 ///   inherited   descriptors of VFIO files work in a forked child
 ///   bar-faults  a BAR mapping faults while memory decoding is off
+/// (CONFORMANCE_WITHOUT, for without(), has beside its own words
+///   lossless-replacing  no message is lost while its eventfd is replaced
+///   locked-memory       the whole of RLIMIT_MEMLOCK is for mappings
+///   executable-bar      BARs can be mapped with PROT_EXEC)
 inline bool with(const std::string& what) {
   const char* value = std::getenv("CONFORMANCE_WITH");
   return value && (" " + std::string(value) + " ").find(" " + what + " ") != std::string::npos;
