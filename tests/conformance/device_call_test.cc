@@ -156,14 +156,15 @@ Outcome ioeventfd(const Device& device, std::uint32_t flags, std::uint64_t offse
 
 TEST_F(EduCalls, RegisterWrittenByAnEventfd) {
   const Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const std::uint32_t kWritten = Machine::edu_order(0x5a);
   constexpr std::uint32_t k8 = VFIO_DEVICE_IOEVENTFD_8, k16 = VFIO_DEVICE_IOEVENTFD_16, k32 = VFIO_DEVICE_IOEVENTFD_32;
-  EXPECT_EQ(ioeventfd(device, k32, 4, 0x5a, event.get()), ok()) << "D211";
+  EXPECT_EQ(ioeventfd(device, k32, 4, kWritten, event.get()), ok()) << "D211";
   ASSERT_EQ(::eventfd_write(event.get(), 1), 0);
   for (int i = 0; i < 100 && device.bar0(4) != 0xffffffa5u; ++i) ::usleep(1000);
   EXPECT_EQ(device.bar0(4), 0xffffffa5u) << "D212";
-  EXPECT_EQ(ioeventfd(device, k32, 4, 0x5a, event.get()), failed(EEXIST));
-  EXPECT_EQ(ioeventfd(device, k32, 4, 0x5a, -1), ok()) << "D214";
-  EXPECT_EQ(ioeventfd(device, k32, 4, 0x5a, -1), failed(ENODEV)) << "D215";
+  EXPECT_EQ(ioeventfd(device, k32, 4, kWritten, event.get()), failed(EEXIST));
+  EXPECT_EQ(ioeventfd(device, k32, 4, kWritten, -1), ok()) << "D214";
+  EXPECT_EQ(ioeventfd(device, k32, 4, kWritten, -1), failed(ENODEV)) << "D215";
   EXPECT_EQ(ioeventfd(device, k32 | k16, 4, 0, event.get()), failed(EINVAL)) << "D216";
   EXPECT_EQ(ioeventfd(device, k32, 5, 0, event.get()), ok()) << "D217";
   EXPECT_EQ(ioeventfd(device, k32, 5, 0, -1), ok());
