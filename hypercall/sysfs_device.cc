@@ -161,6 +161,14 @@ std::uint64_t all_ones(unsigned width) { return ~std::uint64_t{0} >> (64 - 8 * w
 
 }  // namespace
 
+std::string sysfs_link_name(const std::string& path) {
+  std::array<char, 512> target;
+  const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
+  if (length <= 0 || static_cast<std::size_t>(length) == target.size()) return {};
+  const std::string_view whole(target.data(), static_cast<std::size_t>(length));
+  return std::string(whole.substr(whole.rfind('/') + 1));
+}
+
 Result<std::vector<PciDeviceInfo>> list_pci_devices(std::string_view backend, const std::string& sysfs) {
   const std::string devices = sysfs + "/bus/pci/devices";
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(devices.c_str()), ::closedir);

@@ -34,6 +34,10 @@ namespace pviommu {
 /// `backend` begins the name of the lock that a user of the function holds.
 Result<std::vector<PciDeviceInfo>> list_pci_devices(std::string_view backend, const std::string& sysfs = "/sys");
 
+/// The last name in what a link of sysfs points to ("vfio-pci", "12"); empty: there is
+/// no such link.
+std::string sysfs_link_name(const std::string& path);
+
 /// Calls may come from any thread; two accesses of one register at once reach
 /// the device in either order.
 class SysfsDevice final : public PciDevice {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "hypercall/papr/papr_hypervisor.h"
 
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -65,14 +64,6 @@ Status check(std::span<const Run> runs, const char* operation) {
   return {};
 }
 
-std::string group_link(const std::string& sysfs, Sbdf sbdf) {
-  std::array<char, 512> target;
-  const std::string link = sysfs + "/bus/pci/devices/" + to_string(sbdf) + "/iommu_group";
-  const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
-  const std::string_view whole(target.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
-  return std::string(whole.substr(whole.rfind('/') + 1));
-}
-
 /// The functions with a window, and where.  They are viable when no driver has one
 /// that shares it.
 struct Found {
@@ -84,7 +75,7 @@ Result<std::vector<Found>> find_functions(const std::string& sysfs) {
   for (PciDeviceInfo& info : PVIOMMU_TRY(list_pci_devices("papr", sysfs))) {
     auto window = window_of(sysfs, info.sbdf);
     if (!window) continue;
-    const std::string group = group_link(sysfs, info.sbdf);
+    const std::string group = sysfs_link_name(sysfs + "/bus/pci/devices/" + to_string(info.sbdf) + "/iommu_group");
     // Without CONFIG_IOMMU_API there are no groups; the window is what groups.
     info.group = group.empty() ? window->liobn.raw() & 0x7fffffff
                                : static_cast<unsigned>(std::strtoul(group.c_str(), nullptr, 10));

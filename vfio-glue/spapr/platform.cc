@@ -2,7 +2,6 @@
 #include "vfio-glue/spapr/platform.h"
 
 #include <dirent.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -25,14 +24,6 @@ std::string read_file(const std::string& path) {
   return text;
 }
 
-std::string link_name(const std::string& path) {
-  std::array<char, 512> target;
-  const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
-  if (length <= 0 || static_cast<std::size_t>(length) == target.size()) return {};
-  const std::string_view whole(target.data(), static_cast<std::size_t>(length));
-  return std::string(whole.substr(whole.rfind('/') + 1));
-}
-
 std::vector<Sbdf> members_of(const std::string& folder) {
   std::vector<Sbdf> members;
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir((folder + "/iommu_group/devices").c_str()), &::closedir);
@@ -50,16 +41,16 @@ Result<std::vector<PlatformDevice>> list_platform_devices(const std::string& sys
   const std::string bus = sysfs + "/bus/pci/devices/";
   for (PciDeviceInfo& info : PVIOMMU_TRY(list_pci_devices("papr", sysfs))) {
     const std::string folder = bus + to_string(info.sbdf);
-    const std::string group = link_name(folder + "/iommu_group");
+    const std::string group = sysfs_link_name(folder + "/iommu_group");
     const auto window = papr::window_of(sysfs, info.sbdf);
     if (group.empty() || !window) continue;
     info.group = static_cast<unsigned>(std::strtoul(group.c_str(), nullptr, 10));
-    info.driver = link_name(folder + "/driver");
+    info.driver = sysfs_link_name(folder + "/driver");
     info.lock.clear();
     PlatformDevice device{std::move(info), window->range, members_of(folder)};
     // As vfio_group_viable(): members without a driver do no harm.
     device.info.viable = device.info.driver == "vfio-pci" && std::ranges::all_of(device.group, [&](Sbdf member) {
-      const std::string driver = link_name(bus + to_string(member) + "/driver");
+      const std::string driver = sysfs_link_name(bus + to_string(member) + "/driver");
       return driver.empty() || driver == "vfio-pci" || driver == "pci-stub" || driver == "pcieport";
     });
     devices.push_back(std::move(device));

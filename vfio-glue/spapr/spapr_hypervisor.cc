@@ -94,8 +94,7 @@ Result<PlatformDevice> SpaprHypervisor::find_device(Sbdf sbdf) const {
 }
 
 /// The device's group, opened when it is not; lock held.
-Result<KernelGroup*> SpaprHypervisor::group_of(Sbdf sbdf) {
-  const PlatformDevice device = PVIOMMU_TRY(find_device(sbdf));
+Result<KernelGroup*> SpaprHypervisor::group_of(const PlatformDevice& device) {
   auto& slot = groups_[device.info.group];
   if (!slot) {
     auto opened = KernelGroup::open(*calls_, memory_, config_.container, device.info.group, device.default_window, config_.window);
@@ -119,10 +118,10 @@ Result<std::unique_ptr<PciDevice>> SpaprHypervisor::open_device(Sbdf sbdf) {
   const auto open = [&]() -> Result<std::unique_ptr<PciDevice>> {
     if (devices_.contains(sbdf)) return Error{EBUSY, "open_device: the device is open"};
     if (!vectors_) vectors_ = PVIOMMU_TRY(KernelVectors::open(*calls_));
-    KernelGroup* group = PVIOMMU_TRY(group_of(sbdf));
+    PlatformDevice found = PVIOMMU_TRY(find_device(sbdf));
+    KernelGroup* group = PVIOMMU_TRY(group_of(found));
     const unsigned number = group->number();
     const auto opened = [&]() -> Result<std::unique_ptr<KernelDevice>> {
-      PlatformDevice found = PVIOMMU_TRY(find_device(sbdf));
       UniqueFd fd = PVIOMMU_TRY(group->open_device(sbdf));
       return KernelDevice::open(*calls_, std::move(found.info), std::move(fd), [this, sbdf, number] { device_closed(sbdf, number); });
     };
@@ -133,7 +132,7 @@ Result<std::unique_ptr<PciDevice>> SpaprHypervisor::open_device(Sbdf sbdf) {
     }
     ++group->open_devices;
     OpenDevice& entry = devices_[sbdf];
-    entry.device = device->get();
+    entry.group = group;
     entry.vectors.sbdf = sbdf;
     entry.vectors.fd = (*device)->fd();
     return std::unique_ptr<PciDevice>(std::move(*device));
@@ -170,7 +169,7 @@ Result<SpaceId> SpaprHypervisor::create_space(const SpaceConfig& config) {
   // The groups that are known to come, now: memory is pinned from its map on.
   for (const Sbdf sbdf : config.devices) {
     const auto joined = [&]() -> Status {
-      KernelGroup* group = PVIOMMU_TRY(group_of(sbdf));
+      KernelGroup* group = PVIOMMU_TRY(group_of(PVIOMMU_TRY(find_device(sbdf))));
       return group->space == id ? Status{} : join(id, *space, *group);
     }();
     if (joined) continue;
@@ -248,8 +247,9 @@ Status SpaprHypervisor::attach(SpaceId id, Sbdf sbdf) {
   const auto attached = [&]() -> Status {
     const auto found = spaces_.find(id);
     if (found == spaces_.end()) return Error{ENOENT, "attach: no such space"};
-    if (!devices_.contains(sbdf)) return Error{ENODEV, "attach: the device is not open"};
-    KernelGroup* group = PVIOMMU_TRY(group_of(sbdf));
+    const auto device = devices_.find(sbdf);
+    if (device == devices_.end()) return Error{ENODEV, "attach: the device is not open"};
+    KernelGroup* group = device->second.group;
     if (std::ranges::find(group->attached, sbdf) != group->attached.end()) return Error{EBUSY, "attach: attached"};
     if (group->space != id) PVIOMMU_TRY(join(id, *found->second, *group));
     group->attached.push_back(sbdf);

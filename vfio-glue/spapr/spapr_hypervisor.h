@@ -76,13 +76,13 @@ class SpaprHypervisor final : public Hypervisor {
     std::vector<KernelGroup*> groups;  ///< each holds all runs
   };
   struct OpenDevice {
-    KernelDevice* device = nullptr;
+    KernelGroup* group = nullptr;
     DeviceVectors vectors;
   };
 
   SpaprHypervisor(const Config& config, std::unique_ptr<VfioCalls> calls);
   Result<PlatformDevice> find_device(Sbdf sbdf) const;
-  Result<KernelGroup*> group_of(Sbdf sbdf);
+  Result<KernelGroup*> group_of(const PlatformDevice& device);
   void close_unused(unsigned number) noexcept;
   void device_closed(Sbdf sbdf, unsigned group) noexcept;
   Space* find_space(SpaceId space);
