@@ -206,8 +206,17 @@ class Hypervisor {
   virtual Status unmask_vector(const Vector& vector) = 0;
   virtual Result<bool> vector_pending(const Vector& vector) = 0;
 
-  /// Readable while event-channel notifications wait; -1 when the backend has
-  /// none.  Owned by the hypervisor.
+  /// One arrival more at a vector bound to an event channel or a guest vector, as
+  /// if the device had sent it: for what the caller held back while the target was
+  /// another one.  Not while the vector is masked.  ENOENT: not bound; EOPNOTSUPP:
+  /// bound to a sink, whose owner calls it itself.
+  virtual Status raise_vector(const Vector& vector) = 0;
+  /// The event channel of this domain behind a vector that is bound to one.
+  /// ENOENT: to none.
+  virtual Result<EventPort> event_port(const Vector& vector) = 0;
+
+  /// Readable while notifications of event channels of this domain wait that are
+  /// read here; -1 when the backend has none.  Owned by the hypervisor.
   virtual int event_fd() const = 0;
   /// Takes waiting event channels; 0 when none waits.
   virtual Result<std::size_t> read_events(std::span<EventPort> out) = 0;

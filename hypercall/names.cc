@@ -69,6 +69,8 @@ const char* to_string(HypercallOp op) {
       return "mask_vector";
     case HypercallOp::unmask_vector:
       return "unmask_vector";
+    case HypercallOp::raise_vector:
+      return "raise_vector";
     case HypercallOp::open_device:
       return "open_device";
     case HypercallOp::reset:

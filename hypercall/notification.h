@@ -38,9 +38,11 @@ class EventSink {
 
 enum class NotificationKind : std::uint8_t {
   sink = 1 << 0,           ///< an EventSink of this process (VFIO: the program's eventfd)
-  event_channel = 1 << 1,  ///< a port of some domain; ours is read from event_fd()
+  event_channel = 1 << 1,  ///< a port of this domain or of another one
   guest_vector = 1 << 2,   ///< a vector in a guest's interrupt controller
 };
+/// Domid of an event channel of the domain that this process runs in.
+inline constexpr Domid kDomidSelf{0x7ff0};
 using NotificationKinds = std::uint8_t;  ///< set of NotificationKind bits
 constexpr NotificationKinds bit(NotificationKind kind) { return static_cast<NotificationKinds>(kind); }
 
@@ -48,9 +50,13 @@ struct Notification {
   NotificationKind kind = NotificationKind::sink;
   EventSink* sink = nullptr;   ///< kind sink; outlives the binding
   Domid domid{};               ///< kinds event_channel, guest_vector
-  EventPort port{};            ///< kind event_channel
+  /// Kind event_channel.  Of kDomidSelf: a port of this domain that is sent to; 0: one is made, of which
+  /// Hypervisor::event_port() tells the number and that its consumer takes.  Of another domain: a port that
+  /// it has made for this one.
+  EventPort port{};
   std::uint8_t gvec = 0;       ///< kind guest_vector: vector in the guest's APIC
   std::uint32_t gflags = 0;    ///< kind guest_vector: delivery mode and destination (Xen XEN_DOMCTL_VMSI_X86_*)
+  friend bool operator==(const Notification&, const Notification&) = default;
 };
 
 }  // namespace pviommu

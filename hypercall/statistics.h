@@ -32,10 +32,11 @@ enum class HypercallOp : std::uint8_t {
   unbind_vector,
   mask_vector,
   unmask_vector,
+  raise_vector,
   open_device,
   reset,
 };
-inline constexpr std::size_t kHypercallOps = 16;
+inline constexpr std::size_t kHypercallOps = 17;
 const char* to_string(HypercallOp op);
 inline constexpr std::size_t kFaultReasons = 6;
 
@@ -58,7 +59,7 @@ struct TimedCounter {
 };
 
 struct Statistics {
-  static constexpr std::uint32_t kMagic = 0x70766904;
+  static constexpr std::uint32_t kMagic = 0x70766905;
   std::uint32_t magic = kMagic;
   std::atomic<std::uint32_t> timed{0};  ///< 1: also measure time (two clock reads an operation)
 

@@ -83,6 +83,8 @@ class Model final : public Hypervisor, public Bus {
   Status unbind_vector(const Vector& vector) override;
   Status mask_vector(const Vector& vector) override;
   Status unmask_vector(const Vector& vector) override;
+  Status raise_vector(const Vector& vector) override;
+  Result<EventPort> event_port(const Vector& vector) override;
   Result<bool> vector_pending(const Vector& vector) override;
   int event_fd() const override { return routing_.event_fd(); }
   Result<std::size_t> read_events(std::span<EventPort> out) override;

@@ -120,6 +120,13 @@ Result<bool> Model::vector_pending(const Vector& vector) {
   return routing_.pending(vector);
 }
 
+Status Model::raise_vector(const Vector& vector) {
+  CallLog::Call call(calls_, HypercallOp::raise_vector, vector.sbdf.raw());
+  return call.run([&] { return routing_.raise(vector); });
+}
+
+Result<EventPort> Model::event_port(const Vector& vector) { return routing_.event_port(vector); }
+
 Result<std::size_t> Model::read_events(std::span<EventPort> out) { return routing_.read_events(out); }
 
 }  // namespace pviommu::model

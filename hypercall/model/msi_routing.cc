@@ -37,6 +37,11 @@ Counter& counter_of(VectorKind kind) {
   return all.interrupts_msix;
 }
 
+/// A port that no other vector has: INTx has no handle, but is alone on its device.
+EventPort own_port(const Vector& vector, unsigned handle) {
+  return EventPort(vector.kind == VectorKind::intx ? 0xc0000000 | vector.sbdf.raw() : 0x80000000 | handle);
+}
+
 }  // namespace
 
 MsiRouting::MsiRouting() : by_handle_(kHandles, nullptr) {
@@ -132,6 +137,8 @@ Status MsiRouting::bind(const Vector& vector, const Notification& notification) 
     return Error{EINVAL, "binding without a sink"};
   std::lock_guard guard(route->lock);
   route->target = notification;
+  if (notification.kind == NotificationKind::event_channel && notification.port == EventPort{})
+    route->target.port = own_port(vector, route->handle);
   route->bound = true;
   // A line that was asserted before anybody listened.
   if (route->level && !route->masked) deliver(*route);
@@ -179,6 +186,27 @@ Result<bool> MsiRouting::pending(const Vector& vector) const {
   if (route == nullptr) return Error{ENOENT, "no such vector"};
   std::lock_guard guard(route->lock);
   return route->masked && (route->pending || route->level);
+}
+
+Status MsiRouting::raise(const Vector& vector) {
+  std::shared_lock table(table_);
+  Route* route = find(vector);
+  if (route == nullptr) return Error{ENOENT, "no such vector"};
+  std::lock_guard guard(route->lock);
+  if (!route->bound) return Error{ENOENT, "raise_vector: not bound"};
+  if (route->target.kind == NotificationKind::sink) return Error{EOPNOTSUPP, "raise_vector: bound to a sink"};
+  deliver(*route);
+  return {};
+}
+
+Result<EventPort> MsiRouting::event_port(const Vector& vector) const {
+  std::shared_lock table(table_);
+  Route* route = find(vector);
+  if (route == nullptr) return Error{ENOENT, "no such vector"};
+  std::lock_guard guard(route->lock);
+  if (!route->bound || route->target.kind != NotificationKind::event_channel)
+    return Error{ENOENT, "event_port: not bound to an event channel"};
+  return route->target.port;
 }
 
 MsiRouting::Arrival MsiRouting::deliver(Route& route) {

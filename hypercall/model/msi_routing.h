@@ -71,6 +71,8 @@ class MsiRouting {
   Status mask(const Vector& vector);
   Status unmask(const Vector& vector);
   Result<bool> pending(const Vector& vector) const;
+  Status raise(const Vector& vector);
+  Result<EventPort> event_port(const Vector& vector) const;
 
   enum class Arrival : std::uint8_t { delivered, held, unbound, unknown };
   /// A message from `source`.

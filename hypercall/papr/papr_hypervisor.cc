@@ -520,6 +520,10 @@ Status ModuleHypervisor::unbind_vector(const Vector& vector) {
 
 Status ModuleHypervisor::mask_vector(const Vector& vector) { return vectors_.mask(vector); }
 Status ModuleHypervisor::unmask_vector(const Vector& vector) { return vectors_.unmask(vector); }
+
+Status ModuleHypervisor::raise_vector(const Vector&) { return Error{EOPNOTSUPP, "raise_vector: bound to a sink"}; }
+
+Result<EventPort> ModuleHypervisor::event_port(const Vector&) { return Error{ENOENT, "there are no event channels"}; }
 Result<bool> ModuleHypervisor::vector_pending(const Vector& vector) { return vectors_.pending(vector); }
 
 }  // namespace pviommu::papr

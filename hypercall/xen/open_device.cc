@@ -213,6 +213,18 @@ Status XenHypervisor::unmask_vector(const Vector& vector) {
                      [&](DeviceVectors& device) { return vectors_->unmask(device, vector.index); });
 }
 
+Status XenHypervisor::raise_vector(const Vector& vector) {
+  return with_vector(vector.sbdf, vector.kind, [](DeviceVectors&) -> Status {
+    return Error{EOPNOTSUPP, "raise_vector: bound to a sink"};
+  });
+}
+
+Result<EventPort> XenHypervisor::event_port(const Vector& vector) {
+  return with_vector(vector.sbdf, vector.kind, [](DeviceVectors&) -> Result<EventPort> {
+    return Error{ENOENT, "event_port: bound to a sink"};
+  });
+}
+
 Result<bool> XenHypervisor::vector_pending(const Vector& vector) {
   return with_vector(vector.sbdf, vector.kind,
                      [&](DeviceVectors& device) { return vectors_->pending(device, vector.index); });

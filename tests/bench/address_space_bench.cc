@@ -83,6 +83,8 @@ class NullHypervisor final : public Hypervisor {
   Status unbind_vector(const Vector&) override { return no(); }
   Status mask_vector(const Vector&) override { return no(); }
   Status unmask_vector(const Vector&) override { return no(); }
+  Status raise_vector(const Vector&) override { return no(); }
+  Result<EventPort> event_port(const Vector&) override { return Error{EOPNOTSUPP, "none"}; }
   Result<bool> vector_pending(const Vector&) override { return no(); }
   int event_fd() const override { return -1; }
   Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }

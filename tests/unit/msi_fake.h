@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -158,10 +159,11 @@ class FakeHypervisor final : public Hypervisor {
   ~FakeHypervisor() override {
     if (!expect_leak) {
       EXPECT_FALSE(allocated_) << "vectors leaked";
-      EXPECT_TRUE(sinks_.empty()) << "bindings leaked";
+      EXPECT_TRUE(sinks_.empty() && targets_.empty()) << "bindings leaked";
     }
   }
 
+  std::array<std::atomic<unsigned>, 64> arrivals{};  ///< at vectors bound elsewhere than to a sink
   unsigned most = 2048;  ///< smaller grant
   bool attached = false;
   bool expect_leak = false;
@@ -169,14 +171,24 @@ class FakeHypervisor final : public Hypervisor {
   struct State {
     std::optional<std::pair<VectorKind, unsigned>> allocated;
     std::map<unsigned, EventSink*> sinks;
+    std::map<unsigned, Notification> targets;
+    std::map<unsigned, bool> masked;
     std::vector<std::uint8_t> config;
     friend bool operator==(const State&, const State&) = default;
   };
-  State state() const { return {allocated_, sinks_, device_.config_}; }
+  State state() const { return {allocated_, sinks_, targets_, masked_, device_.config_}; }
 
   /// An edge-triggered arrival.  False: not bound.
   bool raise(VectorKind kind, unsigned index) {
     const std::shared_lock guard(lock_);
+    if (const auto masked = masked_.find(index); masked != masked_.end()) {
+      masked->second = true;
+      return true;
+    }
+    if (const auto target = targets_.find(index); target != targets_.end() && allocated_->first == kind) {
+      ++arrivals[index];
+      return true;
+    }
     const auto found = sinks_.find(index);
     if (found == sinks_.end() || allocated_->first != kind) return false;
     found->second->event({device_.info().sbdf, kind, index});
@@ -219,7 +231,7 @@ class FakeHypervisor final : public Hypervisor {
   Status free_vectors(Sbdf, VectorKind kind) override {
     PVIOMMU_TRY(script_.step("free"));
     EXPECT_TRUE(allocated_ && allocated_->first == kind);
-    EXPECT_TRUE(sinks_.empty());
+    EXPECT_TRUE(sinks_.empty() && targets_.empty());
     EXPECT_TRUE(kind != VectorKind::msix || (device_.get16(4) & 2) != 0) << "memory decoding is off";
     const std::unique_lock guard(lock_);
     allocated_.reset();
@@ -228,28 +240,64 @@ class FakeHypervisor final : public Hypervisor {
   Status bind_vector(const Vector& vector, const Notification& notification) override {
     PVIOMMU_TRY(script_.step("bind " + std::to_string(vector.index)));
     EXPECT_TRUE(allocated_ && allocated_->first == vector.kind && vector.index < allocated_->second);
-    EXPECT_EQ(notification.kind, NotificationKind::sink);
     const std::unique_lock guard(lock_);
-    sinks_[vector.index] = notification.sink;
+    if (notification.kind == NotificationKind::sink) {
+      sinks_[vector.index] = notification.sink;
+      targets_.erase(vector.index);
+    } else {
+      EXPECT_EQ(notification.sink, nullptr);
+      targets_[vector.index] = notification;
+      sinks_.erase(vector.index);
+    }
     return {};
   }
   Status unbind_vector(const Vector& vector) override {
     PVIOMMU_TRY(script_.step("unbind " + std::to_string(vector.index)));
     const std::unique_lock guard(lock_);
-    EXPECT_EQ(sinks_.erase(vector.index), 1u);
+    EXPECT_EQ(sinks_.erase(vector.index) + targets_.erase(vector.index), 1u);
+    masked_.erase(vector.index);
     line_masked_ = false;
     return {};
   }
-  Status mask_vector(const Vector&) override { return Error{ENOSYS, "fake"}; }
+  Status mask_vector(const Vector& vector) override {
+    PVIOMMU_TRY(script_.step("mask " + std::to_string(vector.index)));
+    EXPECT_NE(vector.kind, VectorKind::intx);
+    const std::unique_lock guard(lock_);
+    masked_.emplace(vector.index, false);
+    return {};
+  }
   Status unmask_vector(const Vector& vector) override {
     const std::lock_guard guard(line_lock_);
     PVIOMMU_TRY(script_.step("unmask " + std::to_string(vector.index)));
-    EXPECT_EQ(vector.kind, VectorKind::intx);
+    if (vector.kind != VectorKind::intx) {
+      bool pending = false;
+      {
+        const std::unique_lock lock(lock_);
+        const auto found = masked_.find(vector.index);
+        EXPECT_NE(found, masked_.end());
+        pending = found != masked_.end() && found->second;
+        masked_.erase(vector.index);
+      }
+      if (pending) raise(vector.kind, vector.index);
+      return {};
+    }
     line_masked_ = false;
     look_at_line();
     return {};
   }
   Result<bool> vector_pending(const Vector&) override { return Error{ENOSYS, "fake"}; }
+  Status raise_vector(const Vector& vector) override {
+    PVIOMMU_TRY(script_.step("raise " + std::to_string(vector.index)));
+    EXPECT_TRUE(targets_.contains(vector.index)) << "raise of what is bound to no other target";
+    EXPECT_FALSE(masked_.contains(vector.index)) << "raise of a masked vector";
+    raise(vector.kind, vector.index);
+    return {};
+  }
+  Result<EventPort> event_port(const Vector& vector) override {
+    const auto found = targets_.find(vector.index);
+    if (found == targets_.end()) return Error{ENOENT, "fake"};
+    return found->second.port == EventPort{} ? EventPort(100 + vector.index) : found->second.port;
+  }
   int event_fd() const override { return -1; }
   Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
   Result<std::size_t> read_faults(std::span<Fault>) override { return std::size_t{0}; }
@@ -266,6 +314,8 @@ class FakeHypervisor final : public Hypervisor {
   Capabilities capabilities_;
   std::optional<std::pair<VectorKind, unsigned>> allocated_;
   std::map<unsigned, EventSink*> sinks_;
+  std::map<unsigned, Notification> targets_;
+  std::map<unsigned, bool> masked_;  ///< true: pending
   mutable std::shared_mutex lock_;  ///< shared while an event is under way
   std::mutex line_lock_;
   bool asserted_ = false;

@@ -142,6 +142,8 @@ class FakeHypervisor : public Hypervisor {
   Status unbind_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
   Status mask_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
   Status unmask_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
+  Status raise_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
+  Result<EventPort> event_port(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
   Result<bool> vector_pending(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
   int event_fd() const override { return -1; }
   Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }

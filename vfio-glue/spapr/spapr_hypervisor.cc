@@ -413,6 +413,10 @@ Result<bool> SpaprHypervisor::vector_pending(const Vector& vector) {
   return with_vectors(vector, [&](DeviceVectors& device) { return vectors_->pending(device, vector.index); });
 }
 
+Status SpaprHypervisor::raise_vector(const Vector&) { return Error{EOPNOTSUPP, "raise_vector: bound to a sink"}; }
+
+Result<EventPort> SpaprHypervisor::event_port(const Vector&) { return Error{ENOENT, "there are no event channels"}; }
+
 Result<std::size_t> SpaprHypervisor::read_events(std::span<EventPort>) { return std::size_t{0}; }
 
 /// The kernel has no interface that tells of a device's bad accesses.

@@ -65,6 +65,8 @@ class SpaprHypervisor final : public Hypervisor {
   Status mask_vector(const Vector& vector) override;
   Status unmask_vector(const Vector& vector) override;
   Result<bool> vector_pending(const Vector& vector) override;
+  Status raise_vector(const Vector& vector) override;
+  Result<EventPort> event_port(const Vector& vector) override;
   int event_fd() const override { return -1; }
   Result<std::size_t> read_events(std::span<EventPort> out) override;
   Result<std::size_t> read_faults(std::span<Fault> out) override;

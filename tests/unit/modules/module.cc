@@ -56,6 +56,8 @@ class NoHypervisor final : public Hypervisor {
   Status unbind_vector(const Vector&) override { return kNo; }
   Status mask_vector(const Vector&) override { return kNo; }
   Status unmask_vector(const Vector&) override { return kNo; }
+  Status raise_vector(const Vector&) override { return kNo; }
+  Result<EventPort> event_port(const Vector&) override { return kNo; }
   Result<bool> vector_pending(const Vector&) override { return kNo; }
   int event_fd() const override { return -1; }
   Result<std::size_t> read_events(std::span<EventPort>) override { return kNo; }
