@@ -201,11 +201,11 @@ Result<unsigned> VectorRouter::enable(VectorKind kind, unsigned count) {
   const Registers before = PVIOMMU_TRY(read_registers(kind));
   const Registers after = running(kind, count, before);
   const std::uint16_t between = PVIOMMU_TRY(open_table(kind, before.command));
-  if (between != before.command) undo.add([&] { ignore(write_word(kCommand, before.command)); });
+  if (between != before.command) undo.add([=, this] { ignore(write_word(kCommand, before.command)); });
 
   if (!reservation_) {
     const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
-    undo.add([&] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
+    undo.add([=, this] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
     if (granted < count) {
       // Step by step, so that a refusal is reported; `undo` then tries it again.
       PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
@@ -222,10 +222,10 @@ Result<unsigned> VectorRouter::enable(VectorKind kind, unsigned count) {
   const bool level = kind == VectorKind::intx;
   for (unsigned i = 0; i < count; ++i) slots_[i].start(level, holds, level && program_intx_disabled_);
   PVIOMMU_TRY(bind(kind, count));
-  undo.add([&] { ignore(unbind(kind, count)); });
+  undo.add([=, this] { ignore(unbind(kind, count)); });
 
   PVIOMMU_TRY(write_control(kind, after.control));
-  undo.add([&] { ignore(write_control(kind, before.control)); });
+  undo.add([=, this] { ignore(write_control(kind, before.control)); });
   if (between != after.command) PVIOMMU_TRY(write_word(kCommand, after.command));
 
   undo.commit();
@@ -254,15 +254,15 @@ Status VectorRouter::disable_locked() {
   const std::uint16_t command = PVIOMMU_TRY(read_word(kCommand));
   const std::uint16_t after = with_intx_disable_of(active_->before.command, command);
   PVIOMMU_TRY(write_control(kind, active_->before.control));
-  undo.add([&] { ignore(write_control(kind, active_->after.control)); });
+  undo.add([=, this] { ignore(write_control(kind, active_->after.control)); });
   const std::uint16_t between = PVIOMMU_TRY(open_table(kind, command));
-  if (between != command) undo.add([&] { ignore(write_word(kCommand, command)); });
+  if (between != command) undo.add([=, this] { ignore(write_word(kCommand, command)); });
 
   PVIOMMU_TRY(unbind(kind, count));
-  undo.add([&] { ignore(bind(kind, count)); });
+  undo.add([=, this] { ignore(bind(kind, count)); });
   if (!reservation_) {
     PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
-    undo.add([&] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, count)); });
+    undo.add([=, this] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, count)); });
   }
   if (between != after) PVIOMMU_TRY(write_word(kCommand, after));
 
@@ -285,14 +285,14 @@ Result<unsigned> VectorRouter::reserve(VectorKind kind, unsigned count) {
   Undo undo;
   const Registers before = PVIOMMU_TRY(read_registers(kind));
   const std::uint16_t between = PVIOMMU_TRY(open_table(kind, before.command));
-  if (between != before.command) undo.add([&] { ignore(write_word(kCommand, before.command)); });
+  if (between != before.command) undo.add([=, this] { ignore(write_word(kCommand, before.command)); });
   const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
-  undo.add([&] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
+  undo.add([=, this] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
 
   // INTx has no enable bit: its line stays off until enable().
   const Registers after = kind == VectorKind::intx ? before : running(kind, granted, before);
   PVIOMMU_TRY(write_control(kind, after.control));
-  undo.add([&] { ignore(write_control(kind, before.control)); });
+  undo.add([=, this] { ignore(write_control(kind, before.control)); });
   if (between != after.command) PVIOMMU_TRY(write_word(kCommand, after.command));
 
   undo.commit();
@@ -314,11 +314,11 @@ Status VectorRouter::release_locked() {
   const std::uint16_t command = PVIOMMU_TRY(read_word(kCommand));
   const std::uint16_t after = with_intx_disable_of(reservation_->before.command, command);
   PVIOMMU_TRY(write_control(kind, reservation_->before.control));
-  undo.add([&] { ignore(write_control(kind, reservation_->after.control)); });
+  undo.add([=, this] { ignore(write_control(kind, reservation_->after.control)); });
   const std::uint16_t between = PVIOMMU_TRY(open_table(kind, command));
-  if (between != command) undo.add([&] { ignore(write_word(kCommand, command)); });
+  if (between != command) undo.add([=, this] { ignore(write_word(kCommand, command)); });
   PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
-  undo.add([&] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, reservation_->count)); });
+  undo.add([=, this] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, reservation_->count)); });
   if (between != after) PVIOMMU_TRY(write_word(kCommand, after));
 
   undo.commit();
