@@ -4,6 +4,7 @@
 # make clients        CLIENT_TESTS
 # make check-xen      on real Xen in QEMU
 # make check-oracle   on the kernel's own VFIO in QEMU
+# make differential   random sequences, on the kernel and on the model
 # make bench          benchmarks
 # make sanitized      unit tests and SANITIZED_TESTS, in a build made with
 #                     --enable-sanitizer
@@ -27,6 +28,7 @@ include tests/unit/local.mk
 include tests/conformance/local.mk
 include tests/clients/local.mk
 include tests/bench/local.mk
+include tests/differential/local.mk
 include tests/rigs/oracle/local.mk
 include tests/rigs/papr/local.mk
 include tests/rigs/xen/local.mk

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# make differential: random sequences of VFIO calls, on the kernel and on the model, in
+# the rig of make check-oracle.
+#
+#     make differential OPERATIONS=1000000 SEED=7
+
+DIFFERENTIAL_BINARIES = vfio_differential
+vfio_differential_SOURCES = \
+	tests/differential/comparison.cc \
+	tests/differential/comparison.h \
+	tests/differential/generator.cc \
+	tests/differential/generator.h \
+	tests/differential/masks.cc \
+	tests/differential/masks.h \
+	tests/differential/operation.cc \
+	tests/differential/operation.h \
+	tests/differential/side.cc \
+	tests/differential/side.h \
+	tests/differential/structures.h \
+	tests/differential/vfio_differential.cc \
+	tests/differential/worker.cc \
+	tests/differential/worker.h \
+	tests/differential/worker_device.cc
+
+DIFFERENTIAL_TESTS = \
+	tests/differential/self.sh \
+	tests/rigs/oracle/differential.test.sh
+DIFFERENTIAL_FOUND =
+DIFFERENTIAL_TIMEOUT = $$((600 + $(OPERATIONS) / 50))
+OPERATIONS = 100000
+SEED = 1
+
+EXTRA_PROGRAMS += $(DIFFERENTIAL_BINARIES)
+CLEANFILES += vfio_differential$(EXEEXT)
+EXTRA_DIST += $(DIFFERENTIAL_TESTS) $(DIFFERENTIAL_FOUND)
+
+differential: all
+	$(MAKE) $(AM_MAKEFLAGS) $(DIFFERENTIAL_BINARIES) $(CONFORMANCE_BINARIES)
+	$(srcdir)/tests/rigs/oracle/base >/dev/null
+	OPERATIONS=$(OPERATIONS) SEED=$(SEED) PVIOMMU_TEST_TIMEOUT=$(DIFFERENTIAL_TIMEOUT) \
+	$(RUN_TESTS) '$(abs_builddir)/results/differential' $(DIFFERENTIAL_TESTS:%=$(srcdir)/%)
+
+.PHONY: differential

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What of an answer is of the nature of the platform and not compared.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "tests/differential/operation.h"
+
+namespace differential {
+
+/// The answer to `sequence[index]`, less what is not compared.
+std::string masked(const Sequence& sequence, std::size_t index, const std::string& answer);
+/// The table, for people.
+std::string masks_text();
+
+}  // namespace differential
