@@ -195,8 +195,10 @@ class Hypervisor {
   virtual Status free_vectors(Sbdf sbdf, VectorKind kind) = 0;
 
   /// Where arrivals of the vector go from now on.  Rebinding replaces the
-  /// target without losing an arrival.  EOPNOTSUPP: kind not declared.
+  /// target without losing an arrival, and a mask stays; when it returns no call
+  /// of a former sink is under way.  EOPNOTSUPP: kind not declared.
   virtual Status bind_vector(const Vector& vector, const Notification& notification) = 0;
+  /// A mask, and what it held, ends with the binding.
   virtual Status unbind_vector(const Vector& vector) = 0;
 
   /// Masked arrivals are held (one bit) and delivered by unmask_vector().  A

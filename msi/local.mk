@@ -12,5 +12,6 @@ libpviommu_la_SOURCES += \
 	msi/vector_router.h \
 	msi/vector_slot.cc \
 	msi/vector_slot.h \
+	msi/vector_targets.cc \
 	msi/virtual_capability.cc \
 	msi/virtual_capability.h

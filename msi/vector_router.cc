@@ -72,6 +72,7 @@ VectorRouter::VectorRouter(Hypervisor& hypervisor, PciDevice& device,
   for (const VectorKind kind : {VectorKind::intx, VectorKind::msi, VectorKind::msix})
     slot_count_ = std::max(slot_count_, available(kind));
   slots_ = std::make_unique<VectorSlot[]>(slot_count_);
+  targets_.resize(slot_count_, own_sink());
 }
 
 VectorRouter::~VectorRouter() { ignore(close()); }
@@ -163,26 +164,20 @@ Status VectorRouter::check(VectorKind kind, unsigned count) const {
 }
 
 Status VectorRouter::bind(VectorKind kind, unsigned count) {
-  Notification notification;
-  notification.kind = NotificationKind::sink;
-  notification.sink = this;
   for (unsigned i = 0; i < count; ++i) {
-    const Status status = hypervisor_.bind_vector(vector(kind, i), notification);
+    const Status status = bind_target(vector(kind, i), targets_[i]);
     if (status) continue;
-    while (i-- > 0) ignore(hypervisor_.unbind_vector(vector(kind, i)));
+    while (i-- > 0) ignore(unbind_target(vector(kind, i), targets_[i]));
     return status;
   }
   return {};
 }
 
 Status VectorRouter::unbind(VectorKind kind, unsigned count) {
-  Notification notification;
-  notification.kind = NotificationKind::sink;
-  notification.sink = this;
   for (unsigned i = 0; i < count; ++i) {
-    const Status status = hypervisor_.unbind_vector(vector(kind, i));
+    const Status status = unbind_target(vector(kind, i), targets_[i]);
     if (status) continue;
-    while (i-- > 0) ignore(hypervisor_.bind_vector(vector(kind, i), notification));
+    while (i-- > 0) ignore(bind_target(vector(kind, i), targets_[i]));
     return status;
   }
   return {};
@@ -272,7 +267,10 @@ Status VectorRouter::disable_locked() {
 }
 
 void VectorRouter::forget(unsigned count) {
-  for (unsigned i = 0; i < count; ++i) slots_[i].arm(UniqueFd());
+  for (unsigned i = 0; i < count; ++i) {
+    slots_[i].arm(UniqueFd());
+    targets_[i] = own_sink();
+  }
   mask_bits_ = 0;
   active_.reset();
 }
@@ -348,7 +346,7 @@ Status VectorRouter::close() {
       // One step fails for good: do all the others.
       const Active was = *active_;
       note(write_control(was.kind, was.before.control));
-      for (unsigned i = 0; i < was.count; ++i) note(hypervisor_.unbind_vector(vector(was.kind, i)));
+      for (unsigned i = 0; i < was.count; ++i) note(unbind_target(vector(was.kind, i), targets_[i]));
       if (!reservation_) note(hypervisor_.free_vectors(sbdf_, was.kind));
       note(restore_intx_disable(was.before.command));
       forget(was.count);
@@ -364,22 +362,9 @@ Status VectorRouter::close() {
   return first;
 }
 
-// ---- eventfds --------------------------------------------------------------------
+// ---- arrivals --------------------------------------------------------------------
 
-Status VectorRouter::set_eventfd(unsigned index, UniqueFd fd) {
-  const std::lock_guard guard(lock_);
-  if (!active_ || index >= active_->count) return Error{EINVAL, "eventfd for a vector that is not enabled"};
-  if (slots_[index].arm(std::move(fd))) count_arrivals(interrupts(active_->kind));
-  return {};
-}
-
-Status VectorRouter::trigger(unsigned index) {
-  const std::lock_guard guard(lock_);
-  if (!active_ || index >= active_->count) return Error{EINVAL, "trigger of a vector that is not enabled"};
-  if (active_->kind == VectorKind::intx && program_intx_disabled_) return {};
-  slots_[index].signal();
-  return {};
-}
+void VectorRouter::count_arrival(VectorKind kind) { count_arrivals(interrupts(kind)); }
 
 void VectorRouter::event(const Vector& vector) noexcept {
   if (vector.index >= slot_count_) return;
@@ -491,19 +476,14 @@ void VectorRouter::set_mask_bits(std::uint32_t bits) {
   const unsigned vectors = available(VectorKind::msi);
   mask_bits_ = vectors >= 32 ? bits : bits & ((std::uint32_t{1} << vectors) - 1);
   if (!is_active(VectorKind::msi)) return;
-  for (unsigned i = 0; i < active_->count; ++i) {
-    if ((mask_bits_ >> i & 1) != 0)
-      slots_[i].mask();
-    else if (slots_[i].masked() && slots_[i].unmask())
-      count_arrivals(statistics().interrupts_msi);
-  }
+  for (unsigned i = 0; i < active_->count; ++i) mask_vector(i, (mask_bits_ >> i & 1) != 0);
 }
 
 std::uint32_t VectorRouter::pending_bits() const {
   const std::lock_guard guard(lock_);
   std::uint32_t bits = 0;
   if (is_active(VectorKind::msi))
-    for (unsigned i = 0; i < active_->count; ++i) bits |= std::uint32_t{slots_[i].pending()} << i;
+    for (unsigned i = 0; i < active_->count; ++i) bits |= std::uint32_t{held(i)} << i;
   return bits;
 }
 

@@ -3,8 +3,9 @@
 // program's eventfds behind.
 //
 //   hypervisor --event()--> VectorSlot[index] --> eventfd of the program
-//                              | masked or without an eventfd
-//                              +--> pending bit, sent when the way is free
+//       |                      | masked or without an eventfd
+//       |                      +--> pending bit, sent when the way is free
+//       +--> event channel, vector of a guest: by itself (vector_targets.cc)
 //
 // One kind of vectors (INTx, MSI, MSI-X) is active at a time, as with SET_IRQS.
 // Every change is all or nothing: when any access to the hypervisor or to
@@ -16,6 +17,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "hypercall/hypervisor.h"
 #include "hypercall/notification.h"
@@ -73,13 +76,27 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   /// the error is what could not be given back.
   Status close();
 
-  /// Where arrivals at vector `index` go; an empty `fd`: nowhere.  Replacing
-  /// loses no arrival.  What arrived while there was no eventfd is sent at once
-  /// where the hardware would have held it (MSI-X, maskable MSI, INTx).
-  /// EINVAL: not an active vector.
+  /// Where the arrivals of a vector go.  Kind sink: to `eventfd` (`notification.sink`
+  /// is not looked at); an empty one: nowhere.
+  struct Target {
+    Notification notification;
+    UniqueFd eventfd;
+  };
+  /// Where arrivals at vectors [start, start + size) go from now on: all of them, or,
+  /// after an error, none.  Replacing loses no arrival and doubles none, whatever the
+  /// kinds.  What arrived while there was no eventfd is sent at once where the
+  /// hardware would have held it (MSI-X, maskable MSI, INTx).  EINVAL: not active
+  /// vectors; EOPNOTSUPP: a kind that the hypervisor has not declared, or for INTx
+  /// another one than sink.
+  Status set_targets(unsigned start, std::span<Target> targets);
+  /// The same for one vector and an eventfd.
   Status set_eventfd(unsigned index, UniqueFd fd);
+  /// The event channel that the vector is bound to.  EINVAL: not an active vector;
+  /// ENOENT: bound to something else.
+  Result<EventPort> event_port(unsigned index) const;
   /// SET_IRQS with NONE or BOOL data: signals the eventfd if there is one,
-  /// masked or not.  EINVAL: not an active vector.
+  /// masked or not; another target gets an arrival when the vector is not masked.
+  /// EINVAL: not an active vector.
   Status trigger(unsigned index);
 
   // ---- INTx ---------------------------------------------------------------
@@ -143,6 +160,19 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   Status bind(VectorKind kind, unsigned count);
   Status unbind(VectorKind kind, unsigned count);
 
+  // vector_targets.cc
+  Notification own_sink();
+  bool binds(const Notification& target) const;
+  Status bind_target(const Vector& vector, const Notification& target);
+  Status unbind_target(const Vector& vector, const Notification& target);
+  Status rebind(const Vector& vector, const Notification& from, const Notification& to);
+  Status switch_vector(unsigned index, const Notification& to, UniqueFd& eventfd);
+  void switch_back(unsigned index, const Notification& to);
+  void commit_vector(unsigned index, const Notification& to, UniqueFd eventfd);
+  void mask_vector(unsigned index, bool masked);
+  bool held(unsigned index) const;
+  static void count_arrival(VectorKind kind);
+
   Hypervisor& hypervisor_;
   PciDevice& device_;
   const InterruptCapabilities capabilities_;
@@ -151,6 +181,7 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   std::unique_ptr<VectorSlot[]> slots_;  ///< as many as any kind can have: event() needs no lock
 
   mutable std::mutex lock_;  ///< all below; never taken by event()
+  std::vector<Notification> targets_;  ///< as many as slots
   std::optional<Active> active_;
   std::optional<Active> reservation_;
   bool program_intx_disabled_ = false;

@@ -120,4 +120,6 @@ bool VectorSlot::unmask() {
 
 void VectorSlot::forget_pending() { word_.fetch_and(~kPending, std::memory_order_acq_rel); }
 
+void VectorSlot::hold() { word_.fetch_or(kPending, std::memory_order_acq_rel); }
+
 }  // namespace pviommu::msi

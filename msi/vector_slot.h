@@ -51,6 +51,8 @@ class VectorSlot {
   /// whoever unmasks looks at the line.
   bool unmask();
   void forget_pending();
+  /// An arrival that is kept for later.
+  void hold();
 
   bool masked() const { return (word_.load(std::memory_order_acquire) & kMasked) != 0; }
   bool pending() const { return (word_.load(std::memory_order_acquire) & kPending) != 0; }

@@ -165,19 +165,24 @@ std::optional<RegionInfo> Device::region(std::uint32_t index) const {
 
 std::optional<IrqInfo> Device::irq(std::uint32_t index) const {
   constexpr std::uint32_t kMsi = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE;
+  static_assert(PVIOMMU_NOTIFY_EVENTFD == bit(NotificationKind::sink) &&
+                PVIOMMU_NOTIFY_EVENT_CHANNEL == bit(NotificationKind::event_channel) &&
+                PVIOMMU_NOTIFY_GUEST_VECTOR == bit(NotificationKind::guest_vector));
+  const std::uint32_t kinds = hypervisor_.capabilities().notifications;
   switch (index) {
     case VFIO_PCI_INTX_IRQ_INDEX:
       return IrqInfo{router_.available(VectorKind::intx),
-                     VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED};
+                     VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
+                     kinds & PVIOMMU_NOTIFY_EVENTFD};
     case VFIO_PCI_MSI_IRQ_INDEX:
-      return IrqInfo{router_.available(VectorKind::msi), kMsi};
+      return IrqInfo{router_.available(VectorKind::msi), kMsi, kinds};
     case VFIO_PCI_MSIX_IRQ_INDEX:
-      return IrqInfo{router_.available(VectorKind::msix), kMsi};
+      return IrqInfo{router_.available(VectorKind::msix), kMsi, kinds};
     case VFIO_PCI_ERR_IRQ_INDEX:
       if (!express_) return std::nullopt;
-      return IrqInfo{1, kMsi};
+      return IrqInfo{1, kMsi, PVIOMMU_NOTIFY_EVENTFD};
     case VFIO_PCI_REQ_IRQ_INDEX:
-      return IrqInfo{1, kMsi};
+      return IrqInfo{1, kMsi, PVIOMMU_NOTIFY_EVENTFD};
     default:
       return std::nullopt;
   }

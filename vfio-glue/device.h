@@ -32,6 +32,7 @@
 #include "pviommu/address_space.h"
 #include "vfio-glue/config_space.h"
 #include "vfio-glue/file.h"
+#include "vfio-glue/vfio_notification.h"
 
 namespace pviommu::vfio {
 
@@ -50,6 +51,7 @@ struct RegionInfo {
 struct IrqInfo {
   std::uint32_t count = 0;
   std::uint32_t flags = 0;  ///< VFIO_IRQ_INFO_*
+  std::uint32_t kinds = 0;  ///< PVIOMMU_NOTIFY_* bits
 };
 
 /// A SET_IRQS whose header has passed validation (irq_set.cc).
@@ -61,6 +63,8 @@ struct IrqSet {
   std::uint32_t count = 0;
   std::span<const std::uint8_t> bools;    ///< DATA_BOOL: count of them
   std::span<const std::int32_t> eventfds; ///< DATA_EVENTFD: count of them
+  /// PVIOMMU_IRQ_SET_DATA_NOTIFICATION: count of them; ports that were made are written here
+  std::span<pviommu_notification> notifications;
 };
 
 /// Thread-safe: one lock; arrivals of interrupts do not take it.
@@ -137,6 +141,7 @@ class Device final : private ConfigEffects {
   long set_intx_trigger(Client& client, const IrqSet& set);
   long set_msi_trigger(Client& client, const IrqSet& set);
   long set_msi_block(Client& client, const IrqSet& set);
+  long set_msi_notifications(Client& client, const IrqSet& set);
   long set_single_trigger(Client& client, const IrqSet& set, UniqueFd& eventfd);
 
   struct IoEventfd {

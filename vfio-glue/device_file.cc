@@ -83,28 +83,50 @@ long DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
 long DeviceFile::get_irq_info(const Call& call, vfio_irq_info& info) {
   const auto irq = device_->irq(info.index);
   if (!irq) return -EINVAL;
+  const bool chain = (info.flags & PVIOMMU_IRQ_INFO_FLAG_CAPS) && info.argsz >= sizeof(pviommu_irq_info);
   info.flags = irq->flags;
   info.count = irq->count;
-  return call.reply(info);
+  return chain ? reply_with_kinds(call, info, irq->kinds) : call.reply(info);
+}
+
+/// GET_IRQ_INFO of a program that knows vfio_notification.h.
+long DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, std::uint32_t kinds) {
+  pviommu_irq_info reply{.info = info, .cap_offset = 0, .reserved = 0};
+  pviommu_irq_info_cap_notifications capability{};
+  capability.kinds = kinds;
+  InfoChain chain(sizeof reply);
+  chain.add(PVIOMMU_IRQ_INFO_CAP_NOTIFICATIONS, 1, &capability, sizeof capability);
+  reply.info.flags |= PVIOMMU_IRQ_INFO_FLAG_CAPS;
+  if (reply.info.argsz < chain.total()) {
+    reply.info.argsz = chain.total();
+  } else {
+    reply.cap_offset = sizeof reply;
+    if (!call.client.copy_out(call.argument + sizeof reply, chain.bytes().data(), chain.bytes().size()))
+      return -EFAULT;
+    knows_notifications_ = true;
+  }
+  return call.reply(reply);
 }
 
 /// All of SET_IRQS that does not depend on the device's state; order and errnos
 /// of Linux's vfio_set_irqs_validate_and_prepare().
 long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
-  constexpr std::uint32_t kKnown = VFIO_IRQ_SET_DATA_TYPE_MASK | VFIO_IRQ_SET_ACTION_TYPE_MASK;
-  if (set.index >= VFIO_PCI_NUM_IRQS || set.count >= ~std::uint32_t{0} - set.start || (set.flags & ~kKnown))
+  const std::uint32_t data_kinds = VFIO_IRQ_SET_DATA_TYPE_MASK | (knows_notifications_ ? PVIOMMU_IRQ_SET_DATA_NOTIFICATION : 0);
+  const std::uint32_t known = data_kinds | VFIO_IRQ_SET_ACTION_TYPE_MASK;
+  if (set.index >= VFIO_PCI_NUM_IRQS || set.count >= ~std::uint32_t{0} - set.start || (set.flags & ~known))
     return -EINVAL;
   const auto irq = device_->irq(set.index);
   const std::uint32_t available = irq ? irq->count : 0;
   if (set.start >= available || set.start + set.count > available) return -EINVAL;
 
-  IrqSet request{.data_kind = set.flags & VFIO_IRQ_SET_DATA_TYPE_MASK,
+  IrqSet request{.data_kind = set.flags & data_kinds,
                  .action = set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK,
                  .index = set.index,
                  .start = set.start,
                  .count = set.count,
                  .bools = {},
-                 .eventfds = {}};
+                 .eventfds = {},
+                 .notifications = {}};
   std::uint32_t element = 0;
   switch (request.data_kind) {
     case VFIO_IRQ_SET_DATA_NONE:
@@ -115,6 +137,9 @@ long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
     case VFIO_IRQ_SET_DATA_EVENTFD:
       element = sizeof(std::int32_t);
       break;
+    case PVIOMMU_IRQ_SET_DATA_NOTIFICATION:
+      element = sizeof(pviommu_notification);
+      break;
     default:
       return -EINVAL;
   }
@@ -123,7 +148,9 @@ long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
   if (element) {
     if (set.argsz - sizeof set < std::uint64_t{set.count} * element) return -EINVAL;
     const std::uint64_t data = call.argument + sizeof set;
-    if (element == sizeof(std::int32_t)) {
+    if (element == sizeof(pviommu_notification)) {
+      return set_notifications(call, request, data);
+    } else if (element == sizeof(std::int32_t)) {
       eventfds.resize(set.count);
       if (set.count && !call.client.copy_in(eventfds.data(), data, set.count * sizeof(std::int32_t))) return -EFAULT;
       request.eventfds = eventfds;
@@ -134,6 +161,21 @@ long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
     }
   }
   return device_->set_irqs(call.client, request);
+}
+
+/// The structures are written back, with the ports that were made.
+long DeviceFile::set_notifications(const Call& call, IrqSet& request, std::uint64_t data) {
+  if (request.action != VFIO_IRQ_SET_ACTION_TRIGGER) return -ENOTTY;
+  std::vector<pviommu_notification> notifications(request.count);
+  const std::size_t bytes = notifications.size() * sizeof(pviommu_notification);
+  // Written to before anything is changed: an answer that cannot be given comes too late.
+  if (bytes && (!call.client.copy_in(notifications.data(), data, bytes) ||
+                !call.client.copy_out(data, notifications.data(), bytes)))
+    return -EFAULT;
+  request.notifications = notifications;
+  const long result = device_->set_irqs(call.client, request);
+  if (result == 0 && bytes && !call.client.copy_out(data, notifications.data(), bytes)) return -EFAULT;
+  return result;
 }
 
 long DeviceFile::reset(const Call&) {

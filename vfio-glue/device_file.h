@@ -2,6 +2,8 @@
 // An open file on a device, as GROUP_GET_DEVICE_FD gives it.
 #pragma once
 
+#include <atomic>
+
 #include "vfio-glue/device.h"
 #include "vfio-glue/group.h"
 #include "vfio-glue/ioctl_table.h"
@@ -32,7 +34,9 @@ class DeviceFile final : public File {
   long get_info(const Call& call, vfio_device_info& info);
   long get_region_info(const Call& call, vfio_region_info& info);
   long get_irq_info(const Call& call, vfio_irq_info& info);
+  long reply_with_kinds(const Call& call, const vfio_irq_info& info, std::uint32_t kinds);
   long set_irqs(const Call& call, vfio_irq_set& set);
+  long set_notifications(const Call& call, IrqSet& request, std::uint64_t data);
   long reset(const Call& call);
   long get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info);
   long hot_reset(const Call& call, vfio_pci_hot_reset& reset);
@@ -42,6 +46,7 @@ class DeviceFile final : public File {
 
   boost::intrusive_ptr<Group> group_;
   Device* device_;
+  std::atomic<bool> knows_notifications_{false};  ///< has asked for the kinds (vfio_notification.h)
 };
 
 }  // namespace pviommu::vfio

@@ -9,6 +9,42 @@
 namespace pviommu::vfio {
 namespace {
 
+/// What the program wrote, as a target.  EINVAL: no kind, or words that are not the
+/// kind's; EBADF and EINVAL of the eventfd.
+Result<msi::VectorRouter::Target> target_of(Client& client, const pviommu_notification& wanted) {
+  msi::VectorRouter::Target target;
+  Notification& notification = target.notification;
+  const bool has_domid = wanted.kind == PVIOMMU_NOTIFY_EVENT_CHANNEL || wanted.kind == PVIOMMU_NOTIFY_GUEST_VECTOR;
+  if (has_domid ? wanted.domid > PVIOMMU_DOMID_SELF : wanted.domid != 0) return Error{EINVAL, "notification: domid"};
+  if (wanted.kind != PVIOMMU_NOTIFY_GUEST_VECTOR && wanted.gflags != 0) return Error{EINVAL, "notification: gflags"};
+  notification.domid = Domid(static_cast<std::uint16_t>(wanted.domid));
+  switch (wanted.kind) {
+    case PVIOMMU_NOTIFY_NONE:
+      if (wanted.none != 0) return Error{EINVAL, "notification: none"};
+      return target;
+    case PVIOMMU_NOTIFY_EVENTFD:
+      if (wanted.eventfd < 0) return Error{EBADF, "notification: eventfd"};
+      target.eventfd = PVIOMMU_TRY(client.duplicate_eventfd(wanted.eventfd));
+      return target;
+    case PVIOMMU_NOTIFY_EVENT_CHANNEL:
+      notification.kind = NotificationKind::event_channel;
+      notification.port = EventPort(wanted.port);
+      // Only a port of this domain can be made here.
+      if (wanted.port == 0 && notification.domid != kDomidSelf) return Error{EINVAL, "notification: port"};
+      return target;
+    case PVIOMMU_NOTIFY_GUEST_VECTOR:
+      notification.kind = NotificationKind::guest_vector;
+      // Vectors 0 to 15 are not the local APIC's to deliver (Intel SDM 3A, 11.5.2).
+      if (wanted.gvec < 16 || wanted.gvec > 255) return Error{EINVAL, "notification: gvec"};
+      if (notification.domid == kDomidSelf) return Error{EINVAL, "notification: domid"};
+      notification.gvec = static_cast<std::uint8_t>(wanted.gvec);
+      notification.gflags = wanted.gflags;
+      return target;
+    default:
+      return Error{EINVAL, "notification: kind"};
+  }
+}
+
 /// An empty descriptor for a negative number, else our duplicate of it.
 Result<UniqueFd> eventfd_argument(Client& client, std::int32_t fd) {
   if (fd < 0) return UniqueFd();
@@ -19,6 +55,9 @@ Result<UniqueFd> eventfd_argument(Client& client, std::int32_t fd) {
 
 long Device::set_irqs(Client& client, const IrqSet& set) {
   const std::lock_guard guard(lock_);
+  if (set.data_kind == PVIOMMU_IRQ_SET_DATA_NOTIFICATION &&
+      set.index != VFIO_PCI_MSI_IRQ_INDEX && set.index != VFIO_PCI_MSIX_IRQ_INDEX)
+    return -ENOTTY;
   switch (set.index) {
     case VFIO_PCI_INTX_IRQ_INDEX:
       if (set.action == VFIO_IRQ_SET_ACTION_MASK) return set_intx_mask(set);
@@ -101,13 +140,15 @@ long Device::set_msi_trigger(Client& client, const IrqSet& set) {
   if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE) return errno_of(router_.disable());
   if (router_.active() && !active) return -EINVAL;
 
-  if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD) {
-    if (active) return set_msi_block(client, set);
+  const bool notifications = set.data_kind == PVIOMMU_IRQ_SET_DATA_NOTIFICATION;
+  if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD || notifications) {
+    const auto give = notifications ? &Device::set_msi_notifications : &Device::set_msi_block;
+    if (active) return (this->*give)(client, set);
     const auto granted = enable_vectors(kind, set.start + set.count);
     if (!granted) return -granted.error().code;
     // Fewer than asked for: nothing is enabled, and the number tells how many could be.
     if (*granted < set.start + set.count) return *granted;
-    const long result = set_msi_block(client, set);
+    const long result = (this->*give)(client, set);
     if (result != 0) (void)router_.disable().ok();
     return result;
   }
@@ -133,6 +174,25 @@ long Device::set_msi_block(Client& client, const IrqSet& set) {
     if (status) continue;
     for (std::uint32_t j = 0; j <= i; ++j) (void)router_.set_eventfd(set.start + j, UniqueFd()).ok();
     return errno_of(status);
+  }
+  return 0;
+}
+
+/// Gives vectors [start, start + count) what the program wants: all of them or none.
+long Device::set_msi_notifications(Client& client, const IrqSet& set) {
+  std::vector<msi::VectorRouter::Target> targets;
+  for (const pviommu_notification& wanted : set.notifications) {
+    auto target = target_of(client, wanted);
+    if (!target) return -target.error().code;
+    targets.push_back(std::move(*target));
+  }
+  if (const Status status = router_.set_targets(set.start, targets); !status) return errno_of(status);
+  for (std::uint32_t i = 0; i < set.count; ++i) {
+    pviommu_notification& wanted = set.notifications[i];
+    if (wanted.kind != PVIOMMU_NOTIFY_EVENT_CHANNEL || wanted.port != 0) continue;
+    const auto port = router_.event_port(set.start + i);
+    if (!port) return -port.error().code;
+    wanted.port = port->raw();
   }
   return 0;
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The VFIO engine (in libpviommu), the preload front end and the command.
 
+nobase_pkginclude_HEADERS += vfio-glue/vfio_notification.h
+
 libpviommu_la_SOURCES += \
 	vfio-glue/config_space.cc \
 	vfio-glue/config_space.h \

@@ -87,7 +87,12 @@ Status Model::bind_vector(const Vector& vector, const Notification& notification
 
 Status Model::unbind_vector(const Vector& vector) {
   CallLog::Call call(calls_, HypercallOp::unbind_vector, vector.sbdf.raw());
-  return call.run([&] { return routing_.unbind(vector); });
+  return call.run([&]() -> Status {
+    PVIOMMU_TRY(routing_.unbind(vector));
+    Device* device = find(vector.sbdf);
+    if (device->function->can_mask(vector.kind)) device->function->forget_message(vector.kind, vector.index);
+    return {};
+  });
 }
 
 Status Model::mask_vector(const Vector& vector) {

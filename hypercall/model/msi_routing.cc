@@ -153,8 +153,7 @@ Status MsiRouting::unbind(const Vector& vector) {
   if (!route->bound) return Error{ENOENT, "vector is not bound"};
   route->bound = false;
   route->pending = false;
-  // Whoever masked it is gone; the next one starts afresh.
-  if (vector.kind == VectorKind::intx) route->masked = false;
+  route->masked = false;  // whoever masked it is gone; the next one starts afresh
   return {};
 }
 

@@ -43,7 +43,7 @@ struct FunctionIdentity {
   std::uint16_t subsystem_device = 0;
   std::uint32_t class_code = 0;
   std::uint8_t revision = 0;
-  bool express = false;  ///< 4096 bytes of configuration space, PCIe capability
+  bool express = false;  ///< 4096 bytes of configuration space; has add_express()
   bool flr = false;      ///< function-level reset (needs express)
   std::string description;
   bool soft_reset = false;  ///< is reset by going from D3hot to D0
@@ -58,6 +58,8 @@ class PciFunction {
 
   Sbdf sbdf() const { return sbdf_; }
   const FunctionIdentity& identity() const { return identity_; }
+  /// Part of the root complex: without a port above, whose secondary bus can be reset.
+  bool on_root_bus() const { return (sbdf_.raw() >> 8 & 0xff) == 0; }
 
   // ---- platform side (called by the model) --------------------------------
   BarInfo bar(unsigned index) const;
@@ -96,6 +98,8 @@ class PciFunction {
   /// it sends what was pending.
   void mask_message(VectorKind kind, unsigned index, bool masked);
   bool message_pending(VectorKind kind, unsigned index);
+  /// Not masked and not pending any more.
+  void forget_message(VectorKind kind, unsigned index);
   /// True when the function can hold back single vectors of the kind itself.
   bool can_mask(VectorKind kind) const;
   /// Multiple Message Enable: 2^log2_vectors vectors may be used.
@@ -119,11 +123,14 @@ class PciFunction {
   /// Bytes of the expansion ROM, a power of two of them; region 6, read-only.
   void add_rom(std::vector<std::byte> rom);
   void set_interrupt_pin(unsigned pin);  ///< 1 = INTA
+  /// Where the next capability lies; without it, behind the one before.
+  void next_capability_at(std::uint8_t offset) { next_free_ = offset; }
   /// Returns the capability's offset; `body` excludes the two header bytes.
   std::uint8_t add_capability(std::uint8_t id, std::span<const std::uint8_t> body,
                               std::span<const std::uint8_t> write_mask);
   /// The header of an extended capability (from 0x100 on); its body is zero.
   void add_extended_capability(std::size_t offset, std::uint32_t header) { put(offset, 4, header); }
+  void add_express(unsigned version = 2);
   void add_msi(unsigned vectors, bool address_64bit, bool per_vector_mask);
   void add_msix(unsigned vectors, unsigned table_bar, std::uint32_t table_offset, unsigned pba_bar,
                 std::uint32_t pba_offset);
@@ -180,7 +187,6 @@ class PciFunction {
   void put(std::size_t offset, unsigned width, std::uint32_t value);
   std::uint32_t get(std::size_t offset, unsigned width) const;
   void allow(std::size_t offset, unsigned width, std::uint32_t mask);
-  void add_express();
   void decode_changed();
   void full_reset();
 

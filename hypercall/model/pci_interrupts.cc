@@ -221,6 +221,20 @@ bool PciFunction::message_pending(VectorKind kind, unsigned index) {
   return false;
 }
 
+void PciFunction::forget_message(VectorKind kind, unsigned index) {
+  Entry entry(*this);
+  if (kind == VectorKind::msix && index < msix_vectors_) {
+    std::uint32_t* word = msix_pending_word(index);
+    store(word, load(word) & ~(1u << index % 32));
+    std::uint32_t* control = &msix_entry(index)[3];
+    store(control, load(control) & ~reg::kMsixEntryMasked);
+  } else if (kind == VectorKind::msi && msi_maskable_ && index < msi_vectors_) {
+    const std::size_t mask = msi_ + reg::msi_mask(msi_64bit_), pending = msi_ + reg::msi_pending(msi_64bit_);
+    put(mask, 4, get(mask, 4) & ~(1u << index));
+    put(pending, 4, get(pending, 4) & ~(1u << index));
+  }
+}
+
 bool PciFunction::uses_intx() const {
   return config_[reg::kInterruptPin] != 0 && !msi_enabled() && !msix_enabled();
 }

@@ -7,4 +7,5 @@ unit_msi_SOURCES += \
 	tests/unit/msi_router_test.cc \
 	tests/unit/msi_shadow_test.cc \
 	tests/unit/msi_slot_test.cc \
+	tests/unit/msi_targets_test.cc \
 	tests/unit/msi_virtual_capability_test.cc

@@ -155,7 +155,10 @@ class FakeDevice final : public PciDevice {
 
 class FakeHypervisor final : public Hypervisor {
  public:
-  FakeHypervisor(Script& script, FakeDevice& device) : script_(script), device_(device) {}
+  FakeHypervisor(Script& script, FakeDevice& device) : script_(script), device_(device) {
+    capabilities_.notifications = bit(NotificationKind::sink) | bit(NotificationKind::event_channel) |
+                                  bit(NotificationKind::guest_vector);
+  }
   ~FakeHypervisor() override {
     if (!expect_leak) {
       EXPECT_FALSE(allocated_) << "vectors leaked";
@@ -177,6 +180,8 @@ class FakeHypervisor final : public Hypervisor {
     friend bool operator==(const State&, const State&) = default;
   };
   State state() const { return {allocated_, sinks_, targets_, masked_, device_.config_}; }
+
+  void declare(NotificationKinds kinds) { capabilities_.notifications = kinds; }
 
   /// An edge-triggered arrival.  False: not bound.
   bool raise(VectorKind kind, unsigned index) {
@@ -295,7 +300,7 @@ class FakeHypervisor final : public Hypervisor {
   }
   Result<EventPort> event_port(const Vector& vector) override {
     const auto found = targets_.find(vector.index);
-    if (found == targets_.end()) return Error{ENOENT, "fake"};
+    if (found == targets_.end() || found->second.kind != NotificationKind::event_channel) return Error{ENOENT, "fake"};
     return found->second.port == EventPort{} ? EventPort(100 + vector.index) : found->second.port;
   }
   int event_fd() const override { return -1; }

@@ -3,7 +3,8 @@
 unit_vfio_SOURCES += \
 	tests/unit/vfio_engine_rig.h \
 	tests/unit/vfio_failures_test.cc \
-	tests/unit/vfio_local_client.h
+	tests/unit/vfio_local_client.h \
+	tests/unit/vfio_notifications_test.cc
 
 unit_vfio_SOURCES += \
 	tests/unit/vfio_doctor_report_test.cc
