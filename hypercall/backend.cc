@@ -22,6 +22,7 @@ constexpr std::string_view kPrefix = "pviommu-";
 constexpr std::string_view kSuffix = ".so";
 
 const char* kind_name(std::uint32_t kind) {
+  if (kind == PVIOMMU_MODULE_HOST) return "host";
   return kind == PVIOMMU_MODULE_HYPERVISOR ? "hypervisor" : "iommu-driver";
 }
 
@@ -48,7 +49,8 @@ std::string check_entry(const pviommu_module& entry, std::string_view name) {
   if (entry.api_version != PVIOMMU_MODULE_API_VERSION)
     return "it has API version " + std::to_string(entry.api_version) + ", this library has " +
            std::to_string(PVIOMMU_MODULE_API_VERSION);
-  if (entry.kind != PVIOMMU_MODULE_HYPERVISOR && entry.kind != PVIOMMU_MODULE_IOMMU_DRIVER)
+  if (entry.kind != PVIOMMU_MODULE_HYPERVISOR && entry.kind != PVIOMMU_MODULE_IOMMU_DRIVER &&
+      entry.kind != PVIOMMU_MODULE_HOST)
     return "its kind " + std::to_string(entry.kind) + " is unknown";
   if (entry.name == nullptr || entry.name != name)
     return "it calls itself \"" + std::string(entry.name != nullptr ? entry.name : "") + '"';

@@ -39,7 +39,7 @@ Opened<Hypervisor> open_hypervisor(std::string_view name_conf);
 
 struct ModuleDescription {
   std::string name;
-  std::string kind;         ///< "hypervisor" or "iommu-driver"
+  std::string kind;         ///< "hypervisor", "iommu-driver" or "host"
   std::string description;
   std::string origin;       ///< "built in" or the file
   std::string problem;      ///< why it cannot be loaded; empty: usable

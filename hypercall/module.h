@@ -20,6 +20,7 @@ extern "C" {
 
 #define PVIOMMU_MODULE_HYPERVISOR 1u   /* open() returns a pviommu::Hypervisor* */
 #define PVIOMMU_MODULE_IOMMU_DRIVER 2u /* open() returns a pviommu::IommuDriver* */
+#define PVIOMMU_MODULE_HOST 3u         /* open() returns a pviommu::host::HostConnection*; conf is a URI */
 
 struct pviommu_open_args {
   size_t size;              /* sizeof(struct pviommu_open_args) of the caller */

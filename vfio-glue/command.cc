@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 
@@ -53,6 +54,28 @@ void add_engine_options(CLI::App& app, vfio::EngineConfig& config, bool all) {
   app.add_flag("--strict", config.strict,
                "Refuse access rights the hypervisor cannot enforce (PVIOMMU_STRICT)");
   app.add_flag("--quiet", config.quiet, "No notices (PVIOMMU_QUIET)");
+}
+
+/// `needs`: the flag without which they mean nothing, or null.
+void add_host_options(CLI::App& app, HostOptions& options, CLI::Option* needs) {
+  auto* uri = app.add_option_function<std::string>(
+                     "--uri", [&options](const std::string& text) { options.uri = text; }, "By libvirt, at this URI")
+                  ->type_name("URI")
+                  ->check([](const std::string& text) { return text.empty() ? "has no value" : ""; });
+  auto* libvirt = app.add_flag_callback(
+      "--libvirt", [&options] { options.uri = ""; }, "By libvirt, at its default URI");
+  uri->excludes(libvirt);
+  if (needs == nullptr) return;
+  uri->needs(needs);
+  libvirt->needs(needs);
+}
+
+void add_bind_options(CLI::App& app, BindOptions& options) {
+  app.add_option("ADDRESS", options.addresses, "Devices, like 0000:00:05.0")->required()->type_name("");
+  app.add_flag("--reset", options.reset, "Also resets them while nobody has them");
+  app.add_flag("--dry-run", options.dry_run, "Only says what would be done, as commands");
+  app.add_flag("--json", options.json, "For programs");
+  add_host_options(app, options, nullptr);
 }
 
 // "--stats" may lack its value, which the parser would take from the next word;
@@ -125,6 +148,11 @@ int main(int argc, char** argv) {
   add_engine_options(*list_command, list_options.engine, false);
   list_command->add_flag("--json", list_options.json, "For programs");
 
+  bool list_shows_host = false;
+  HostOptions host_options;
+  auto* host_flag = list_command->add_flag("--host", list_shows_host, "All devices of this machine, and who has them");
+  add_host_options(*list_command, host_options, host_flag);
+
   QueryOptions info_options;
   info_options.engine = *environment;
   CLI::App* info_command = app.add_subcommand("info", "Shows version, backends, capabilities and limits");
@@ -150,6 +178,17 @@ int main(int argc, char** argv) {
   reap_command->add_flag("--json", reap_options.json, "For programs");
   reap_command->footer("The exit status is 1 when something is left.");
 
+  BindOptions bind_options, unbind_options;
+  CLI::App* bind_command = app.add_subcommand("bind", "Takes devices from the host's drivers, all or none");
+  add_bind_options(*bind_command, bind_options);
+  bind_command
+      ->add_option("--driver", bind_options.driver,
+                   "Gives them to this driver, or to none (default: none on Xen, else vfio-pci)")
+      ->type_name("DRIVER");
+  bind_command->add_flag("--force", bind_options.force, "Also what holds a mounted filesystem or the default route");
+  CLI::App* unbind_command = app.add_subcommand("unbind", "Gives devices back to the host's drivers, all or none");
+  add_bind_options(*unbind_command, unbind_options);
+
   // The program's own words are not for the parser.
   std::vector<std::string> words(argv + 1, argv + argc);
   std::vector<std::string> program;
@@ -157,9 +196,9 @@ int main(int argc, char** argv) {
     program.assign(dashes + 1, words.end());
     words.erase(dashes, words.end());
   }
-  if (!words.empty() && !words[0].starts_with("-") && words[0] != "run" && words[0] != "list" &&
-      words[0] != "info" && words[0] != "doctor" && words[0] != "reap") {
-    complain("unknown command '" + words[0] + "'; there are run, list, info, doctor and reap");
+  constexpr std::array<std::string_view, 7> kCommands = {"run", "list", "info", "doctor", "reap", "bind", "unbind"};
+  if (!words.empty() && !words[0].starts_with("-") && std::ranges::find(kCommands, words[0]) == kCommands.end()) {
+    complain("unknown command '" + words[0] + "'; there are run, list, info, doctor, reap, bind and unbind");
     return kBadInput;
   }
   words = settle_values(words);
@@ -190,6 +229,12 @@ int main(int argc, char** argv) {
   }
   if (doctor_command->parsed()) return doctor(doctor_options);
   if (reap_command->parsed()) return reap(reap_options);
+  if (bind_command->parsed()) return bind(bind_options);
+  if (unbind_command->parsed()) return unbind(unbind_options);
+  if (list_command->parsed() && list_shows_host) {
+    host_options.json = list_options.json;
+    return list_host(host_options);
+  }
   return list_command->parsed() ? list(list_options) : info(info_options);
 }
 

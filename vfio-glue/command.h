@@ -5,11 +5,13 @@
 // input, 126/127 when the program cannot be executed / found (as in a shell).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "vfio-glue/engine.h"
+#include "vfio-glue/host_connection.h"
 
 namespace pviommu::command {
 
@@ -48,11 +50,40 @@ struct ReapOptions {
 };
 int reap(const ReapOptions& options);
 
+struct HostOptions {
+  std::optional<std::string> uri;  ///< by libvirt ("": its default); none: by sysfs
+  bool json = false;
+  host::HostRoots roots;
+};
+int list_host(const HostOptions& options);
+
+struct BindOptions : HostOptions {
+  std::vector<std::string> addresses;
+  std::string driver;  ///< empty: what the machine's hypervisor wants
+  bool dry_run = false;
+  bool force = false;
+  bool reset = false;
+};
+int bind(const BindOptions& options);
+int unbind(const BindOptions& options);
+
+/// The devices of this machine, by the way that the options name.
+struct HostAccess {
+  std::unique_ptr<host::HostDevices> sysfs;
+  std::unique_ptr<host::HostConnection> connection;
+  host::HostDevices* devices = nullptr;
+  /// 0, or the exit status after a complaint.
+  int open(const HostOptions& options);
+};
+
 /// The file of the preload front end.
 std::string preload_library();
 
 /// "pviommu: <message>" on stderr.
 void complain(const std::string& message);
+
+/// At least so many digits, without 0x.
+std::string hex(unsigned value, int digits);
 
 /// Opens the hypervisor; empty after a complaint.
 std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config);

@@ -18,12 +18,6 @@ std::string state(const Row& row) {
   return row.info.viable ? "free" : "not viable: a host driver holds a member of its group";
 }
 
-std::string hex(unsigned value, int digits) {
-  char text[16];
-  std::snprintf(text, sizeof text, "%0*x", digits, value);
-  return text;
-}
-
 nlohmann::ordered_json to_json(const Row& row, std::string_view hypervisor) {
   const PciDeviceInfo& info = row.info;
   nlohmann::ordered_json json = {
@@ -46,6 +40,12 @@ nlohmann::ordered_json to_json(const Row& row, std::string_view hypervisor) {
 }
 
 }  // namespace
+
+std::string hex(unsigned value, int digits) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%0*x", digits, value);
+  return text;
+}
 
 int list(const QueryOptions& options) {
   const auto hypervisor = open(options.engine);

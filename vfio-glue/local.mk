@@ -62,14 +62,27 @@ EXTRA_libpviommu_preload_la_DEPENDENCIES = $(srcdir)/vfio-glue/preload.map
 libpviommu_preload_la_LIBADD = libpviommu.la $(SYSTEM_LIBS)
 EXTRA_DIST += vfio-glue/preload.map
 
+# Devices and guests of the machine; tests use it without the command.
+HOST_PARTS = \
+	vfio-glue/guest_domains.h \
+	vfio-glue/host_connection.cc \
+	vfio-glue/host_connection.h \
+	vfio-glue/host_devices.h \
+	vfio-glue/host_devices_sysfs.cc \
+	vfio-glue/host_holders.cc \
+	vfio-glue/host_holders.h
+
 # The command.  In this folder because pviommu/ beside the Makefile is a folder.
 bin_PROGRAMS += vfio-glue/pviommu
 vfio_glue_pviommu_SOURCES = \
+	$(HOST_PARTS) \
 	vfio-glue/command.cc \
 	vfio-glue/command.h \
+	vfio-glue/command_bind.cc \
 	vfio-glue/command_doctor.cc \
 	vfio-glue/command_info.cc \
 	vfio-glue/command_list.cc \
+	vfio-glue/command_list_host.cc \
 	vfio-glue/command_reap.cc \
 	vfio-glue/command_run.cc \
 	vfio-glue/run_folder.cc \

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # One program an area.  Each area's .mk appends to unit_<area>_SOURCES.
 
-UNIT_BINARIES = unit_hypercall unit_model unit_papr unit_pviommu unit_msi unit_vfio unit_papr_linux unit_spapr unit_xen
+UNIT_BINARIES = unit_hypercall unit_model unit_papr unit_pviommu unit_msi unit_vfio unit_papr_linux unit_spapr unit_xen unit_host
 UNIT_LIBS = libpviommu.la $(GTEST_LIBS) $(SYSTEM_LIBS)
 UNIT_CPPFLAGS = $(AM_CPPFLAGS) $(GTEST_CFLAGS) $(LIBURING_CFLAGS) \
 	-DPVIOMMU_TEST_BUILDDIR='"$(abs_builddir)"' -DPVIOMMU_TEST_SRCDIR='"$(abs_srcdir)"'
@@ -30,6 +30,9 @@ unit_papr_linux_LDADD = $(UNIT_LIBS)
 unit_spapr_SOURCES =
 unit_spapr_CPPFLAGS = $(UNIT_CPPFLAGS)
 unit_spapr_LDADD = $(UNIT_LIBS)
+unit_host_SOURCES =
+unit_host_CPPFLAGS = $(UNIT_CPPFLAGS)
+unit_host_LDADD = $(UNIT_LIBS)
 unit_xen_SOURCES =
 unit_xen_CPPFLAGS = $(UNIT_CPPFLAGS)
 unit_xen_LDADD = $(UNIT_LIBS)
@@ -43,6 +46,7 @@ nodist_EXTRA_unit_msi_SOURCES = force-c++-linking.cc
 nodist_EXTRA_unit_vfio_SOURCES = force-c++-linking.cc
 nodist_EXTRA_unit_papr_linux_SOURCES = force-c++-linking.cc
 nodist_EXTRA_unit_spapr_SOURCES = force-c++-linking.cc
+nodist_EXTRA_unit_host_SOURCES = force-c++-linking.cc
 nodist_EXTRA_unit_xen_SOURCES = force-c++-linking.cc
 
 include tests/unit/hypercall.mk
@@ -53,6 +57,7 @@ include tests/unit/msi.mk
 include tests/unit/vfio.mk
 include tests/unit/papr_linux.mk
 include tests/unit/spapr.mk
+include tests/unit/host.mk
 include tests/unit/xen.mk
 
 if HAVE_GTEST

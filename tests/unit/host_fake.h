@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A machine of regular files: /sys and /proc in a folder, and a kernel that
+// answers writes as the real one does.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "vfio-glue/host_devices.h"
+
+namespace pviommu::host {
+
+class FakeHost {
+ public:
+  FakeHost() {
+    char name[] = "/tmp/pviommu-host-XXXXXX";
+    top = ::mkdtemp(name);
+    sys = top / "sys";
+    proc = top / "proc";
+    for (const char* folder : {"bus/pci/devices", "bus/pci/drivers", "class/block", "class/net"})
+      std::filesystem::create_directories(sys / folder);
+    write(proc / "self/mountinfo", "22 1 0:21 / /proc rw - proc proc rw\n");
+    write(proc / "swaps", "Filename Type Size Used Priority\n");
+    write(sys / "bus/pci/drivers_probe", "");
+  }
+  ~FakeHost() { std::filesystem::remove_all(top); }
+  FakeHost(const FakeHost&) = delete;
+
+  HostRoots roots() {
+    return {sys, proc, [this](const std::string& path, std::string_view text) { return kernel(path, text); }};
+  }
+
+  static void write(const std::filesystem::path& path, const std::string& text) {
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::trunc) << text;
+  }
+  static void link(const std::filesystem::path& path, const std::filesystem::path& target) {
+    std::filesystem::create_directories(path.parent_path());
+    std::filesystem::create_symlink(target, path);
+  }
+
+  std::filesystem::path device(const std::string& address) const {
+    return sys / "devices/pci0000:00" / address;
+  }
+
+  void add_driver(const std::string& name) {
+    write(sys / "bus/pci/drivers" / name / "bind", "");
+    write(sys / "bus/pci/drivers" / name / "unbind", "");
+  }
+  /// `wants`: the driver that takes it when no override says otherwise.
+  void add_device(const std::string& address, const std::string& wants = "", int group = -1) {
+    const auto at = device(address);
+    for (const char* number : {"vendor", "device", "subsystem_vendor", "subsystem_device"})
+      write(at / number, "0x1234\n");
+    write(at / "revision", "0x01\n");
+    write(at / "class", "0x010802\n");
+    write(at / "config", std::string(256, '\0'));
+    write(at / "driver_override", "(null)\n");
+    write(at / "reset", "");
+    link(sys / "bus/pci/devices" / address, at);
+    wanted[address] = wants;
+    if (!wants.empty()) give(address, wants);
+    if (group < 0) return;
+    const auto groups = sys / "kernel/iommu_groups" / std::to_string(group);
+    link(groups / "devices" / address, at);
+    link(at / "iommu_group", groups);
+  }
+  std::string driver(const std::string& address) const {
+    const auto at = device(address) / "driver";
+    return std::filesystem::is_symlink(at) ? std::filesystem::read_symlink(at).filename().string() : "";
+  }
+  std::string overridden(const std::string& address) const {
+    std::ifstream in(device(address) / "driver_override");
+    std::string line;
+    std::getline(in, line);
+    return line;
+  }
+  /// A disk below a device, or (address empty) a virtual one; partitions by their disk.
+  std::filesystem::path add_disk(const std::string& address, const std::string& name,
+                                 const std::string& number) {
+    const auto at = (address.empty() ? sys / "devices/virtual/block" : device(address) / "block") / name;
+    write(at / "dev", number + "\n");
+    link(sys / "class/block" / name, at);
+    return at;
+  }
+  void add_partition(const std::filesystem::path& disk, const std::string& name, const std::string& number) {
+    write(disk / name / "dev", number + "\n");
+    write(disk / name / "partition", "1\n");
+    link(sys / "class/block" / name, disk / name);
+  }
+  void mount(const std::string& number, const std::string& point, const std::string& source,
+             const char* type = "ext4") {
+    std::ofstream(proc / "self/mountinfo", std::ios::app)
+        << "30 22 " << number << " / " << point << " rw shared:1 master:2 - " << type << ' ' << source
+        << " rw\n";
+  }
+  std::filesystem::path add_interface(const std::string& address, const std::string& name) {
+    const auto at = (address.empty() ? sys / "devices/virtual/net" : device(address) / "net") / name;
+    std::filesystem::create_directories(at);
+    link(sys / "class/net" / name, at);
+    return at;
+  }
+  void route4(const std::string& name, const std::string& destination, const std::string& mask) {
+    const auto file = proc / "net/route";
+    if (!std::filesystem::exists(file))
+      write(file, "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n");
+    std::ofstream(file, std::ios::app)
+        << name << '\t' << destination << "\t010200C0\t0003\t0\t0\t0\t" << mask << "\t0\t0\t0\n";
+  }
+  void route6(const std::string& name, const std::string& length) {
+    std::filesystem::create_directories(proc / "net");
+    const std::string zero(32, '0');
+    std::ofstream(proc / "net/ipv6_route", std::ios::app)
+        << zero << ' ' << length << ' ' << zero << " 00 " << zero << " 00000400 00000003 00000000 00000003 "
+        << name << '\n';
+  }
+
+  std::filesystem::path top, sys, proc;
+  std::map<std::string, std::string> wanted;
+  std::set<std::string> refuses;  ///< drivers whose probe fails
+  std::vector<std::string> log;   ///< "text > path below sys"
+  unsigned fail_at = 0;           ///< the write that fails, from 1
+
+ private:
+  void give(const std::string& address, const std::string& name) {
+    if (!std::filesystem::exists(sys / "bus/pci/drivers" / name)) add_driver(name);
+    link(device(address) / "driver", sys / "bus/pci/drivers" / name);
+  }
+  bool matches(const std::string& address, const std::string& name) const {
+    const std::string only = overridden(address);
+    return only != "(null)" ? only == name : wanted.at(address) == name;
+  }
+  void probe(const std::string& address) {
+    if (!driver(address).empty()) return;
+    for (const auto& entry : std::filesystem::directory_iterator(sys / "bus/pci/drivers"))
+      if (const std::string name = entry.path().filename();
+          matches(address, name) && !refuses.contains(name)) {
+        give(address, name);
+        return;
+      }
+  }
+
+  /// drivers/base/bus.c and drivers/pci/pci-driver.c of Linux.
+  Status kernel(const std::string& path, std::string_view text) {
+    log.push_back(std::string(text.substr(0, text.find('\n'))) + " > " + path.substr(sys.native().size()));
+    if (log.size() == fail_at) return Error{EIO, "write"};
+    const std::filesystem::path file(path);
+    if (!std::filesystem::exists(file)) return Error{ENOENT, "open"};
+    const std::string name = file.filename(), word(text.substr(0, text.find('\n'))),
+                      owner = file.parent_path().filename();
+    if (name == "driver_override") {
+      write(file, word.empty() ? "(null)\n" : word + '\n');
+    } else if (name == "drivers_probe") {
+      probe(word);
+    } else if (name == "unbind") {
+      if (driver(word) != owner) return Error{ENODEV, "write"};
+      std::filesystem::remove(device(word) / "driver");
+    } else if (name == "bind") {
+      if (!driver(word).empty() || !matches(word, owner)) return Error{ENODEV, "write"};
+      give(word, owner);
+    } else if (name == "reset") {
+      resets.push_back(file.parent_path().filename());
+    } else {
+      return Error{EACCES, "open"};
+    }
+    return {};
+  }
+
+ public:
+  std::vector<std::string> resets;
+};
+
+}  // namespace pviommu::host

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The thread that libvirt's callbacks run on: its default event loop, of which
+// a process has one.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "hypercall/result.h"
+
+namespace pviommu::host {
+
+class EventLoop {
+ public:
+  /// Makes the loop known to libvirt, once.  Before any connection.
+  static Status prepare();
+  /// The process's running loop; its thread ends with the last owner.  Thread-safe.
+  static Result<std::shared_ptr<EventLoop>> running();
+  ~EventLoop();
+
+ private:
+  EventLoop() = default;
+  int timer_ = -1;  ///< far away; brought near to wake the thread
+  /// The thread's too: one that ends itself outlives this object.
+  std::shared_ptr<std::atomic<bool>> ends_ = std::make_shared<std::atomic<bool>>(false);
+  std::thread thread_;
+};
+
+}  // namespace pviommu::host
