@@ -63,7 +63,7 @@ long DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
   info.flags = region->flags;
   info.size = region->size;
   info.offset = region_offset(info.index);
-  info.cap_offset = 0;
+  // cap_offset stays as the program left it where there is nothing to point to.
   if (region->msix_mappable) {
     InfoChain chain(sizeof info);
     const vfio_info_cap_header header{};
@@ -71,6 +71,7 @@ long DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
     info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
     if (info.argsz < chain.total()) {
       info.argsz = chain.total();
+      info.cap_offset = 0;
     } else {
       info.cap_offset = sizeof info;
       if (!call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size()))

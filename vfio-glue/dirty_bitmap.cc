@@ -22,6 +22,12 @@ bool bitmap_size_valid(std::uint64_t pages, std::uint64_t bitmap_bytes) {
   return bitmap_bytes >= (pages + 63) / 64 * 8;
 }
 
+/// Linux: access_ok().  What lies there is found out when it is written.
+bool bitmap_place_valid(const vfio_bitmap& bitmap) {
+  constexpr std::uint64_t kUserEnd = 0x7ffffffff000;
+  return bitmap.size <= kUserEnd && reinterpret_cast<std::uintptr_t>(bitmap.data) <= kUserEnd - bitmap.size;
+}
+
 }  // namespace
 
 /// Bits are or-ed into the program's bitmap, one a 4 KiB page from `iova` on.
@@ -52,11 +58,11 @@ long Container::unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dma_
   vfio_bitmap bitmap;
   if (unmap.argsz < sizeof unmap + sizeof bitmap) return -EINVAL;
   if (!call.client.copy_in(&bitmap, call.argument + sizeof unmap, sizeof bitmap)) return -EFAULT;
-  if (!bitmap.data) return -EFAULT;
-  if (!dirty_tracking_ || bitmap.pgsize != kPageSize) return -EINVAL;
+  if (!dirty_tracking_ || bitmap.pgsize != kPageSize || !bitmap_place_valid(bitmap)) return -EINVAL;
   if (!bitmap_size_valid(unmap.size >> kPageShift, bitmap.size)) return -EINVAL;
   if (!page_aligned(unmap.iova) || !page_aligned(unmap.size) || unmap.iova + (unmap.size - 1) < unmap.iova)
     return -EINVAL;
+  if (space_->cuts_mapping(Iova(unmap.iova), unmap.size)) return -EINVAL;
   return errno_of(report_dirty(call, bitmap, Iova(unmap.iova), unmap.size));
 }
 
@@ -73,7 +79,7 @@ long Container::get_dirty_bitmap(const Call& call, const vfio_iommu_type1_dirty_
   if (dirty.argsz < sizeof dirty || dirty.argsz - sizeof dirty < sizeof range) return -EINVAL;
   if (!call.client.copy_in(&range, call.argument + sizeof dirty, sizeof range)) return -EFAULT;
   if (range.iova + range.size < range.iova) return -EINVAL;
-  if (!range.bitmap.data) return -EFAULT;
+  if (!bitmap_place_valid(range.bitmap)) return -EINVAL;
   if (range.bitmap.pgsize != kPageSize || !page_aligned(range.iova) || range.size == 0 || !page_aligned(range.size))
     return -EINVAL;
   if (!bitmap_size_valid(range.size >> kPageShift, range.bitmap.size)) return -EINVAL;
