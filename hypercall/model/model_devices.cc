@@ -190,6 +190,12 @@ std::string Model::finish_machine() {
       if (!frames) return to_string(device->sbdf) + ": " + to_string(frames.error());
       device->bar_frames[i] = *frames;
     }
+    if (const std::uint64_t rom = device->function->bar(kPciRomIndex).size) {
+      const std::uint64_t at = align_up(memory, rom);
+      if (at + rom - 1 > kMemoryLast) return to_string(device->sbdf) + ": no addresses left for its ROM";
+      device->rom_address = at;
+      memory = at + rom;
+    }
     place_bars(*device);
   }
   for (auto& device : devices_)
@@ -198,6 +204,7 @@ std::string Model::finish_machine() {
 }
 
 void Model::place_bars(Device& device) {
+  device.function->config_write(reg::kRom, 4, static_cast<std::uint32_t>(device.rom_address));
   for (unsigned i = 0; i < kPciBars; ++i) {
     if (device.bar_addresses[i] == 0) continue;
     const std::size_t offset = reg::kBar0 + 4 * i;
@@ -294,7 +301,8 @@ Result<std::unique_ptr<PciDevice>> Model::open_device(Sbdf sbdf) {
       }
       device->lock = std::move(lock).value();
     }
-    device->function->config_write(reg::kCommand, 2, reg::kCommandIo | reg::kCommandMemory);
+    // As firmware leaves it.
+    device->function->config_write(reg::kCommand, 2, reg::kCommandIo | reg::kCommandMemory | reg::kCommandSerr);
     return std::unique_ptr<PciDevice>(std::make_unique<OpenDevice>(*this, *device));
   });
 }

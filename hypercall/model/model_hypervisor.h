@@ -146,6 +146,7 @@ class Model final : public Hypervisor, public Bus {
     PciDeviceInfo info;
     std::string lock_name;  ///< empty: memory of this process only
     std::array<std::uint64_t, kPciBars> bar_addresses{};
+    std::uint64_t rom_address = 0;  ///< 0: has none
     std::array<std::optional<Mfn>, kPciBars> bar_frames;
     std::unique_ptr<PciFunction> function;
     std::atomic<bool> open{false};

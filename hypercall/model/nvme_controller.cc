@@ -82,7 +82,11 @@ Controller::Controller(Bus& bus, Sbdf sbdf, const Options& options, Backing back
   bar.is_64bit = true;
   bar.mappable = true;
   add_bar(0, kBarBytes, bar);
+  // Where QEMU's controller has them.
   add_msix(options.vectors, 0, kMsixTableOffset, 0, kMsixPbaOffset);
+  next_capability_at(0x80);
+  add_express();
+  next_capability_at(0x60);
   add_power_management();
   set_interrupt_pin(1);
   registers_ = RegisterFile(bar_memory(0));
@@ -92,9 +96,10 @@ Controller::Controller(Bus& bus, Sbdf sbdf, const Options& options, Backing back
 
 Controller::~Controller() { stop(); }
 
-// PCI Bus Power Management Interface 1.2, 3.2: D0 and D3hot, no wake-up.
+// PCI Bus Power Management Interface 1.2, 3.2: D0 and D3hot, no wake-up; the way back
+// to D0 resets nothing (No_Soft_Reset).
 void Controller::add_power_management() {
-  static constexpr std::array<std::uint8_t, 6> kBody{0x03, 0x00};
+  static constexpr std::array<std::uint8_t, 6> kBody{0x03, 0x00, 0x08};
   static constexpr std::array<std::uint8_t, 6> kWritable{0x00, 0x00, 0x03};
   add_capability(0x01, kBody, kWritable);
 }

@@ -17,6 +17,11 @@
 #include "hypercall/model/pci_registers.h"
 
 namespace pviommu::model {
+namespace {
+
+constexpr std::size_t kStandardSpace = 256;
+
+}  // namespace
 
 void PciFunction::put(std::size_t offset, unsigned width, std::uint32_t value) {
   for (unsigned i = 0; i < width; ++i) config_[offset + i] = static_cast<std::uint8_t>(value >> (8 * i));
@@ -41,32 +46,32 @@ PciFunction::PciFunction(Bus& bus, Sbdf sbdf, FunctionIdentity identity)
   put(reg::kRevision + 3, 1, identity_.class_code >> 16);
   put(reg::kSubsystemVendor, 2, identity_.subsystem_vendor);
   put(reg::kSubsystem, 2, identity_.subsystem_device);
-  allow(reg::kCommand, 2, reg::kCommandMaster | reg::kCommandSerr);
+  // The I/O bit is there without ports, too, as on QEMU's devices.
+  allow(reg::kCommand, 2, reg::kCommandIo | reg::kCommandMaster | reg::kCommandSerr);
   write_clears_[reg::kStatus + 1] = reg::kStatusErrors >> 8;
   allow(reg::kCacheLine, 1, 0xff);
   allow(reg::kInterruptLine, 1, 0xff);
-  if (identity_.express) add_express();
+  // What is in no capability is memory on QEMU's devices.
+  std::memset(&writable_[reg::kHeaderSize], 0xff, kStandardSpace - reg::kHeaderSize);
 }
 
-// PCI Express Base Specification, 7.5.3: the capability up to Link Status 2.
-void PciFunction::add_express() {
-  constexpr std::size_t kBody = reg::kExpressSize - 2;
-  std::array<std::uint8_t, kBody> body{};
-  std::array<std::uint8_t, kBody> mask{};
+// PCI Express Base Specification, 7.5.3: the capability up to Link Status 2, as QEMU's
+// devices have it.
+void PciFunction::add_express(unsigned version) {
+  std::array<std::uint8_t, reg::kExpressSize - 2> body{};
+  std::array<std::uint8_t, reg::kExpressSize - 2> mask{};
   auto set = [](auto& bytes, std::size_t offset, unsigned width, std::uint32_t value) {
     for (unsigned i = 0; i < width; ++i) bytes[offset - 2 + i] = static_cast<std::uint8_t>(value >> (8 * i));
   };
-  // On bus 0 a function is part of the root complex and has no link.
-  const bool integrated = (sbdf_.raw() >> 8 & 0xff) == 0;
-  set(body, reg::kExpressFlags, 2, integrated ? 0x0092 : 0x0002);
+  // On bus 0 a function is part of the root complex.
+  set(body, reg::kExpressFlags, 2, (on_root_bus() ? 0x0090u : 0u) | version);
   set(body, reg::kExpressDevCap, 4, reg::kDevCapRoleBasedErrors | (identity_.flr ? reg::kDevCapFlr : 0));
   set(mask, reg::kExpressDevCtl, 2, 0x781f);  // error reporting, relaxed order, no snoop, read request size
-  set(body, reg::kExpressDevCtl, 2, 0x2810);  // the defaults: relaxed order, no snoop, 512 byte requests
-  if (!integrated) {
-    set(body, reg::kExpressLinkCap, 4, 0x0011);  // 2.5 GT/s, one lane
-    set(body, reg::kExpressLinkSta, 2, 0x0011);
-  }
-  express_ = add_capability(reg::kCapExpress, body, mask);
+  set(body, reg::kExpressLinkCap, 4, 0x0411);  // 2.5 GT/s, one lane, L0s
+  set(body, reg::kExpressLinkSta, 2, 0x0011);
+  if (version > 1) set(body, reg::kExpressDevCap2, 4, reg::kDevCap2Prefixes);
+  const std::size_t size = (version > 1 ? reg::kExpressSize : reg::kExpress1Size) - 2;
+  express_ = add_capability(reg::kCapExpress, std::span(body).first(size), std::span(mask).first(size));
   write_clears_[express_ + reg::kExpressDevSta] = 0x0f;
 }
 
@@ -91,7 +96,7 @@ void PciFunction::add_bar(unsigned index, std::uint64_t size, BarOptions options
 
 void PciFunction::add_rom(std::vector<std::byte> rom) {
   rom_ = std::move(rom);
-  allow(reg::kRom, 4, static_cast<std::uint32_t>(~(rom_.size() - 1)) | 1);
+  allow(reg::kRom, 4, static_cast<std::uint32_t>(~(rom_.size() - 1)) | reg::kRomEnable);
   allow(reg::kCommand, 2, reg::kCommandMemory);
 }
 
@@ -105,6 +110,7 @@ std::uint8_t PciFunction::add_capability(std::uint8_t id, std::span<const std::u
   const std::uint8_t offset = next_free_;
   put(offset, 1, id);
   std::memcpy(&config_[offset + 2u], body.data(), body.size());
+  std::memset(&writable_[offset], 0, 2 + body.size());
   if (!write_mask.empty()) std::memcpy(&writable_[offset + 2u], write_mask.data(), write_mask.size());
   // Appended, so that the list has the order of the constructor's calls.
   put(last_capability_ == 0 ? reg::kCapabilities : last_capability_ + 1u, 1, offset);
@@ -188,7 +194,7 @@ void PciFunction::full_reset() {
     config_[msix_ + 3u] &= static_cast<std::uint8_t>(~writable_[msix_ + 3u]);
     clear_msix_table();
   }
-  if (express_ != 0) put(express_ + reg::kExpressDevCtl, 2, 0x2810);
+  if (express_ != 0) put(express_ + reg::kExpressDevCtl, 2, 0);
   decode_changed();
   update_pin();
 }

@@ -22,6 +22,8 @@ inline constexpr std::size_t kCapabilities = 0x34;
 inline constexpr std::size_t kInterruptLine = 0x3c;
 inline constexpr std::size_t kInterruptPin = 0x3d;
 
+inline constexpr std::uint32_t kRomEnable = 1;
+
 inline constexpr std::uint16_t kCommandIo = 0x0001;
 inline constexpr std::uint16_t kCommandMemory = 0x0002;
 inline constexpr std::uint16_t kCommandMaster = 0x0004;
@@ -38,14 +40,17 @@ inline constexpr std::uint8_t kCapMsix = 0x11;
 
 // PCI Express capability (7.5.3).
 inline constexpr std::size_t kExpressSize = 0x3c;
+inline constexpr std::size_t kExpress1Size = 0x14;  // version 1
 inline constexpr std::size_t kExpressFlags = 0x02;
 inline constexpr std::size_t kExpressDevCap = 0x04;
 inline constexpr std::size_t kExpressDevCtl = 0x08;
 inline constexpr std::size_t kExpressDevSta = 0x0a;
 inline constexpr std::size_t kExpressLinkCap = 0x0c;
 inline constexpr std::size_t kExpressLinkSta = 0x12;
+inline constexpr std::size_t kExpressDevCap2 = 0x24;
 inline constexpr std::uint32_t kDevCapRoleBasedErrors = 1u << 15;
 inline constexpr std::uint32_t kDevCapFlr = 1u << 28;
+inline constexpr std::uint32_t kDevCap2Prefixes = 0x300000;  // extended format, end-to-end prefixes
 inline constexpr std::uint16_t kDevCtlFlr = 1u << 15;
 
 // MSI capability (7.7.1):

@@ -22,5 +22,22 @@ vfio_conformance_SOURCES = \
 vfio_conformance_CPPFLAGS = $(GTEST_CFLAGS)
 vfio_conformance_LDADD = $(GTEST_LIBS) $(SYSTEM_LIBS)
 
+# Asks the reference answers' questions one by one and prints what it is told.
+CONFORMANCE_BINARIES += vfio_answers
+vfio_answers_SOURCES = \
+	tests/conformance/answers/answers.cc \
+	tests/conformance/answers/answers.h \
+	tests/conformance/answers/device.cc \
+	tests/conformance/answers/device.h \
+	tests/conformance/answers/drivers.cc \
+	tests/conformance/answers/edu.cc \
+	tests/conformance/answers/express.cc \
+	tests/conformance/answers/files.cc \
+	tests/conformance/answers/maps.cc \
+	tests/conformance/declared.h \
+	tests/conformance/vfio_client.cc \
+	tests/conformance/vfio_client.h
+vfio_answers_LDADD = $(SYSTEM_LIBS)
+
 CONFORMANCE_TESTS += $(srcdir)/tests/conformance/model.sh
 EXTRA_DIST += tests/conformance/model.sh

@@ -100,7 +100,7 @@ TEST(ModelMachine, DeviceInOneHandOnly) {
   ASSERT_TRUE(device);
   EXPECT_EQ(code(machine.model->open_device(Machine::kFirst)), EBUSY);
   PciDevice& d = **device;
-  EXPECT_EQ(d.config_read(4, 2).value(), 3u);
+  EXPECT_EQ(d.config_read(4, 2).value(), 0x103u);
   EXPECT_EQ(code(d.config_read(3, 2)), EINVAL);
   EXPECT_EQ(code(d.config_read(4096, 1)), EINVAL);
   EXPECT_EQ(code(d.bar_read(1, 0, 4)), EINVAL);

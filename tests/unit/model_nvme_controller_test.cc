@@ -32,7 +32,7 @@ TEST(NvmeIdentity, IsQemusController) {
   const std::size_t pm = model::test::find_capability(c, 0x01);
   ASSERT_NE(pm, 0u);
   c.config_write(pm + 4, 2, 0xffff);
-  EXPECT_EQ(c.config_read(pm + 4, 2), 3u);
+  EXPECT_EQ(c.config_read(pm + 4, 2), 0xbu) << "D3hot, and No_Soft_Reset";
   EXPECT_NE(model::test::find_capability(c, 0x10), 0u);
 }
 

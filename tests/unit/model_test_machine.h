@@ -119,6 +119,7 @@ class Probe final : public PciFunction {
     add_bar(2, 32, {.io = true});
     add_bar(3, 4096, {});
     set_interrupt_pin(1);
+    if (shape.express) add_express();
     if (shape.msi != 0) add_msi(shape.msi, shape.msi_mask, shape.msi_mask);
     if (shape.msix != 0) add_msix(shape.msix, 0, 0x4000, 0, 0x8000);
   }

@@ -4,9 +4,11 @@
 ORACLE_TESTS = tests/rigs/oracle/conformance.test.sh
 
 EXTRA_DIST += $(ORACLE_TESTS) \
+	tests/rigs/oracle/answers \
 	tests/rigs/oracle/base \
 	tests/rigs/oracle/boot \
 	tests/rigs/oracle/cases \
+	tests/rigs/oracle/exceptions \
 	tests/rigs/oracle/guest-init \
 	tests/rigs/oracle/lib.sh
 
