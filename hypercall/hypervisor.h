@@ -23,6 +23,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hypercall/guest_bus.h"
 #include "hypercall/notification.h"
 #include "hypercall/pci_device.h"
 #include "hypercall/pinned_memory.h"
@@ -222,6 +223,12 @@ class Hypervisor {
   virtual int event_fd() const = 0;
   /// Takes waiting event channels; 0 when none waits.
   virtual Result<std::size_t> read_events(std::span<EventPort> out) = 0;
+
+  // ---- guests -------------------------------------------------------------
+
+  /// The PCI bus of the guest that this hypervisor was opened for, for one function on
+  /// it.  EOPNOTSUPP: it was opened for none, or has no guests.
+  virtual Result<std::unique_ptr<GuestBus>> guest_bus() = 0;
 
   // ---- faults -------------------------------------------------------------
 

@@ -79,6 +79,8 @@ class Device final : private ConfigEffects {
   void add_user() { ++users_; }
   bool drop_user() { return --users_ == 0; }
 
+  const msi::InterruptCapabilities& capabilities() const { return capabilities_; }
+
   bool can_reset() const { return hardware_->can_reset(); }
   /// VFIO_DEVICE_RESET; interrupts stay configured.
   Status reset();

@@ -23,6 +23,8 @@ libpviommu_la_SOURCES += \
 	vfio-glue/file.h \
 	vfio-glue/group.cc \
 	vfio-glue/group.h \
+	vfio-glue/guest_device.cc \
+	vfio-glue/guest_device.h \
 	vfio-glue/info_chain.h \
 	vfio-glue/ioctl_table.h \
 	vfio-glue/stopwatch.h
@@ -83,6 +85,7 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command_info.cc \
 	vfio-glue/command_list.cc \
 	vfio-glue/command_list_host.cc \
+	vfio-glue/command_output.cc \
 	vfio-glue/command_reap.cc \
 	vfio-glue/command_run.cc \
 	vfio-glue/run_folder.cc \

@@ -57,7 +57,8 @@ class Model final : public Hypervisor, public Bus {
   /// `conf` is a list separated by ';': machine options (machine_options.h)
   /// first if any, then devices: TYPE[,addr=SSSS:BB:DD.F][,group=N]
   /// [,mmap=on|off][,busy=on|off][,keys of the type].  Without devices: nvme,
-  /// edu and virtio-net at 0000:00:05.0 and following.
+  /// edu and virtio-net at 0000:00:05.0 and following.  A bus other than 0 is behind
+  /// a port, which can reset it (PciDevice::hot_reset()).
   static Opened<Model> open(std::string_view conf);
   ~Model() override;
 
@@ -88,6 +89,7 @@ class Model final : public Hypervisor, public Bus {
   Result<bool> vector_pending(const Vector& vector) override;
   int event_fd() const override { return routing_.event_fd(); }
   Result<std::size_t> read_events(std::span<EventPort> out) override;
+  Result<std::unique_ptr<GuestBus>> guest_bus() override;
   Result<std::size_t> read_faults(std::span<Fault> out) override;
 
   // ---- Bus ------------------------------------------------------------------

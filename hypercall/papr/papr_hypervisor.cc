@@ -523,6 +523,8 @@ Status ModuleHypervisor::unmask_vector(const Vector& vector) { return vectors_.u
 
 Status ModuleHypervisor::raise_vector(const Vector&) { return Error{EOPNOTSUPP, "raise_vector: bound to a sink"}; }
 
+Result<std::unique_ptr<GuestBus>> ModuleHypervisor::guest_bus() { return Error{EOPNOTSUPP, "guest_bus: no guests"}; }
+
 Result<EventPort> ModuleHypervisor::event_port(const Vector&) { return Error{ENOENT, "there are no event channels"}; }
 Result<bool> ModuleHypervisor::vector_pending(const Vector& vector) { return vectors_.pending(vector); }
 

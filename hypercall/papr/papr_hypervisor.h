@@ -60,6 +60,7 @@ class ModuleHypervisor final : public Hypervisor {
   int event_fd() const override { return -1; }
   Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
   /// The hypervisor tells of none here (EEH is the kernel's).
+  Result<std::unique_ptr<GuestBus>> guest_bus() override;
   Result<std::size_t> read_faults(std::span<Fault>) override { return std::size_t{0}; }
 
  private:

@@ -84,6 +84,7 @@ class NullHypervisor final : public Hypervisor {
   Status mask_vector(const Vector&) override { return no(); }
   Status unmask_vector(const Vector&) override { return no(); }
   Status raise_vector(const Vector&) override { return no(); }
+  Result<std::unique_ptr<GuestBus>> guest_bus() override { return no(); }
   Result<EventPort> event_port(const Vector&) override { return Error{EOPNOTSUPP, "none"}; }
   Result<bool> vector_pending(const Vector&) override { return no(); }
   int event_fd() const override { return -1; }

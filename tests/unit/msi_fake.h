@@ -298,6 +298,7 @@ class FakeHypervisor final : public Hypervisor {
     raise(vector.kind, vector.index);
     return {};
   }
+  Result<std::unique_ptr<GuestBus>> guest_bus() override { return Error{EOPNOTSUPP, "fake"}; }
   Result<EventPort> event_port(const Vector& vector) override {
     const auto found = targets_.find(vector.index);
     if (found == targets_.end() || found->second.kind != NotificationKind::event_channel) return Error{ENOENT, "fake"};

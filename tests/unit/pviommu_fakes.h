@@ -143,6 +143,7 @@ class FakeHypervisor : public Hypervisor {
   Status mask_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
   Status unmask_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
   Status raise_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
+  Result<std::unique_ptr<GuestBus>> guest_bus() override { return Error{EOPNOTSUPP, "fake"}; }
   Result<EventPort> event_port(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
   Result<bool> vector_pending(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
   int event_fd() const override { return -1; }

@@ -415,6 +415,8 @@ Result<bool> SpaprHypervisor::vector_pending(const Vector& vector) {
 
 Status SpaprHypervisor::raise_vector(const Vector&) { return Error{EOPNOTSUPP, "raise_vector: bound to a sink"}; }
 
+Result<std::unique_ptr<GuestBus>> SpaprHypervisor::guest_bus() { return Error{EOPNOTSUPP, "guest_bus: no guests"}; }
+
 Result<EventPort> SpaprHypervisor::event_port(const Vector&) { return Error{ENOENT, "there are no event channels"}; }
 
 Result<std::size_t> SpaprHypervisor::read_events(std::span<EventPort>) { return std::size_t{0}; }

@@ -69,6 +69,7 @@ class SpaprHypervisor final : public Hypervisor {
   Result<EventPort> event_port(const Vector& vector) override;
   int event_fd() const override { return -1; }
   Result<std::size_t> read_events(std::span<EventPort> out) override;
+  Result<std::unique_ptr<GuestBus>> guest_bus() override;
   Result<std::size_t> read_faults(std::span<Fault> out) override;
 
  private:

@@ -57,6 +57,7 @@ class NoHypervisor final : public Hypervisor {
   Status mask_vector(const Vector&) override { return kNo; }
   Status unmask_vector(const Vector&) override { return kNo; }
   Status raise_vector(const Vector&) override { return kNo; }
+  Result<std::unique_ptr<GuestBus>> guest_bus() override { return kNo; }
   Result<EventPort> event_port(const Vector&) override { return kNo; }
   Result<bool> vector_pending(const Vector&) override { return kNo; }
   int event_fd() const override { return -1; }
