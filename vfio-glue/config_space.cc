@@ -24,10 +24,11 @@ Result<std::size_t> capability_length(PciDevice& device, std::uint8_t id, std::s
       return std::size_t{PCI_CAP_VPD_SIZEOF};
     case PCI_CAP_ID_MSI: {
       const auto flags = PVIOMMU_TRY(device.config_read(at + PCI_MSI_FLAGS, 2));
-      return std::size_t{10} + (flags & PCI_MSI_FLAGS_64BIT ? 4u : 0u) + (flags & PCI_MSI_FLAGS_MASKBIT ? 10u : 0u);
+      return std::size_t{10} + (flags & PCI_MSI_FLAGS_64BIT ? 4u : 0u) +
+             (flags & PCI_MSI_FLAGS_MASKBIT ? 10u : 0u);
     }
     case PCI_CAP_ID_VNDR:
-      return std::size_t{PVIOMMU_TRY(device.config_read(at + PCI_CAP_FLAGS, 1))};
+      return std::size_t { PVIOMMU_TRY(device.config_read(at + PCI_CAP_FLAGS, 1)) };
     case PCI_CAP_ID_EXP: {
       const auto flags = PVIOMMU_TRY(device.config_read(at + PCI_EXP_FLAGS, 2));
       const bool integrated = (flags & PCI_EXP_FLAGS_TYPE) >> 4 == PCI_EXP_TYPE_RC_END;
@@ -49,7 +50,8 @@ bool touches(std::size_t offset, unsigned width, std::size_t reg, std::size_t re
 
 std::uint32_t bar_flags(const BarInfo& bar) {
   if (bar.is_io) return PCI_BASE_ADDRESS_SPACE_IO;
-  return (bar.prefetchable ? PCI_BASE_ADDRESS_MEM_PREFETCH : 0u) | (bar.is_64bit ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0u);
+  return (bar.prefetchable ? PCI_BASE_ADDRESS_MEM_PREFETCH : 0u) |
+         (bar.is_64bit ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0u);
 }
 
 }  // namespace
@@ -123,65 +125,81 @@ void ConfigSpace::hide_intx() { shadow_[PCI_INTERRUPT_PIN] = 0; }
 
 Status ConfigSpace::load_capabilities() {
   if (!(shadow16(PCI_STATUS) & PCI_STATUS_CAP_LIST)) return {};
+  struct Listed {
+    std::uint8_t at, id;
+    std::size_t length = 0;
+  };
+  std::vector<Listed> list;
+  std::bitset<kStandardSize> heads;
+  for (std::size_t at = shadow_[PCI_CAPABILITY_LIST] & ~3u; at >= PCI_STD_HEADER_SIZEOF && !heads[at];
+       at = shadow_[at + PCI_CAP_LIST_NEXT] & ~3u) {
+    heads.set(at);
+    list.push_back({static_cast<std::uint8_t>(at), shadow_[at]});
+  }
   // Where the offset of the next capability is kept; moves on past shown ones.
   std::size_t link = PCI_CAPABILITY_LIST;
-  std::size_t at = shadow_[PCI_CAPABILITY_LIST] & ~3u;
-  bool shown = false;
-  // Capabilities are 4-byte aligned: a longer list is a loop.
-  for (unsigned steps = (kStandardSize - PCI_STD_HEADER_SIZEOF) / 4; at >= PCI_STD_HEADER_SIZEOF && steps; --steps) {
-    const std::uint8_t id = shadow_[at];
-    const std::uint8_t next = shadow_[at + PCI_CAP_LIST_NEXT] & static_cast<std::uint8_t>(~3u);
-    std::size_t length = PVIOMMU_TRY(capability_length(*device_, id, at));
-    length = std::min(length, kStandardSize - at);
-    if (length == 0) {
-      shadow_[link] = next;
-      at = next;
-      continue;
-    }
-    for (std::size_t i = 0; i < length; ++i) set8(at + i, 0, 0);
-    set8(at + PCI_CAP_LIST_NEXT, 0xff, 0);
-    switch (id) {
-      case PCI_CAP_ID_PM:
-        pm_ = at;
-        // The state is changed by us, on the program's behalf (after_write).
-        set16(at + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK | PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS,
-              static_cast<std::uint16_t>(~(PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS)));
-        set16(at + PCI_PM_PMC, PCI_PM_CAP_PME_MASK, 0);
-        shadow_[at + PCI_PM_PMC + 1] &= static_cast<std::uint8_t>(~(PCI_PM_CAP_PME_MASK >> 8));
-        shadow_[at + PCI_PM_CTRL] &= static_cast<std::uint8_t>(~PCI_PM_CTRL_STATE_MASK);
-        shadow_[at + PCI_PM_CTRL + 1] &= 0x7e;  // PME enable and status read as 0
-        break;
-      case PCI_CAP_ID_EXP: {
-        express_ = at;
-        flr_ = shadow32(at + PCI_EXP_DEVCAP) & PCI_EXP_DEVCAP_FLR;
-        // Payload and read request size are virtual: their right values depend
-        // on the whole fabric.  Phantom functions would confuse the IOMMU.
-        set16(at + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR | PCI_EXP_DEVCTL_PAYLOAD | PCI_EXP_DEVCTL_READRQ,
-              static_cast<std::uint16_t>(~PCI_EXP_DEVCTL_PHANTOM));
-        if (length > PCI_EXP_DEVCTL2 + 1)
-          set16(at + PCI_EXP_DEVCTL2, 0, static_cast<std::uint16_t>(~PCI_EXP_DEVCTL2_ARI));
-        break;
-      }
-      case PCI_CAP_ID_VPD:
-        // The hardware's interface is slow and shared; nothing behind it is shown.
-        set16(at + PCI_VPD_ADDR, 0xffff, 0xffff);
-        set32(at + PCI_VPD_DATA, ~0u, ~0u);
-        break;
-      case PCI_CAP_ID_VNDR:
-        for (std::size_t i = PCI_CAP_FLAGS; i < length; ++i) set8(at + i, 0, 0xff);
-        break;
-      case PCI_CAP_ID_AF:
-        set8(at + PCI_AF_CTRL, PCI_AF_CTRL_FLR, 0);
-        break;
-      default:
-        break;  // MSI and MSI-X: msi::VirtualCapability
-    }
-    shown = true;
-    link = at + PCI_CAP_LIST_NEXT;
-    at = next;
+  for (Listed& one : list) {
+    one.length = std::min(PVIOMMU_TRY(capability_length(*device_, one.id, one.at)), kStandardSize - one.at);
+    for (std::size_t i = 0; i < one.length; ++i) set8(one.at + i, 0, 0);
+    if (one.length == 0) continue;
+    headers_.set(one.at);
+    headers_.set(one.at + PCI_CAP_LIST_NEXT);
+    shadow_[link] = one.at;
+    link = one.at + PCI_CAP_LIST_NEXT;
   }
-  if (!shown) shadow_[PCI_STATUS] &= static_cast<std::uint8_t>(~PCI_STATUS_CAP_LIST);
+  if (headers_.none()) shadow_[PCI_STATUS] &= static_cast<std::uint8_t>(~PCI_STATUS_CAP_LIST);
+  shadow_[link] = 0;
+  for (Listed& one : list) {
+    if (one.length == 0) continue;
+    // A broken device may have one inside another: it ends there.
+    std::size_t whole = std::min<std::size_t>(one.length, 4);
+    while (whole < one.length && !heads[one.at + whole]) ++whole;
+    load_capability(one.id, one.at, whole);
+    set16(one.at, 0xffff, 0);
+  }
   return {};
+}
+
+/// `length` bytes of it are there; without its registers it is but a read-only entry.
+void ConfigSpace::load_capability(std::uint8_t id, std::size_t at, std::size_t length) {
+  switch (id) {
+    case PCI_CAP_ID_PM:
+      if (length < PCI_PM_SIZEOF) break;
+      pm_ = at;
+      // The state is changed by us, on the program's behalf (after_write).
+      set16(at + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK | PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS,
+            static_cast<std::uint16_t>(~(PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS)));
+      set16(at + PCI_PM_PMC, PCI_PM_CAP_PME_MASK, 0);
+      shadow_[at + PCI_PM_PMC + 1] &= static_cast<std::uint8_t>(~(PCI_PM_CAP_PME_MASK >> 8));
+      shadow_[at + PCI_PM_CTRL] &= static_cast<std::uint8_t>(~PCI_PM_CTRL_STATE_MASK);
+      shadow_[at + PCI_PM_CTRL + 1] &= 0x7e;  // PME enable and status read as 0
+      break;
+    case PCI_CAP_ID_EXP:
+      if (length < PCI_EXP_DEVCTL + 2) break;
+      express_ = at;
+      flr_ = shadow32(at + PCI_EXP_DEVCAP) & PCI_EXP_DEVCAP_FLR;
+      // Payload and read request size are virtual: their right values depend
+      // on the whole fabric.  Phantom functions would confuse the IOMMU.
+      set16(at + PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR | PCI_EXP_DEVCTL_PAYLOAD | PCI_EXP_DEVCTL_READRQ,
+            static_cast<std::uint16_t>(~PCI_EXP_DEVCTL_PHANTOM));
+      if (length > PCI_EXP_DEVCTL2 + 1)
+        set16(at + PCI_EXP_DEVCTL2, 0, static_cast<std::uint16_t>(~PCI_EXP_DEVCTL2_ARI));
+      break;
+    case PCI_CAP_ID_VPD:
+      if (length < PCI_CAP_VPD_SIZEOF) break;
+      // The hardware's interface is slow and shared; nothing behind it is shown.
+      set16(at + PCI_VPD_ADDR, 0xffff, 0xffff);
+      set32(at + PCI_VPD_DATA, ~0u, ~0u);
+      break;
+    case PCI_CAP_ID_VNDR:
+      for (std::size_t i = PCI_CAP_FLAGS; i < length; ++i) set8(at + i, 0, 0xff);
+      break;
+    case PCI_CAP_ID_AF:
+      if (length >= PCI_CAP_AF_SIZEOF) set8(at + PCI_AF_CTRL, PCI_AF_CTRL_FLR, 0);
+      break;
+    default:
+      break;  // MSI and MSI-X: msi::VirtualCapability
+  }
 }
 
 Status ConfigSpace::load_extended_capabilities() {
@@ -192,6 +210,11 @@ Status ConfigSpace::load_extended_capabilities() {
 }
 
 bool ConfigSpace::memory_enabled() const { return real_command_ & PCI_COMMAND_MEMORY; }
+
+/// Bytes of MSI and MSI-X that no capability laid over them has its header in.
+bool ConfigSpace::interrupts_own(std::size_t offset) const {
+  return interrupts_->covers(offset) && !headers_[offset];
+}
 
 /// Makes the virtual BARs answer like the real ones: size bits zero, type bits set.
 void ConfigSpace::fix_bars() {
@@ -218,7 +241,7 @@ void ConfigSpace::fix_bars() {
 unsigned ConfigSpace::uncovered_width(std::size_t offset, std::size_t bytes) const {
   const auto clear = [&](unsigned width) {
     for (unsigned i = 1; i < width; ++i)
-      if (interrupts_->covers(offset + i)) return false;
+      if (interrupts_own(offset + i)) return false;
     return true;
   };
   unsigned width = natural_width(offset, bytes);
@@ -229,7 +252,7 @@ unsigned ConfigSpace::uncovered_width(std::size_t offset, std::size_t bytes) con
 Status ConfigSpace::read(std::size_t offset, void* out, std::size_t bytes) {
   auto* to = static_cast<std::uint8_t*>(out);
   while (bytes) {
-    if (interrupts_->covers(offset)) {
+    if (interrupts_own(offset)) {
       *to = interrupts_->read(offset);
       ++to, ++offset, --bytes;
       continue;
@@ -246,7 +269,7 @@ Status ConfigSpace::read(std::size_t offset, void* out, std::size_t bytes) {
 Status ConfigSpace::write(std::size_t offset, const void* in, std::size_t bytes) {
   const auto* from = static_cast<const std::uint8_t*>(in);
   while (bytes) {
-    if (interrupts_->covers(offset)) {
+    if (interrupts_own(offset)) {
       PVIOMMU_TRY(interrupts_->write(offset, *from));
       ++from, ++offset, --bytes;
       continue;
@@ -262,7 +285,8 @@ Status ConfigSpace::write(std::size_t offset, const void* in, std::size_t bytes)
 }
 
 Result<std::uint32_t> ConfigSpace::read_natural(std::size_t offset, unsigned width) {
-  if (touches(offset, width, PCI_BASE_ADDRESS_0, 24) || touches(offset, width, PCI_ROM_ADDRESS, 4)) fix_bars();
+  if (touches(offset, width, PCI_BASE_ADDRESS_0, 24) || touches(offset, width, PCI_ROM_ADDRESS, 4))
+    fix_bars();
   std::uint32_t shadow = 0, virt = 0;
   for (unsigned i = 0; i < width; ++i) {
     shadow |= static_cast<std::uint32_t>(shadow_[offset + i]) << (8 * i);
@@ -279,7 +303,8 @@ Status ConfigSpace::write_natural(std::size_t offset, unsigned width, std::uint3
   for (unsigned i = 0; i < width; ++i) {
     const auto byte = static_cast<std::uint8_t>(value >> (8 * i));
     const std::uint8_t virt = virt_[offset + i], write = write_[offset + i];
-    shadow_[offset + i] = static_cast<std::uint8_t>((shadow_[offset + i] & ~(virt & write)) | (byte & virt & write));
+    shadow_[offset + i] =
+        static_cast<std::uint8_t>((shadow_[offset + i] & ~(virt & write)) | (byte & virt & write));
     to_hardware |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(~virt & write)) << (8 * i);
   }
   if (to_hardware) {
@@ -313,8 +338,8 @@ Status ConfigSpace::after_write(std::size_t offset, unsigned width, std::uint32_
 
 Status ConfigSpace::set_bus_master(bool on) {
   const std::uint32_t command = PVIOMMU_TRY(device_->config_read(PCI_COMMAND, 2));
-  return device_->config_write(PCI_COMMAND, 2,
-                               on ? command | PCI_COMMAND_MASTER : command & ~std::uint32_t{PCI_COMMAND_MASTER});
+  return device_->config_write(
+      PCI_COMMAND, 2, on ? command | PCI_COMMAND_MASTER : command & ~std::uint32_t{PCI_COMMAND_MASTER});
 }
 
 Status ConfigSpace::restore() {

@@ -14,6 +14,7 @@
 // power state, function-level reset.  MSI and MSI-X capabilities belong to msi/.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -51,7 +52,8 @@ class ConfigSpace {
  public:
   /// Reads the hardware's header and capability list.  `device`, `effects` and
   /// `interrupts` outlive it.
-  static Result<ConfigSpace> create(PciDevice& device, ConfigEffects& effects, msi::VirtualCapability& interrupts);
+  static Result<ConfigSpace> create(PciDevice& device, ConfigEffects& effects,
+                                    msi::VirtualCapability& interrupts);
 
   std::size_t size() const { return shadow_.size(); }
 
@@ -78,10 +80,12 @@ class ConfigSpace {
   ConfigSpace(PciDevice& device, ConfigEffects& effects, msi::VirtualCapability& interrupts);
   Status load();
   Status load_capabilities();
+  void load_capability(std::uint8_t id, std::size_t at, std::size_t length);
   Status load_extended_capabilities();
   void set8(std::size_t offset, std::uint8_t virt, std::uint8_t write);
   void set16(std::size_t offset, std::uint16_t virt, std::uint16_t write);
   void set32(std::size_t offset, std::uint32_t virt, std::uint32_t write);
+  bool interrupts_own(std::size_t offset) const;
   void fix_bars();
   unsigned uncovered_width(std::size_t offset, std::size_t bytes) const;
   Result<std::uint32_t> read_natural(std::size_t offset, unsigned width);
@@ -97,10 +101,11 @@ class ConfigSpace {
   std::vector<std::uint8_t> shadow_;
   std::vector<std::uint8_t> virt_;
   std::vector<std::uint8_t> write_;
+  std::bitset<256> headers_;        ///< id and next of the capabilities that are shown
   std::uint16_t real_command_ = 0;  ///< memory and I/O enable as the program set them
   bool intx_disabled_ = false;
-  std::size_t pm_ = 0;              ///< offset of the power management capability, 0: none
-  std::size_t express_ = 0;         ///< offset of the PCI Express capability, 0: none
+  std::size_t pm_ = 0;       ///< offset of the power management capability, 0: none
+  std::size_t express_ = 0;  ///< offset of the PCI Express capability, 0: none
   bool flr_ = false;
   unsigned power_state_ = 0;
 };

@@ -17,3 +17,6 @@ unit_vfio_SOURCES += \
 	tests/unit/vfio_frontend_fd_test.cc \
 	tests/unit/vfio_frontend_memory_test.cc \
 	tests/unit/vfio_frontend_sysfs_test.cc
+
+unit_vfio_SOURCES += \
+	tests/unit/vfio_config_space_test.cc
