@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "hypercall/result.h"
 #include "hypercall/strong.h"
@@ -53,6 +54,12 @@ struct BarMapping {
   std::uint64_t offset = 0;
 };
 
+/// A function that a hot reset reaches.
+struct HotResetMember {
+  Sbdf sbdf;
+  unsigned group = 0;
+};
+
 class PciDevice {
  public:
   PciDevice() = default;
@@ -84,6 +91,13 @@ class PciDevice {
   virtual bool can_reset() const = 0;
   /// Function-level reset.  ENOTTY unless can_reset().
   virtual Status reset() = 0;
+
+  /// The functions on the slot or bus that hot_reset() resets, this one among them;
+  /// ENODEV: there is no such reset.
+  virtual Result<std::vector<HotResetMember>> hot_reset_members() = 0;
+  /// Resets all of them, from the port above.  Each has its configuration (BARs,
+  /// command register) afterwards, as after reset().
+  virtual Status hot_reset() = 0;
 
   /// True while a level-triggered interrupt is asserted by the function.
   virtual bool intx_asserted() = 0;

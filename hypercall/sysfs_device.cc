@@ -223,6 +223,8 @@ Status SysfsDevice::start(const std::string& folder) {
 
   reset_.reset(::open((folder + "/reset").c_str(), O_WRONLY | O_CLOEXEC));
   if (!reset_ && errno != ENOENT) return Error{errno, "sysfs: open reset"};
+  reset_method_.reset(::open((folder + "/reset_method").c_str(), O_RDWR | O_CLOEXEC));
+  if (!reset_method_ && errno != ENOENT) return Error{errno, "sysfs: open reset_method"};
   PVIOMMU_TRY(read_resources(folder));
 
   if (!info_.driver.empty()) {
@@ -465,6 +467,33 @@ Status SysfsDevice::read_rom() {
 Status SysfsDevice::reset() {
   if (!reset_) return Error{ENOTTY, "reset: the kernel knows no way for this device"};
   return write_text(reset_.get(), "1", "sysfs: reset");
+}
+
+/// "flr bus": the words of reset_method; empty: Linux before 5.15.
+Result<std::string> SysfsDevice::reset_methods() {
+  if (!reset_method_) return std::string();
+  std::array<char, 256> text;
+  const ssize_t got = ::pread(reset_method_.get(), text.data(), text.size(), 0);
+  if (got < 0) return Error{errno, "sysfs: read reset_method"};
+  std::string methods(text.data(), static_cast<std::size_t>(got));
+  while (!methods.empty() && methods.back() == '\n') methods.pop_back();
+  return methods;
+}
+
+Result<std::vector<HotResetMember>> SysfsDevice::hot_reset_members() {
+  const std::string methods = PVIOMMU_TRY(reset_methods());
+  if (!reset_ || (" " + methods + " ").find(" bus ") == std::string::npos)
+    return Error{ENODEV, "hot reset: the kernel knows none for this device"};
+  return std::vector<HotResetMember>{{info_.sbdf, info_.group}};
+}
+
+Status SysfsDevice::hot_reset() {
+  (void)PVIOMMU_TRY(hot_reset_members());
+  const std::string methods = PVIOMMU_TRY(reset_methods());
+  PVIOMMU_TRY(write_text(reset_method_.get(), "bus", "sysfs: write reset_method"));
+  const Status done = reset();
+  const Status back = write_text(reset_method_.get(), methods, "sysfs: write reset_method");
+  return done ? back : done;
 }
 
 bool SysfsDevice::intx_asserted() {

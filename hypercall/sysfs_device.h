@@ -11,6 +11,7 @@
 //   resourceN   BAR N: mmap for memory, pread/pwrite for I/O ports
 //   rom         the expansion ROM, readable while "1" is written to it
 //   reset       function-level reset, by the best method the kernel knows
+//   reset_method  the methods it knows, best first; what is written limits them
 //
 // No hypercall is made here: which domain the function belongs to, and where
 // its interrupts go, is the caller's.
@@ -63,6 +64,10 @@ class SysfsDevice final : public PciDevice {
   void bar_mapped(unsigned, bool) override {}  // nothing here watches the memory
   bool can_reset() const override { return static_cast<bool>(reset_); }
   Status reset() override;
+  /// The function alone: the kernel knows the method "bus" only where nothing else is
+  /// on the bus below the port.
+  Result<std::vector<HotResetMember>> hot_reset_members() override;
+  Status hot_reset() override;
   /// True when open() has enabled the function, so that the end disables it.
   bool enabled_here() const { return enabled_here_; }
   /// For who closes it in the name of another that enabled it.
@@ -84,10 +89,11 @@ class SysfsDevice final : public PciDevice {
   Status read_resources(const std::string& folder);
   Result<volatile std::uint8_t*> base_of(Bar& bar);
   Status read_rom();
+  Result<std::string> reset_methods();
 
   PciDeviceInfo info_;
   std::array<Bar, kPciRomIndex + 1> bars_;
-  UniqueFd config_, enable_, reset_;
+  UniqueFd config_, enable_, reset_, reset_method_;
   std::size_t config_size_ = 0;
   bool enabled_here_ = false;
   bool started_ = false;

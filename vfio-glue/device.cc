@@ -114,15 +114,40 @@ Device::~Device() {
   if (attached_) insist("detach", [&] { return space_.detach(info().sbdf); });
 }
 
-Status Device::reset() {
+Status Device::reset(Client& client) {
   const std::lock_guard guard(lock_);
-  return reset_function();
+  const Status done = reset_function();
+  follow_decoding(client);
+  return done;
+}
+
+Status Device::hot_reset(Client& client, std::vector<Device*> open) {
+  std::ranges::sort(open, {}, [](const Device* device) { return device->info().sbdf; });
+  std::vector<std::unique_lock<std::mutex>> guards;
+  for (Device* device : open) guards.emplace_back(device->lock_);
+  Status done = hardware_->hot_reset();
+  if (!done) return done;
+  for (Device* device : open) {
+    if (const Status restored = device->after_reset(); !restored) done = restored;
+    device->follow_decoding(client);
+  }
+  return done;
 }
 
 Status Device::reset_function() {
   PVIOMMU_TRY(hardware_->reset());
+  return after_reset();
+}
+
+Status Device::after_reset() {
   PVIOMMU_TRY(config_->restore());
   return router_.reset_happened();
+}
+
+void Device::follow_decoding(Client& client) {
+  const bool now = config_->memory_enabled() && config_->powered();
+  // A mapping that is made meanwhile looks at accessible_ itself.
+  if (accessible_.exchange(now) != now) client.refresh_mappings(this);
 }
 
 // ConfigEffects: called from a configuration write, lock held.

@@ -83,7 +83,11 @@ class Device final : private ConfigEffects {
 
   bool can_reset() const { return hardware_->can_reset(); }
   /// VFIO_DEVICE_RESET; interrupts stay configured.
-  Status reset();
+  Status reset(Client& client);
+  Result<std::vector<HotResetMember>> hot_reset_members() { return hardware_->hot_reset_members(); }
+  /// VFIO_DEVICE_PCI_HOT_RESET by way of this one; `open` are the open devices among the
+  /// members, this one too, and stay open meanwhile.
+  Status hot_reset(Client& client, std::vector<Device*> open);
 
   /// The program allows the device to sleep, which it never does here.  False: it
   /// had done so already.
@@ -98,6 +102,8 @@ class Device final : private ConfigEffects {
   ssize_t read(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
   ssize_t write(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
 
+  /// The function decodes its memory BARs and is in D0: their mappings can be used.
+  bool accessible() const { return accessible_; }
   Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags);
   void mapping_changed(std::uint64_t offset, int delta);
 
@@ -122,6 +128,9 @@ class Device final : private ConfigEffects {
   Status start();
   /// Resets the function and restores what the reset took from us; lock held.
   Status reset_function();
+  Status after_reset();
+  /// Mappings of the BARs follow the command register and the power state; lock held.
+  void follow_decoding(Client& client);
 
   void intx_disable_changed(bool disabled) override;
   void function_level_reset() override;
@@ -166,6 +175,7 @@ class Device final : private ConfigEffects {
   bool express_ = false;
   bool attached_ = false;
   std::atomic<bool> low_power_{false};
+  std::atomic<bool> accessible_{true};  ///< changed with lock_ held
   UniqueFd error_eventfd_;
   UniqueFd request_eventfd_;
   std::array<int, kPciBars> mappings_{};  ///< live mmaps of each BAR

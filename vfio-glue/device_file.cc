@@ -179,15 +179,45 @@ long DeviceFile::set_notifications(const Call& call, IrqSet& request, std::uint6
   return result;
 }
 
-long DeviceFile::reset(const Call&) {
+long DeviceFile::reset(const Call& call) {
   if (!device_->can_reset()) return -EINVAL;
-  return errno_of(device_->reset());
+  return errno_of(device_->reset(call.client));
 }
 
-// Hot reset resets a whole slot or bus; no backend has that, which is what
-// Linux answers for a device without such a reset.
-long DeviceFile::get_hot_reset_info(const Call&, vfio_pci_hot_reset_info&) { return -ENODEV; }
-long DeviceFile::hot_reset(const Call&, vfio_pci_hot_reset&) { return -ENODEV; }
+// Order and errnos of Linux 6.1's vfio_pci_ioctl_get_pci_hot_reset_info() and
+// vfio_pci_ioctl_pci_hot_reset().
+long DeviceFile::get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info) {
+  const auto members = device_->hot_reset_members();
+  if (!members) return -members.error().code;
+  info.flags = 0;
+  info.count = static_cast<std::uint32_t>(members->size());
+  std::vector<vfio_pci_dependent_device> devices;
+  for (const HotResetMember& member : *members) {
+    const std::uint32_t address = member.sbdf.raw();
+    devices.push_back({member.group, static_cast<__u16>(address >> 16), static_cast<__u8>(address >> 8), static_cast<__u8>(address)});
+  }
+  const std::size_t bytes = devices.size() * sizeof devices[0];
+  const bool fits = info.argsz >= sizeof info + bytes;
+  if (fits && !call.client.copy_out(call.argument + sizeof info, devices.data(), bytes)) return -EFAULT;
+  return call.reply(info, sizeof info, fits ? 0 : -ENOSPC);
+}
+
+long DeviceFile::hot_reset(const Call& call, vfio_pci_hot_reset& reset) {
+  const auto members = device_->hot_reset_members();
+  if (!members) return -members.error().code;
+  if (reset.count == 0 || reset.count > members->size()) return -EINVAL;
+  std::vector<std::int32_t> fds(reset.count);
+  if (!call.client.copy_in(fds.data(), call.argument + sizeof reset, fds.size() * sizeof fds[0])) return -EFAULT;
+  std::vector<boost::intrusive_ptr<Group>> groups;
+  for (const std::int32_t fd : fds) {
+    if (!call.client.is_open(fd)) return -EBADF;
+    const FileRef file = call.client.file_of(fd);
+    auto* group = dynamic_cast<Group*>(file.get());
+    if (!group) return -EINVAL;
+    groups.emplace_back(group);
+  }
+  return Group::hot_reset(call.client, std::move(groups), *device_, *members);
+}
 
 long DeviceFile::ioeventfd(const Call& call, vfio_device_ioeventfd& request) {
   // Each size's bit is the number of its bytes.

@@ -28,6 +28,8 @@ class DeviceFile final : public File {
   ssize_t pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
   Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) override;
   void mapping_changed(std::uint64_t offset, int delta) override;
+  const void* mapped_object() const override { return device_; }
+  bool mappings_fault() const override { return !device_->accessible(); }
 
  private:
   friend struct DeviceTable;

@@ -57,7 +57,9 @@ ssize_t Device::access_config(Client& client, std::uint64_t buffer, std::size_t 
     const std::size_t step = std::min(bytes - done, kChunk - (at + done) % 4);
     if (write) {
       if (!client.copy_in(chunk.data(), buffer + done, step)) return -EFAULT;
-      if (const Status status = config_->write(at + done, chunk.data(), step); !status) return -status.error().code;
+      const Status status = config_->write(at + done, chunk.data(), step);
+      follow_decoding(client);
+      if (!status) return -status.error().code;
     } else {
       if (const Status status = config_->read(at + done, chunk.data(), step); !status) return -status.error().code;
       if (!client.copy_out(buffer + done, chunk.data(), step)) return -EFAULT;

@@ -46,6 +46,9 @@ class Client {
     std::uint64_t offset = 0;  ///< file offset (index << 40 | byte) of the address
   };
   virtual MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) = 0;
+  /// File::mappings_fault() of the files on `object` has changed; when this returns
+  /// their mappings are so.  Nothing to do for a caller that cannot map.
+  virtual void refresh_mappings(const void* object) { (void)object; }
 
  protected:
   ~Client() = default;
@@ -84,6 +87,11 @@ class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counte
   virtual Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) = 0;
   /// Told after such a mapping was made (+1) and removed (-1).
   virtual void mapping_changed(std::uint64_t offset, int delta) = 0;
+  /// What the mappings show: that of several files can be one.
+  virtual const void* mapped_object() const { return this; }
+  /// True while an access to a mapping raises SIGBUS: a BAR whose device does not decode.
+  /// No lock is taken.
+  virtual bool mappings_fault() const { return false; }
 };
 
 }  // namespace pviommu::vfio

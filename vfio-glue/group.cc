@@ -139,6 +139,26 @@ long Group::get_device_fd(const Call& call) {
   return -fd.error().code;
 }
 
+long Group::hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
+                      const std::vector<HotResetMember>& members) {
+  // In one order, each once: others may reset the same bus.
+  std::ranges::sort(groups, {}, [](const auto& group) { return group->slot_.number; });
+  groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+  for (const HotResetMember& member : members)
+    if (std::ranges::none_of(groups, [&](const auto& group) { return group->slot_.number == member.group; }))
+      return -EINVAL;
+  // Devices are neither opened nor closed meanwhile.
+  std::vector<std::unique_lock<std::mutex>> guards;
+  std::vector<Device*> open;
+  for (const auto& group : groups) {
+    guards.emplace_back(group->lock_);
+    for (const auto& one : group->devices_)
+      if (std::ranges::any_of(members, [&](const HotResetMember& member) { return member.sbdf == one->info().sbdf; }))
+        open.push_back(one.get());
+  }
+  return errno_of(device.hot_reset(client, std::move(open)));
+}
+
 void Group::put_device(Device& device) {
   const std::lock_guard guard(lock_);
   if (!device.drop_user()) return;

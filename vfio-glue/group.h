@@ -43,6 +43,11 @@ class Group final : public File, public ContainerMember {
   void mapping_changed(std::uint64_t, int) override {}
   std::vector<Sbdf> devices() const override;
 
+  /// Resets `members` by way of `device`, one of them; -EINVAL when the groups do not
+  /// have them all.
+  static long hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
+                        const std::vector<HotResetMember>& members);
+
   /// A device file is gone; the last one closes the device.
   void put_device(Device& device);
 

@@ -7,8 +7,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -20,6 +22,38 @@ namespace pviommu::vfio {
 namespace {
 
 constexpr int kHighNumbers = 512;  // descriptors we make for ourselves go above, out of a program's way
+
+/// Maps all pieces, one behind the other, from `base` on, over what is there.
+bool map_pieces(char* base, const MmapPieces& pieces, std::size_t first, int prot, int flags) {
+  for (std::size_t i = first; i < pieces.size(); base += pieces[i++].bytes)
+    if (real().mmap(base, pieces[i].bytes, prot, (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED, pieces[i].fd,
+                    static_cast<off_t>(pieces[i].offset)) == MAP_FAILED)
+      return false;
+  return true;
+}
+
+struct Stretch {
+  std::uint64_t address = 0, bytes = 0;
+  int prot = 0;
+};
+/// What is mapped in a range, with the rights it has now; without /proc, `prot` for all.
+std::vector<Stretch> stretches_of(std::uint64_t address, std::uint64_t bytes, int prot) {
+  std::vector<Stretch> found;
+  std::FILE* maps = std::fopen("/proc/self/maps", "re");
+  if (maps == nullptr) return {{address, bytes, prot}};
+  char line[512];  // a longer one goes on with a path
+  std::uint64_t begin = 0, end = 0;
+  char rights[5];
+  while (std::fgets(line, sizeof line, maps) != nullptr) {
+    if (std::sscanf(line, "%lx-%lx %4s", &begin, &end, rights) != 3) continue;
+    begin = std::max(begin, address);
+    end = std::min(end, address + bytes);
+    if (begin >= end) continue;
+    found.push_back({begin, end - begin, (rights[0] == 'r' ? PROT_READ : 0) | (rights[1] == 'w' ? PROT_WRITE : 0) | (rights[2] == 'x' ? PROT_EXEC : 0)});
+  }
+  std::fclose(maps);
+  return found;
+}
 
 constexpr std::size_t round_up(std::size_t bytes) { return (bytes + kPageSize - 1) & ~(kPageSize - 1); }
 
@@ -326,16 +360,18 @@ void FrontEnd::announce(BarMappings::Changes changes) {
 std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t bytes, int prot, int flags,
                              off_t offset) {
   if (const int refused = refuse(*file)) return refused;
-  if (bytes == 0 || offset < 0 || !page_aligned(static_cast<std::uint64_t>(offset))) return -EINVAL;
+  const auto begin = static_cast<std::uint64_t>(offset);  // negative: in no region
+  if (bytes == 0 || !page_aligned(begin)) return -EINVAL;
   const std::size_t whole = round_up(bytes);
   if (whole < bytes) return -ENOMEM;
+  if (begin > ~std::uint64_t{0} - whole) return -EOVERFLOW;
   if (!reads(*file)) return -EACCES;
   if ((prot & PROT_WRITE) != 0 && (flags & MAP_TYPE) == MAP_SHARED && !writes(*file)) return -EACCES;
 
   MmapPieces pieces;
   {
     const EngineScope scope;
-    auto allowed = file->file().mmap(static_cast<std::uint64_t>(offset), whole, prot, flags);
+    auto allowed = file->file().mmap(begin, whole, prot, flags);
     if (!allowed) return -allowed.error().code;
     pieces = std::move(*allowed);
   }
@@ -346,16 +382,10 @@ std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t byte
   const auto map_all = [&]() -> std::intptr_t {
     void* base = real().mmap(address, whole, prot, flags, pieces[0].fd, static_cast<off_t>(pieces[0].offset));
     if (base == MAP_FAILED) return -errno;
-    std::size_t at = pieces[0].bytes;
-    for (std::size_t i = 1; i < pieces.size(); at += pieces[i++].bytes) {
-      void* place = static_cast<char*>(base) + at;
-      const int fixed = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
-      if (real().mmap(place, pieces[i].bytes, prot, fixed, pieces[i].fd,
-                      static_cast<off_t>(pieces[i].offset)) == MAP_FAILED) {
-        const int error = errno;
-        real().munmap(base, whole);
-        return -error;
-      }
+    if (!map_pieces(static_cast<char*>(base) + pieces[0].bytes, pieces, 1, prot, flags)) {
+      const int error = errno;
+      real().munmap(base, whole);
+      return -error;
     }
     return reinterpret_cast<std::intptr_t>(base);
   };
@@ -368,9 +398,35 @@ std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t byte
     base = map_all();
   }
   if (base < 0 && base >= -4095) return base;
-  announce(
-      mappings_.add({static_cast<std::uint64_t>(base), whole, static_cast<std::uint64_t>(offset), file}));
+  announce(mappings_.add({static_cast<std::uint64_t>(base), whole, begin, file, prot},
+                         [this](const BarMappings::Mapping& mapping, bool fault) { return remap(mapping, fault); }));
   return base;
+}
+
+// The same addresses, with the rights the program has given them meanwhile.  An access
+// behind the end of a file is SIGBUS, and an empty file has nothing before its end.
+bool FrontEnd::remap(const BarMappings::Mapping& mapping, bool fault) {
+  const EngineScope scope;
+  UniqueFd nothing;
+  if (fault) nothing.reset(static_cast<int>(::syscall(SYS_memfd_create, "pviommu-no-decoding", MFD_CLOEXEC)));
+  bool done = !fault || nothing;
+  for (const Stretch& part : stretches_of(mapping.address, mapping.bytes, mapping.prot)) {
+    MmapPieces pieces{{nothing.get(), 0, part.bytes}};
+    if (!fault) {
+      auto allowed = mapping.open_file->file().mmap(mapping.offset + (part.address - mapping.address), part.bytes, part.prot, MAP_SHARED);
+      if (!allowed) errno = allowed.error().code;
+      done = done && allowed;
+      if (!done) break;
+      pieces = std::move(*allowed);
+    }
+    done = done && map_pieces(reinterpret_cast<char*>(part.address), pieces, 0, part.prot, MAP_SHARED);
+  }
+  if (!done) complain("a mapping of a BAR does not follow its device: " + std::string(std::strerror(errno)));
+  return done;
+}
+
+void FrontEnd::refresh_mappings(const void* object) {
+  mappings_.refresh(object, [this](const BarMappings::Mapping& mapping, bool fault) { return remap(mapping, fault); });
 }
 
 // ---- Client -----------------------------------------------------------------

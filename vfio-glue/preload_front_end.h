@@ -75,6 +75,7 @@ class FrontEnd final : public Client {
   Result<int> install(FileRef file) override;
   Result<UniqueFd> duplicate_eventfd(int fd) override;
   MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) override;
+  void refresh_mappings(const void* object) override;
 
   // ---- life of the process --------------------------------------------------
 
@@ -92,6 +93,9 @@ class FrontEnd final : public Client {
   /// Why an operation on `file` cannot be done now, as -errno; 0: it can.
   int refuse(const OpenFile& file);
   void forget_parents_engine();
+  /// Puts nothing, or the BAR, in the place of a mapping.  False, and a line on stderr:
+  /// the kernel did not let us.
+  bool remap(const BarMappings::Mapping& mapping, bool fault);
   void complain(const std::string& message);
 
   FdTable& table_;

@@ -17,8 +17,7 @@ void BarMappings::update_hull() {
   high_.store(last.address + last.bytes, std::memory_order_release);
 }
 
-BarMappings::Changes BarMappings::add(Mapping mapping) {
-  const std::scoped_lock lock(mutex_);
+BarMappings::Changes BarMappings::insert(Mapping mapping) {
   // An entry already there was unmapped behind our back.
   Changes changes = remove(mapping.address, mapping.bytes);
   changes.push_back({mapping.open_file, mapping.offset, +1});
@@ -90,7 +89,10 @@ BarMappings::Mapping BarMappings::find(std::uint64_t address, std::uint64_t byte
   --it;
   const Mapping& first = it->second;
   if (address - first.address >= first.bytes) return {};
-  Mapping found{address, bytes, first.offset + (address - first.address), first.open_file};
+  Mapping found = first;
+  found.address = address;
+  found.bytes = bytes;
+  found.offset = first.offset + (address - first.address);
   std::uint64_t covered = first.address + first.bytes - address;
   while (covered < bytes) {
     if (++it == mappings_.end()) return {};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // BAR mappings the program made through our mmap().
 //
-// They keep their device open (a kernel mapping holds its file), they can be
+// They keep their device open (a kernel mapping holds its file), they fault while
+// their device does not decode, they can be
 // cut to pieces by munmap() and MAP_FIXED, and an address inside one means a
 // device, not memory, when it is given to VFIO_IOMMU_MAP_DMA.
 #pragma once
@@ -25,6 +26,8 @@ class BarMappings {
     std::uint64_t bytes = 0;
     std::uint64_t offset = 0;  ///< file offset of the first byte
     OpenFileRef open_file;
+    int prot = 0;           ///< as it was mapped
+    bool faulting = false;  ///< leads nowhere: an access is SIGBUS
   };
   /// To be told to File::mapping_changed() when the lock is not held any more.
   struct Change {
@@ -42,7 +45,24 @@ class BarMappings {
            address + (bytes - 1) >= low_.load(std::memory_order_acquire);
   }
 
-  Changes add(Mapping mapping);
+  /// `remap` (see refresh()) when the mapping has to fault from the start.
+  template <class Remap>
+  Changes add(Mapping mapping, Remap&& remap) {
+    const std::scoped_lock lock(mutex_);
+    const std::uint64_t address = mapping.address;
+    Changes changes = insert(std::move(mapping));
+    refresh(mappings_.at(address), remap);
+    return changes;
+  }
+
+  /// Runs `remap`, with the lock held, for the mappings of `object` that fault and
+  /// should not, or the other way around; it answers true when it has changed that.
+  template <class Remap>
+  void refresh(const void* object, Remap&& remap) {
+    const std::scoped_lock lock(mutex_);
+    for (auto& [address, mapping] : mappings_)
+      if (mapping.open_file->ours() && mapping.open_file->file().mapped_object() == object) refresh(mapping, remap);
+  }
 
   /// Runs `unmap` (which returns true when the kernel has removed what was in
   /// the range) with the lock held, so that nobody can be given the addresses
@@ -77,6 +97,12 @@ class BarMappings {
   void reinitialise_lock() { new (&mutex_) std::mutex; }
 
  private:
+  template <class Remap>
+  static void refresh(Mapping& mapping, Remap&& remap) {
+    const bool fault = mapping.open_file->file().mappings_fault();
+    if (fault != mapping.faulting && remap(mapping, fault)) mapping.faulting = fault;
+  }
+  Changes insert(Mapping mapping);
   Changes remove(std::uint64_t address, std::uint64_t bytes);
   Changes move(std::uint64_t address, std::uint64_t bytes, std::uint64_t new_address,
                std::uint64_t new_bytes);

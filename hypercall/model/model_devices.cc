@@ -273,9 +273,27 @@ class Model::OpenDevice final : public PciDevice {
       return {};
     });
   }
+  // A port above a bus has no other bus below: all functions of the bus, none of bus 0.
+  Result<std::vector<HotResetMember>> hot_reset_members() override {
+    if (function_.on_root_bus()) return Error{ENODEV, "hot reset: no port above"};
+    std::vector<HotResetMember> members;
+    for (const auto& other : model_.devices_)
+      if (same_bus(*other)) members.push_back({other->sbdf, other->info.group});
+    return members;
+  }
+  Status hot_reset() override {
+    CallLog::Call call(model_.calls_, HypercallOp::reset, device_.sbdf.raw());
+    return call.run([&]() -> Status {
+      if (function_.on_root_bus()) return Error{ENODEV, "hot reset: no port above"};
+      for (const auto& other : model_.devices_)
+        if (same_bus(*other)) other->function->reset();
+      return {};
+    });
+  }
   bool intx_asserted() override { return function_.intx_asserted(); }
 
  private:
+  bool same_bus(const Device& other) const { return other.sbdf.raw() >> 8 == device_.sbdf.raw() >> 8; }
   static bool fits(std::uint64_t offset, unsigned width, unsigned widest, std::uint64_t size) {
     const bool natural = width != 0 && width <= widest && (width & (width - 1)) == 0 && offset % width == 0;
     return natural && offset < size && width <= size - offset;

@@ -31,6 +31,9 @@ class ModuleHypervisor::OpenDevice final : public PciDevice {
   void bar_mapped(unsigned index, bool mapped) override { function_->bar_mapped(index, mapped); }
   bool can_reset() const override { return function_->can_reset(); }
   Status reset() override;
+  // The hypervisor has the ports above.
+  Result<std::vector<HotResetMember>> hot_reset_members() override { return Error{ENODEV, "hot reset"}; }
+  Status hot_reset() override { return Error{ENODEV, "hot reset"}; }
   bool intx_asserted() override { return function_->intx_asserted(); }
 
  private:

@@ -107,6 +107,14 @@ Status XenHypervisor::OpenDevice::reset() {
   return status;
 }
 
+Status XenHypervisor::OpenDevice::hot_reset() {
+  HypercallTimer timer(HypercallOp::reset);
+  Status status = function_->hot_reset();
+  if (status) status = xen_.vectors_->restore(vectors_);
+  if (!status) timer.failed();
+  return status;
+}
+
 Status XenHypervisor::OpenDevice::attach(Domid carrier) {
   if (owner_ != Owner::dom0) return Error{EBUSY, "attach: the device is attached"};
   ledger_->carrier.store(carrier.raw() + 1u);

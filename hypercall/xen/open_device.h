@@ -35,6 +35,8 @@ class XenHypervisor::OpenDevice final : public PciDevice {
   bool can_reset() const override { return function_->can_reset(); }
   /// The function's reset takes its messages; Xen writes them again.
   Status reset() override;
+  Result<std::vector<HotResetMember>> hot_reset_members() override { return function_->hot_reset_members(); }
+  Status hot_reset() override;
   bool intx_asserted() override { return function_->intx_asserted(); }
 
   /// dom0 -> carrier, and back.  After an error detach() goes on where it stopped.

@@ -141,6 +141,8 @@ class FakeDevice final : public PciDevice {
     if (msix_ != 0) put16(msix_ + 2, get16(msix_ + 2) & 0x3fff);
     return {};
   }
+  Result<std::vector<HotResetMember>> hot_reset_members() override { return Error{ENODEV, "hot reset"}; }
+  Status hot_reset() override { return Error{ENODEV, "hot reset"}; }
   bool intx_asserted() override { return false; }
 
   std::uint64_t bar0_size = 0x10000;

@@ -34,6 +34,9 @@ class KernelDevice final : public PciDevice {
   void bar_mapped(unsigned, bool) override {}  // nothing here watches the memory
   bool can_reset() const override { return can_reset_; }
   Status reset() override;
+  // The hypervisor has the ports above.
+  Result<std::vector<HotResetMember>> hot_reset_members() override { return Error{ENODEV, "hot reset"}; }
+  Status hot_reset() override { return Error{ENODEV, "hot reset"}; }
   bool intx_asserted() override;
 
  private:
