@@ -40,6 +40,7 @@ class GuestBus {
   GuestBus& operator=(const GuestBus&) = delete;
   virtual ~GuestBus() = default;  ///< the function is gone; the guest reads all ones
 
+  virtual Domid guest() const = 0;
   /// `function` answers at `place` from now on; it outlives the bus.  EBUSY: something else does.
   virtual Status add(Sbdf place, GuestFunction& function) = 0;
   /// Accesses of the guest to the range come to the function.

@@ -12,8 +12,6 @@
 
 namespace pviommu::command {
 
-void complain(const std::string& message) { std::fprintf(stderr, "pviommu: %s\n", message.c_str()); }
-
 std::string preload_library() {
   if (const char* path = std::getenv("PVIOMMU_PRELOAD"); path != nullptr && *path != '\0') return path;
   return PVIOMMU_MODULE_DIR "/libpviommu-preload.so";
@@ -57,13 +55,13 @@ void add_engine_options(CLI::App& app, vfio::EngineConfig& config, bool all) {
 }
 
 /// `needs`: the flag without which they mean nothing, or null.
-void add_host_options(CLI::App& app, HostOptions& options, CLI::Option* needs) {
+void add_uri_options(CLI::App& app, std::optional<std::string>& value, CLI::Option* needs) {
   auto* uri = app.add_option_function<std::string>(
-                     "--uri", [&options](const std::string& text) { options.uri = text; }, "By libvirt, at this URI")
+                     "--uri", [&value](const std::string& text) { value = text; }, "By libvirt, at this URI")
                   ->type_name("URI")
                   ->check([](const std::string& text) { return text.empty() ? "has no value" : ""; });
   auto* libvirt = app.add_flag_callback(
-      "--libvirt", [&options] { options.uri = ""; }, "By libvirt, at its default URI");
+      "--libvirt", [&value] { value = ""; }, "By libvirt, at its default URI");
   uri->excludes(libvirt);
   if (needs == nullptr) return;
   uri->needs(needs);
@@ -75,7 +73,7 @@ void add_bind_options(CLI::App& app, BindOptions& options) {
   app.add_flag("--reset", options.reset, "Also resets them while nobody has them");
   app.add_flag("--dry-run", options.dry_run, "Only says what would be done, as commands");
   app.add_flag("--json", options.json, "For programs");
-  add_host_options(app, options, nullptr);
+  add_uri_options(app, options.uri, nullptr);
 }
 
 // "--stats" may lack its value, which the parser would take from the next word;
@@ -151,7 +149,7 @@ int main(int argc, char** argv) {
   bool list_shows_host = false;
   HostOptions host_options;
   auto* host_flag = list_command->add_flag("--host", list_shows_host, "All devices of this machine, and who has them");
-  add_host_options(*list_command, host_options, host_flag);
+  add_uri_options(*list_command, host_options.uri, host_flag);
 
   QueryOptions info_options;
   info_options.engine = *environment;
@@ -189,6 +187,24 @@ int main(int argc, char** argv) {
   CLI::App* unbind_command = app.add_subcommand("unbind", "Gives devices back to the host's drivers, all or none");
   add_bind_options(*unbind_command, unbind_options);
 
+  // Guests are the hypervisor's, so the model is not what is meant unless it is said.
+  vfio::EngineConfig guests = *environment;
+  if (std::getenv("PVIOMMU_HYPERVISOR") == nullptr) guests.hypervisor = "xen";
+  AttachOptions attach_options;
+  attach_options.engine = guests;
+  CLI::App* attach_command = app.add_subcommand("attach", "Puts a device on the PCI bus of a guest, until one of them ends");
+  add_engine_options(*attach_command, attach_options.engine, false);
+  attach_command->add_option("DEVICE", attach_options.device, "Device, like 0000:00:05.0")->required()->type_name("");
+  attach_command->add_option("DOMAIN", attach_options.domain, "Guest: name, id or UUID")->required()->type_name("");
+  attach_command->add_option("--at", attach_options.at, "Where on the guest's bus (default 00:10.0)")->type_name("BB:DD.F");
+  attach_command->add_flag("--background", attach_options.background, "Returns when the guest has it");
+  add_uri_options(*attach_command, attach_options.uri, nullptr);
+  DetachOptions detach_options;
+  detach_options.engine = guests;
+  CLI::App* detach_command = app.add_subcommand("detach", "Takes a device back from a guest");
+  add_engine_options(*detach_command, detach_options.engine, false);
+  detach_command->add_option("DEVICE", detach_options.device, "Device, like 0000:00:05.0")->required()->type_name("");
+
   // The program's own words are not for the parser.
   std::vector<std::string> words(argv + 1, argv + argc);
   std::vector<std::string> program;
@@ -196,9 +212,10 @@ int main(int argc, char** argv) {
     program.assign(dashes + 1, words.end());
     words.erase(dashes, words.end());
   }
-  constexpr std::array<std::string_view, 7> kCommands = {"run", "list", "info", "doctor", "reap", "bind", "unbind"};
+  constexpr std::array<std::string_view, 9> kCommands = {"run",  "list",   "info",   "doctor", "reap",
+                                                         "bind", "unbind", "attach", "detach"};
   if (!words.empty() && !words[0].starts_with("-") && std::ranges::find(kCommands, words[0]) == kCommands.end()) {
-    complain("unknown command '" + words[0] + "'; there are run, list, info, doctor, reap, bind and unbind");
+    complain("unknown command '" + words[0] + "'; there are run, list, info, doctor, reap, bind, unbind, attach and detach");
     return kBadInput;
   }
   words = settle_values(words);
@@ -231,6 +248,8 @@ int main(int argc, char** argv) {
   if (reap_command->parsed()) return reap(reap_options);
   if (bind_command->parsed()) return bind(bind_options);
   if (unbind_command->parsed()) return unbind(unbind_options);
+  if (attach_command->parsed()) return attach(attach_options);
+  if (detach_command->parsed()) return detach(detach_options);
   if (list_command->parsed() && list_shows_host) {
     host_options.json = list_options.json;
     return list_host(host_options);

@@ -67,6 +67,21 @@ struct BindOptions : HostOptions {
 int bind(const BindOptions& options);
 int unbind(const BindOptions& options);
 
+struct AttachOptions {
+  vfio::EngineConfig engine;
+  std::string device, domain;
+  std::string at = "00:10.0";      ///< place on the guest's bus
+  std::optional<std::string> uri;  ///< the domain is looked up by libvirt
+  bool background = false;
+};
+int attach(AttachOptions options);
+
+struct DetachOptions {
+  vfio::EngineConfig engine;
+  std::string device;
+};
+int detach(const DetachOptions& options);
+
 /// The devices of this machine, by the way that the options name.
 struct HostAccess {
   std::unique_ptr<host::HostDevices> sysfs;

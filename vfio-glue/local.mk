@@ -80,6 +80,7 @@ vfio_glue_pviommu_SOURCES = \
 	$(HOST_PARTS) \
 	vfio-glue/command.cc \
 	vfio-glue/command.h \
+	vfio-glue/command_attach.cc \
 	vfio-glue/command_bind.cc \
 	vfio-glue/command_doctor.cc \
 	vfio-glue/command_info.cc \

@@ -30,6 +30,7 @@ class IoreqBus final : public GuestBus {
   static Result<std::unique_ptr<GuestBus>> open(XenCalls& calls, const Guest& guest);
   ~IoreqBus() override;
 
+  Domid guest() const override { return guest_.domid; }
   Status add(Sbdf place, GuestFunction& function) override;
   Status trap(const IovaRange& range) override;
   Status untrap(const IovaRange& range) override;

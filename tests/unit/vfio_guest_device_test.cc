@@ -13,6 +13,7 @@ namespace pviommu::vfio {
 namespace {
 
 struct FakeBus final : GuestBus {
+  Domid guest() const override { return Domid(7); }
   Status add(Sbdf, GuestFunction&) override { return {}; }
   Status trap(const IovaRange& range) override {
     if (refuse) return Error{ENOSPC, "trap"};

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// pviommu attach, detach: a device on the PCI bus of a guest that exists.
+//
+// attach is the process that has the device, as long as the guest has it: it
+// answers the guest's configuration accesses and ends with the guest.  So what
+// detach does is to end it, and whatever ends it (a kill, too) detaches.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "hypercall/backend.h"
+#include "hypercall/device_lock.h"
+#include "vfio-glue/command.h"
+#include "vfio-glue/guest_device.h"
+
+namespace pviommu::command {
+namespace {
+
+/// How long a process may take to give a device back: a reset, and an unmapping.
+constexpr auto kDetachTime = std::chrono::seconds(20);
+
+/// SIGTERM, SIGINT and SIGHUP as a descriptor; of this and all later threads.
+UniqueFd stop_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&set, number);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  return UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+/// The rest of the work in a child that outlives us; here its first answer is waited
+/// for.  In the child: the descriptor to give it to.  Exits in the parent.
+UniqueFd go_to_background() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return {};
+  UniqueFd read_end(ends[0]), write_end(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return {};
+  if (child == 0) {
+    ::setsid();
+    return write_end;
+  }
+  write_end.reset();
+  std::uint8_t status = kFailed;
+  if (::read(read_end.get(), &status, 1) != 1) {
+    int ended = 0;
+    if (::waitpid(child, &ended, 0) == child && WIFEXITED(ended)) status = static_cast<std::uint8_t>(WEXITSTATUS(ended));
+  }
+  ::_exit(status);
+}
+
+std::string with_domain(const std::string& hypervisor, const std::string& domain) {
+  return hypervisor + (hypervisor.find(':') == hypervisor.npos ? ":" : ",") + "domain=" + domain;
+}
+
+/// A domain of libvirt's as a number; empty after a complaint.
+std::string resolved(const AttachOptions& options, std::unique_ptr<host::HostConnection>& connection) {
+  if (!options.uri) return options.domain;
+  auto opened = host::open_host_connection(*options.uri);
+  if (!opened.instance) {
+    complain(opened.failure.message);
+    return {};
+  }
+  connection = std::move(opened.instance);
+  std::string message;
+  const auto domain = host::resolve_running(connection->domains(), options.domain, message);
+  if (!domain) {
+    complain(message);
+    return {};
+  }
+  return std::to_string(*domain->id);
+}
+
+}  // namespace
+
+int attach(AttachOptions options) {
+  const auto sbdf = parse_sbdf(options.device);
+  if (!sbdf) {
+    complain("'" + options.device + "': expected SSSS:BB:DD.F like 0000:00:05.0");
+    return kBadInput;
+  }
+  const auto place = parse_sbdf(options.at);
+  if (!place || place->raw() >> 8 != 0) {
+    complain("--at='" + options.at + "': expected a place on bus 0 of the guest, like 00:10.0");
+    return kBadInput;
+  }
+  UniqueFd answer;
+  if (options.background) {
+    answer = go_to_background();
+    if (!answer) {
+      complain("cannot go to the background: " + to_string(Error{errno, "fork"}));
+      return kFailed;
+    }
+  }
+  const UniqueFd stop = stop_signals();
+  std::unique_ptr<host::HostConnection> connection;
+  const std::string domain = resolved(options, connection);
+  if (domain.empty()) return kBadInput;
+  connection.reset();  // the hypervisor tells when the guest ends
+
+  options.engine.hypervisor = with_domain(options.engine.hypervisor, domain);
+  std::string message;
+  const auto engine = vfio::Engine::create(options.engine, message);
+  if (!engine) {
+    complain(message);
+    return kBadInput;
+  }
+  const auto bus = (*engine)->hypervisor().guest_bus();
+  if (!bus) {
+    complain("hypervisor '" + options.engine.hypervisor + "': " + to_string(bus.error()));
+    return bus.error().code == EOPNOTSUPP ? kBadInput : kFailed;
+  }
+  const auto device = vfio::GuestDevice::open(**engine, **bus, *sbdf, (*bus)->guest(), message);
+  if (!device) {
+    complain(message.empty() ? options.device + ": " + to_string(device.error()) : message);
+    return kFailed;
+  }
+  if (const Status added = (*bus)->add(*place, **device); !added) {
+    complain("--at=" + options.at + ": " + to_string(added.error()));
+    return kFailed;
+  }
+  std::printf("%s is %s of domain %u; it ends with the guest, or by pviommu detach %s\n", to_string(*sbdf).c_str(),
+              to_string(*place).c_str(), unsigned{(*bus)->guest().raw()}, to_string(*sbdf).c_str());
+  std::fflush(stdout);
+  if (answer) {
+    const std::uint8_t fine = 0;
+    if (::write(answer.get(), &fine, 1) != 1) return kFailed;  // nobody waits any more
+    answer.reset();
+  }
+  const auto end = (*bus)->serve(stop.get());
+  if (!end) {
+    complain(options.device + ": the guest's accesses: " + to_string(end.error()));
+    return kFailed;
+  }
+  if (!options.background)
+    std::printf("%s: %s\n", to_string(*sbdf).c_str(), *end == GuestBus::End::stopped ? "detached" : "the guest has ended");
+  return 0;
+}
+
+int detach(const DetachOptions& options) {
+  const auto sbdf = parse_sbdf(options.device);
+  if (!sbdf) {
+    complain("'" + options.device + "': expected SSSS:BB:DD.F like 0000:00:05.0");
+    return kBadInput;
+  }
+  const auto hypervisor = open(options.engine);
+  if (!hypervisor) return kBadInput;
+  const auto devices = hypervisor->devices();
+  if (!devices) {
+    complain("hypervisor " + std::string(hypervisor->name()) + " cannot list its devices: " + to_string(devices.error()));
+    return kFailed;
+  }
+  const auto found = std::ranges::find(*devices, *sbdf, &PciDeviceInfo::sbdf);
+  if (found == devices->end()) {
+    complain("there is no device " + to_string(*sbdf) + "; pviommu list shows those there are");
+    return kBadInput;
+  }
+  const auto owner = found->lock.empty() ? Result<std::optional<DeviceOwner>>(std::nullopt) : DeviceLock::owner(found->lock);
+  if (!owner) {
+    complain("who has " + to_string(*sbdf) + " cannot be told: " + to_string(owner.error()));
+    return kFailed;
+  }
+  if (!*owner) {
+    complain(to_string(*sbdf) + " is not attached to a guest");
+    return kFailed;
+  }
+  const DeviceOwner& has = **owner;
+  if (has.comm != "pviommu") {
+    complain(to_string(*sbdf) + " is used by process " + std::to_string(has.pid) + " (" + has.comm +
+             "), which is no pviommu attach; end that program");
+    return kFailed;
+  }
+  if (::kill(has.pid, SIGTERM) != 0) {
+    complain("process " + std::to_string(has.pid) + ", which has " + to_string(*sbdf) + ": " +
+             to_string(Error{errno, "kill"}));
+    return kFailed;
+  }
+  for (const auto until = std::chrono::steady_clock::now() + kDetachTime; std::chrono::steady_clock::now() < until;) {
+    const auto now = DeviceLock::owner(found->lock);
+    if (now && (!*now || (*now)->pid != has.pid)) return 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  complain("process " + std::to_string(has.pid) + " has not given " + to_string(*sbdf) + " back within " +
+           std::to_string(kDetachTime.count()) + " s; pviommu reap looks after it once it is gone");
+  return kFailed;
+}
+
+}  // namespace pviommu::command
