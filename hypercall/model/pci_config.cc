@@ -19,7 +19,7 @@
 namespace pviommu::model {
 namespace {
 
-constexpr std::size_t kStandardSpace = 256;
+constexpr std::size_t kHeader = 64, kStandardSpace = 256;
 
 }  // namespace
 
@@ -52,7 +52,7 @@ PciFunction::PciFunction(Bus& bus, Sbdf sbdf, FunctionIdentity identity)
   allow(reg::kCacheLine, 1, 0xff);
   allow(reg::kInterruptLine, 1, 0xff);
   // What is in no capability is memory on QEMU's devices.
-  std::memset(&writable_[reg::kHeaderSize], 0xff, kStandardSpace - reg::kHeaderSize);
+  std::memset(&writable_[kHeader], 0xff, kStandardSpace - kHeader);
 }
 
 // PCI Express Base Specification, 7.5.3: the capability up to Link Status 2, as QEMU's
