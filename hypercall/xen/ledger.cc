@@ -113,6 +113,8 @@ Ledger::~Ledger() {
 bool Ledger::empty() const {
   for (const LedgerDevice& device : header_->device)
     if (device.used.load(std::memory_order_acquire) != 0) return false;
+  for (const LedgerBar& bar : header_->bar)
+    if (bar.domid.load(std::memory_order_acquire) != 0) return false;
   return true;
 }
 

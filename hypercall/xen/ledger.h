@@ -3,7 +3,7 @@
 //
 //   RUN/xen-PID-N.ledger     RUN: the folder of hypercall/device_lock.h
 //
-//   header     magic, program
+//   header     magic, program, BARs in guests
 //   device 0   sbdf, carrier, MSI-X ... | vector 0 | vector 1 | ...
 //   device 1   ...
 //
@@ -47,6 +47,8 @@ struct LedgerVector {
   };
   std::atomic<std::uint32_t> state;
   std::uint32_t kernel_closes;  ///< 1: the port is the kernel's to close, with the last descriptor
+  std::uint32_t handed_over;    ///< 1: another descriptor of dom0's may have the port
+  std::uint32_t guest_bound;    ///< 1: the pirq may be bound to a vector of `map.domid`
   physdev_map_pirq map;
   evtchn_bind_pirq bind;
 };
@@ -56,19 +58,28 @@ struct LedgerDevice {
   std::atomic<std::uint32_t> used;       ///< 1: the rest is valid
   std::uint32_t sbdf;
   std::uint32_t enabled_here;            ///< 1: sysfs `enable` was 0 before us
-  std::atomic<std::uint32_t> carrier;    ///< domid + 1 while the device may be there; 0: with dom0
+  std::atomic<std::uint32_t> carrier;    ///< domid + 1, a guest's too, while the device may be there; 0: with dom0
   std::atomic<std::uint32_t> vectors;    ///< entries below that may be in use
   LedgerVector vector[kVectors];
 };
 
+/// A piece of a BAR in the physical map of a guest, which outlives us.
+struct LedgerBar {
+  std::atomic<std::uint32_t> domid;  ///< + 1; 0: the rest means nothing
+  std::uint32_t padding;
+  std::uint64_t dfn, mfn, pages;
+};
+
 struct LedgerHeader {
-  static constexpr std::uint64_t kMagic = 0x31756d6d6f697670;  // "pviommu1"
+  static constexpr std::uint64_t kMagic = 0x32756d6d6f697670;  // "pviommu2"
   static constexpr unsigned kDevices = 32;
+  static constexpr unsigned kBars = 256;
   std::uint64_t magic;
   std::uint32_t interface;  ///< XEN_DOMCTL_INTERFACE_VERSION: layout of the arguments
   std::uint32_t pid;        ///< of the program
   std::uint32_t number;     ///< N: one for each engine of the program
   char boot[40];            ///< /proc/sys/kernel/random/boot_id: numbers of another boot mean nothing
+  LedgerBar bar[kBars];
   LedgerDevice device[kDevices];
 };
 
@@ -98,7 +109,7 @@ class Ledger {
   const std::string& path() const { return path_; }
   LedgerHeader& header() { return *header_; }
   LedgerId id() const { return {header_->pid, header_->number}; }
-  bool empty() const;
+  bool empty() const;  ///< nothing of devices or guests in it
 
   /// A free entry for the device, its memory locked.  ENOSPC: kDevices are open.
   Result<LedgerDevice*> add(Sbdf sbdf);

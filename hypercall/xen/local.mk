@@ -4,11 +4,16 @@
 XEN_COMMON = \
 	hypercall/xen/carrier.cc \
 	hypercall/xen/carrier.h \
+	hypercall/xen/evtchn_static.h \
+	hypercall/xen/interrupts.h \
+	hypercall/xen/guest_bars.cc \
+	hypercall/xen/guest_bars.h \
 	hypercall/xen/ledger.cc \
 	hypercall/xen/library_fds.h \
 	hypercall/xen/ledger.h \
-	hypercall/xen/pirq_vectors.cc \
-	hypercall/xen/pirq_vectors.h \
+	hypercall/xen/pieces.h \
+	hypercall/xen/pirqs.cc \
+	hypercall/xen/pirqs.h \
 	hypercall/xen/reaper.cc \
 	hypercall/xen/reaper.h \
 	hypercall/xen/xen_calls.cc \
@@ -21,8 +26,14 @@ XEN_MODULE = \
 	hypercall/xen/fault_log.h \
 	hypercall/xen/guardian_link.cc \
 	hypercall/xen/guardian_link.h \
+	hypercall/xen/guest.cc \
+	hypercall/xen/guest.h \
+	hypercall/xen/guest_vectors.cc \
+	hypercall/xen/guest_vectors.h \
 	hypercall/xen/host.cc \
 	hypercall/xen/host.h \
+	hypercall/xen/ioreq_bus.cc \
+	hypercall/xen/ioreq_bus.h \
 	hypercall/xen/iommu_tables.cc \
 	hypercall/xen/iommu_tables.h \
 	hypercall/xen/mapping.cc \
@@ -31,7 +42,9 @@ XEN_MODULE = \
 	hypercall/xen/open_device.h \
 	hypercall/xen/physical_map.cc \
 	hypercall/xen/physical_map.h \
-	hypercall/xen/pieces.h \
+	hypercall/xen/message.h \
+	hypercall/xen/pirq_vectors.cc \
+	hypercall/xen/pirq_vectors.h \
 	hypercall/xen/xen_hypervisor.cc \
 	hypercall/xen/xen_hypervisor.h
 EXTRA_DIST += $(XEN_COMMON) $(XEN_MODULE) hypercall/xen/guardian.cc
@@ -44,7 +57,7 @@ libpviommu_xen_common_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
 pkglib_LTLIBRARIES += pviommu-xen.la
 pviommu_xen_la_SOURCES = $(XEN_MODULE)
 pviommu_xen_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
-pviommu_xen_la_LIBADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
+pviommu_xen_la_LIBADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxenstore $(SYSTEM_LIBS)
 pviommu_xen_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
 
 # Beside the module, which looks for it there.

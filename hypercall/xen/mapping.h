@@ -23,16 +23,24 @@
 
 namespace pviommu::xen {
 
-/// The physical map of one carrier.  The owner serialises the calls.
-class Mapping {
+/// What a space's map() and unmap() are.  The owner serialises the calls.
+class SpaceMapping {
+ public:
+  virtual ~SpaceMapping() = default;
+  virtual BatchResult map(std::span<const MapRun> runs) = 0;
+  virtual BatchResult unmap(std::span<const UnmapRun> runs) = 0;
+};
+
+/// The physical map of one carrier.
+class Mapping final : public SpaceMapping {
  public:
   static Result<std::unique_ptr<Mapping>> make(XenCalls& calls, Domid domid);
 
   /// As Hypervisor::map() and unmap().  After an error exactly `pages_done`
   /// pages from the front are done; EIO "state lost" when that could not be
   /// had.
-  BatchResult map(std::span<const MapRun> runs);
-  BatchResult unmap(std::span<const UnmapRun> runs);
+  BatchResult map(std::span<const MapRun> runs) override;
+  BatchResult unmap(std::span<const UnmapRun> runs) override;
 
  private:
   struct Piece {

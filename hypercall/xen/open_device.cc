@@ -7,6 +7,7 @@
 
 #include "hypercall/statistics.h"
 #include "hypercall/xen/carrier.h"
+#include "hypercall/xen/pirqs.h"
 
 namespace pviommu::xen {
 
@@ -102,7 +103,7 @@ Status XenHypervisor::OpenDevice::bar_write(unsigned index, std::uint64_t offset
 Status XenHypervisor::OpenDevice::reset() {
   HypercallTimer timer(HypercallOp::reset);
   Status status = function_->reset();
-  if (status) status = xen_.vectors_->restore(vectors_);
+  if (status) status = restore_messages(*xen_.calls_, vectors_);
   if (!status) timer.failed();
   return status;
 }
@@ -110,7 +111,7 @@ Status XenHypervisor::OpenDevice::reset() {
 Status XenHypervisor::OpenDevice::hot_reset() {
   HypercallTimer timer(HypercallOp::reset);
   Status status = function_->hot_reset();
-  if (status) status = xen_.vectors_->restore(vectors_);
+  if (status) status = restore_messages(*xen_.calls_, vectors_);
   if (!status) timer.failed();
   return status;
 }
@@ -128,6 +129,10 @@ Status XenHypervisor::OpenDevice::attach(Domid carrier) {
 }
 
 Status XenHypervisor::OpenDevice::detach(Domid carrier) {
+  if (xen_.guest_ && xen_.guest_->gone.load()) {
+    guest_ended();
+    if (owner_ == Owner::dom0) return {};
+  }
   if (owner_ == Owner::dom0 || ledger_->carrier.load() != carrier.raw() + 1u)
     return Error{ENOENT, "detach: the device is not there"};
   if (owner_ == Owner::carrier) {
@@ -138,6 +143,25 @@ Status XenHypervisor::OpenDevice::detach(Domid carrier) {
   owner_ = Owner::dom0;
   ledger_->carrier.store(0);
   return {};
+}
+
+void XenHypervisor::OpenDevice::guest_ended() {
+  if (owner_ == Owner::dom0) return;
+  const auto quiet = [&]() -> Status {
+    const std::uint32_t command = PVIOMMU_TRY(function_->config_read(PCI_COMMAND, 2));
+    PVIOMMU_TRY(function_->config_write(PCI_COMMAND, 2, command & ~std::uint32_t{PCI_COMMAND_MASTER}));
+    return function_->can_reset() ? function_->reset() : Status{};
+  };
+  if (!quiet()) return;
+  if (owner_ == Owner::carrier) {
+    const Domid guest(static_cast<std::uint16_t>(ledger_->carrier.load() - 1));
+    const Status status = deassign_device(*xen_.calls_, guest, sbdf_);
+    if (!status && status.error().code != ENODEV && status.error().code != ESRCH) return;
+    owner_ = Owner::quarantine;
+  }
+  if (!fetch_from_quarantine(*xen_.calls_, sbdf_)) return;
+  owner_ = Owner::dom0;
+  ledger_->carrier.store(0);
 }
 
 // ---- XenHypervisor: devices and vectors --------------------------------------------
@@ -191,13 +215,9 @@ auto XenHypervisor::with_vector(Sbdf sbdf, VectorKind kind, Work&& work) -> decl
 
 Status XenHypervisor::bind_vector(const Vector& vector, const Notification& notification) {
   HypercallTimer timer(HypercallOp::bind_vector);
-  Status bound;
-  if (notification.kind != NotificationKind::sink || notification.sink == nullptr)
-    bound = Error{EOPNOTSUPP, "bind_vector: notification kind"};
-  else
-    bound = with_vector(vector.sbdf, vector.kind, [&](DeviceVectors& device) {
-      return vectors_->bind(device, vector.index, *notification.sink);
-    });
+  const Status bound = with_vector(vector.sbdf, vector.kind, [&](DeviceVectors& device) {
+    return vectors_->bind(device, vector.index, notification);
+  });
   if (!bound) timer.failed();
   return bound;
 }
@@ -222,15 +242,13 @@ Status XenHypervisor::unmask_vector(const Vector& vector) {
 }
 
 Status XenHypervisor::raise_vector(const Vector& vector) {
-  return with_vector(vector.sbdf, vector.kind, [](DeviceVectors&) -> Status {
-    return Error{EOPNOTSUPP, "raise_vector: bound to a sink"};
-  });
+  return with_vector(vector.sbdf, vector.kind,
+                     [&](DeviceVectors& device) { return vectors_->raise(device, vector.index); });
 }
 
 Result<EventPort> XenHypervisor::event_port(const Vector& vector) {
-  return with_vector(vector.sbdf, vector.kind, [](DeviceVectors&) -> Result<EventPort> {
-    return Error{ENOENT, "event_port: bound to a sink"};
-  });
+  return with_vector(vector.sbdf, vector.kind,
+                     [&](DeviceVectors& device) { return vectors_->port(device, vector.index); });
 }
 
 Result<bool> XenHypervisor::vector_pending(const Vector& vector) {

@@ -39,9 +39,12 @@ class XenHypervisor::OpenDevice final : public PciDevice {
   Status hot_reset() override;
   bool intx_asserted() override { return function_->intx_asserted(); }
 
-  /// dom0 -> carrier, and back.  After an error detach() goes on where it stopped.
+  /// dom0 -> carrier or guest, and back.  After an error detach() goes on where it stopped.
   Status attach(Domid carrier);
   Status detach(Domid carrier);
+  /// Xen has put the device into quarantine: from there to dom0, quiet.  Tried again
+  /// at the next call when that is not possible yet.  devices_lock_ held.
+  void guest_ended();
 
   DeviceVectors& vectors() { return vectors_; }
   /// EOPNOTSUPP: the device has none of the kind.

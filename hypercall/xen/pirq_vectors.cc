@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <xen/sys/evtchn.h>
 
 #include <algorithm>
 #include <array>
@@ -14,22 +13,16 @@
 #include <cstdio>
 #include <cstring>
 #include <system_error>
+#include <utility>
+
+#include "hypercall/xen/evtchn_static.h"
+#include "hypercall/xen/message.h"
+#include "hypercall/xen/pirqs.h"
 
 namespace pviommu::xen {
 namespace {
 
-// include/uapi/xen/evtchn.h of Linux 6.6; Xen 4.17's copy is older.
-#ifndef IOCTL_EVTCHN_BIND_STATIC
-struct ioctl_evtchn_bind {
-  unsigned int port;
-};
-#define IOCTL_EVTCHN_BIND_STATIC _IOC(_IOC_NONE, 'E', 7, sizeof(struct ioctl_evtchn_bind))
-#endif
-
 constexpr std::size_t kPortsAtOnce = 64;
-
-unsigned bus_and_segment(Sbdf sbdf) { return (sbdf.raw() >> 8 & 0xff) | (sbdf.raw() >> 16) << 16; }
-unsigned devfn(Sbdf sbdf) { return sbdf.raw() & 0xff; }
 
 /// The descriptors of this process, for its children: a copy left there keeps
 /// ports bound in the kernel when we are dead.  Number + 1; 0: none.
@@ -55,11 +48,6 @@ void forget_descriptor(int fd) {
     int ours = fd + 1;
     if (slot.compare_exchange_strong(ours, 0)) return;
   }
-}
-
-/// Xen has no more to give, as opposed to: something went wrong.
-bool shortage(const Error& error) {
-  return error.raw != 0 && (error.code == ENOSPC || error.code == ENFILE);
 }
 
 }  // namespace
@@ -111,177 +99,7 @@ Status PirqVectors::start() {
   return status;
 }
 
-// ---- pirqs -------------------------------------------------------------------
-
-/// `entry`: of MSI-X, the table's; of several MSIs, how many.  Xen writes the
-/// pirq (or how many there are) where the ledger keeps it.
-Status PirqVectors::map_pirq(DeviceVectors& device, LedgerVector& vector, int type, unsigned entry) {
-  std::memset(&vector.map, 0, sizeof vector.map);
-  vector.map.domid = DOMID_SELF;
-  vector.map.type = type;
-  vector.map.index = -1;
-  vector.map.pirq = -1;
-  vector.map.bus = static_cast<int>(bus_and_segment(device.sbdf));
-  vector.map.devfn = static_cast<int>(devfn(device.sbdf));
-  vector.map.entry_nr = static_cast<int>(entry);
-  vector.map.table_base = device.kind == VectorKind::msix ? device.place.table_base : 0;
-  vector.state.store(LedgerVector::mapping, std::memory_order_release);
-  const auto mapped = calls_.physdev_in_place(PHYSDEVOP_map_pirq, &vector.map, "PHYSDEVOP_map_pirq");
-  vector.state.store(mapped ? LedgerVector::mapped : LedgerVector::none, std::memory_order_release);
-  if (!mapped) return mapped.error();
-  return {};
-}
-
-Status PirqVectors::map_one(DeviceVectors& device, unsigned entry) {
-  return map_pirq(device, device.ledger->vector[entry], MAP_PIRQ_TYPE_MSI_SEG, entry);
-}
-
-/// Several MSIs are one allocation; what can be had comes back in entry_nr.
-Result<unsigned> PirqVectors::map_block(DeviceVectors& device, unsigned count) {
-  LedgerVector& vector = device.ledger->vector[0];
-  const Status mapped = map_pirq(device, vector, MAP_PIRQ_TYPE_MULTI_MSI, count);
-  if (mapped) return count;
-  const int available = vector.map.entry_nr;
-  if (shortage(mapped.error()) && available > 0 && static_cast<unsigned>(available) < count)
-    return static_cast<unsigned>(available);
-  return mapped.error();
-}
-
-Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector) {
-  const std::uint32_t state = vector.state.load(std::memory_order_acquire);
-  // A map_pirq that was cut short has left -1 or the pirq.
-  if (state == LedgerVector::none || vector.map.pirq < 0) {
-    vector.state.store(LedgerVector::none, std::memory_order_release);
-    return {};
-  }
-  physdev_unmap_pirq unmap{};
-  unmap.domid = DOMID_SELF;
-  unmap.pirq = vector.map.pirq;
-  vector.state.store(LedgerVector::unmapping, std::memory_order_release);
-  const auto done = calls.physdev(PHYSDEVOP_unmap_pirq, &unmap, sizeof unmap, "PHYSDEVOP_unmap_pirq");
-  // A process that was killed right after its call has left the state behind it.
-  if (!done && !(state == LedgerVector::unmapping && done.error().code == EINVAL)) {
-    vector.state.store(state, std::memory_order_release);
-    return done.error();
-  }
-  vector.state.store(LedgerVector::none, std::memory_order_release);
-  return {};
-}
-
-Result<unsigned> PirqVectors::allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
-                                       const MsiPlace& place) {
-  const std::lock_guard guard(lock_);
-  if (!device.slots.empty()) return Error{EBUSY, "allocate_vectors: the device has vectors"};
-  if (kind == VectorKind::intx || delivery_ == Delivery::none) return Error{EOPNOTSUPP, "allocate_vectors: kind not offered"};
-  if (count == 0) return Error{EINVAL, "allocate_vectors: 0 vectors"};
-  count = std::min(count, LedgerDevice::kVectors);
-  PVIOMMU_TRY(book.lock_vectors(*device.ledger, count));
-  device.kind = kind;
-  device.place = place;
-  if (kind == VectorKind::msix) device.place.maskable = true;
-  for (unsigned i = 0; i < count; ++i) device.ledger->vector[i].state.store(LedgerVector::none);
-  device.ledger->vectors.store(count);
-
-  unsigned granted = 0;
-  Status status;
-  if (kind == VectorKind::msi && count > 1) {
-    for (unsigned ask = count; ask > 1 && granted == 0;) {
-      const auto block = map_block(device, ask);
-      if (!block) return block.error();
-      if (*block == ask) {
-        granted = ask;
-        const int first = device.ledger->vector[0].map.pirq;
-        for (unsigned i = 1; i < granted; ++i) device.ledger->vector[i].map.pirq = first + static_cast<int>(i);
-      } else {
-        ask = *block;
-      }
-    }
-  }
-  for (; granted < (kind == VectorKind::msi ? 1 : count); ++granted) {
-    status = map_one(device, granted);
-    if (!status) break;
-  }
-  if (!status && (granted == 0 || !shortage(status.error()))) {
-    while (granted > 0)
-      if (!unmap_ledger_pirq(calls_, device.ledger->vector[--granted])) break;
-    return status.error();
-  }
-  try {
-    device.slots.resize(granted);
-  } catch (const std::bad_alloc&) {
-    for (unsigned i = 0; i < granted; ++i) (void)unmap_ledger_pirq(calls_, device.ledger->vector[i]);
-    return Error{ENOMEM, "allocate_vectors"};
-  }
-  for (unsigned i = 0; i < granted; ++i) device.slots[i].ledger = &device.ledger->vector[i];
-  return granted;
-}
-
-Status PirqVectors::free(DeviceVectors& device) {
-  const std::lock_guard guard(lock_);
-  if (device.slots.empty()) return Error{ENOENT, "free_vectors: none"};
-  for (const auto& slot : device.slots)
-    if (slot.sink != nullptr) return Error{EBUSY, "free_vectors: bound"};
-  // Of several MSIs only the first is unmapped, and takes the others along.
-  // Otherwise the last goes first; should one refuse, the ones behind it are
-  // mapped again: all or nothing.
-  for (std::size_t i = device.kind == VectorKind::msi ? 1 : device.slots.size(); i-- > 0;) {
-    const Status status = unmap_ledger_pirq(calls_, *device.slots[i].ledger);
-    if (status) continue;
-    for (std::size_t back = i + 1; back < device.slots.size() && device.kind == VectorKind::msix; ++back)
-      (void)map_one(device, static_cast<unsigned>(back));
-    return status;
-  }
-  device.slots.clear();
-  device.ledger->vectors.store(0);
-  return {};
-}
-
-Status PirqVectors::restore(const DeviceVectors& device) {
-  if (device.slots.empty()) return {};
-  physdev_pci_device place{};
-  place.seg = static_cast<std::uint16_t>(device.sbdf.raw() >> 16);
-  place.bus = static_cast<std::uint8_t>(device.sbdf.raw() >> 8);
-  place.devfn = static_cast<std::uint8_t>(device.sbdf.raw());
-  const auto done =
-      calls_.physdev(PHYSDEVOP_restore_msi_ext, &place, sizeof place, "PHYSDEVOP_restore_msi_ext");
-  if (!done) return done.error();
-  return {};
-}
-
 // ---- event channels ------------------------------------------------------------
-
-DeviceVectors::Slot* PirqVectors::find(DeviceVectors& device, unsigned index) {
-  return index < device.slots.size() ? &device.slots[index] : nullptr;
-}
-
-Status close_ledger_port(XenCalls& calls, LedgerVector& vector) {
-  const std::uint32_t state = vector.state.load(std::memory_order_acquire);
-  if (state != LedgerVector::binding && state != LedgerVector::bound && state != LedgerVector::closing) return {};
-  if (vector.bind.port != 0 && vector.kernel_closes == 0) {
-    if (state == LedgerVector::closing) {
-      // Killed in the call: it may be done, and the port another's.
-      evtchn_status port{};
-      port.dom = DOMID_SELF;
-      port.port = vector.bind.port;
-      const auto known = calls.event_channel(EVTCHNOP_status, &port, sizeof port, "EVTCHNOP_status");
-      if (!known) return known.error();
-      if (port.status != EVTCHNSTAT_pirq || port.u.pirq != static_cast<std::uint32_t>(vector.map.pirq)) {
-        vector.state.store(LedgerVector::mapped, std::memory_order_release);
-        return {};
-      }
-    }
-    vector.state.store(LedgerVector::closing, std::memory_order_release);
-    evtchn_close close{};
-    close.port = vector.bind.port;
-    const auto done = calls.event_channel(EVTCHNOP_close, &close, sizeof close, "EVTCHNOP_close");
-    if (!done) {
-      vector.state.store(state, std::memory_order_release);
-      return done.error();
-    }
-  }
-  vector.state.store(LedgerVector::mapped, std::memory_order_release);
-  return {};
-}
 
 Status PirqVectors::static_bind(unsigned port) {
   ioctl_evtchn_bind bind{port};
@@ -360,104 +178,259 @@ Status PirqVectors::take_back(std::uint32_t port) {
   return status;
 }
 
-Status PirqVectors::bind(DeviceVectors& device, unsigned index, EventSink& sink) {
+Result<unsigned> PirqVectors::allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
+                                       const MsiPlace& place) {
   const std::lock_guard guard(lock_);
-  DeviceVectors::Slot* slot = find(device, index);
-  if (slot == nullptr) return Error{ENOENT, "bind_vector: no such vector"};
-  if (slot->sink != nullptr) {
-    slot->sink = &sink;
-    return {};
-  }
-  LedgerVector& vector = *slot->ledger;
-  PVIOMMU_TRY(bind_port(vector));
-  const unsigned port = vector.bind.port;
-  Status status;
+  if (delivery_ == Delivery::none) return Error{EOPNOTSUPP, "allocate_vectors: kind not offered"};
+  return map_pirqs(calls_, device, book, DOMID_SELF, kind, count, place);
+}
+
+Status PirqVectors::free(DeviceVectors& device) {
+  const std::lock_guard guard(lock_);
+  return unmap_pirqs(calls_, device);
+}
+
+/// The pirq's port to our descriptor, and open.
+Status PirqVectors::receive(DeviceVectors& device, unsigned index, unsigned port) {
   try {
     if (targets_.size() <= port) targets_.resize(port + 1);
   } catch (const std::bad_alloc&) {
-    status = Error{ENOMEM, "bind_vector"};
+    return Error{ENOMEM, "bind_vector"};
   }
-  if (status && delivery_ == Delivery::bind_static) status = static_bind(port);
-  if (status) {
-    slot->sink = &sink;
-    slot->masked = slot->pending = false;
-    targets_[port] = {&device, index};
-    evtchn_unmask unmask{};
-    unmask.port = port;
-    const auto done = calls_.event_channel(EVTCHNOP_unmask, &unmask, sizeof unmask, "EVTCHNOP_unmask");
-    if (done) return {};
-    status = done.error();
-    slot->sink = nullptr;
-    targets_[port] = {};
-    ioctl_evtchn_unbind unbind{port};
+  if (delivery_ == Delivery::bind_static) PVIOMMU_TRY(static_bind(port));
+  targets_[port] = {&device, index};
+  evtchn_unmask unmask{};
+  unmask.port = port;
+  const auto done = calls_.event_channel(EVTCHNOP_unmask, &unmask, sizeof unmask, "EVTCHNOP_unmask");
+  if (done) return {};
+  targets_[port] = {};
+  ioctl_evtchn_unbind unbind{port};
+  (void)::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
+  return done.error();
+}
+
+/// The kernel lets go of the port, which is masked from then on; what it had
+/// passed on already goes where arrivals went until now.
+Status PirqVectors::let_go(unsigned port, std::unique_lock<std::mutex>& guard) {
+  ioctl_evtchn_unbind unbind{port};
+  if (::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0) return Error{errno, "IOCTL_EVTCHN_UNBIND"};
+  // The thread may have more to read than one read gives: it ends a fence only
+  // behind a read that began after we asked and that emptied the kernel's ring.
+  const std::uint64_t ticket = fences_asked_.fetch_add(1) + 1;
+  ioctl_evtchn_notify notify{waker_port_};
+  (void)::ioctl(fd_.get(), IOCTL_EVTCHN_NOTIFY, &notify);
+  fence_.wait(guard, [&] { return fences_done_ >= ticket || broken_; });
+  targets_[port] = {};
+  return {};
+}
+
+namespace {
+
+bool handed_over(const Notification& target) {
+  return target.kind == NotificationKind::event_channel && target.domid == kDomidSelf && target.port == EventPort(0);
+}
+
+}  // namespace
+
+Status PirqVectors::check(const Notification& target) const {
+  switch (target.kind) {
+    case NotificationKind::sink:
+      if (target.sink != nullptr) return {};
+      return Error{EINVAL, "bind_vector: no sink"};
+    case NotificationKind::event_channel:
+      if (handed_over(target) && delivery_ != Delivery::bind_static)
+        return Error{EOPNOTSUPP, "bind_vector: this kernel lets nobody take an event channel (Linux 6.6 does)"};
+      return {};
+    case NotificationKind::guest_vector:
+      // The APIC's first sixteen are reserved (Intel SDM 3A, 10.8.5).
+      if (target.gvec >= 16) return {};
+      return Error{EINVAL, "bind_vector: no vector of an APIC"};
+  }
+  return Error{EOPNOTSUPP, "bind_vector: notification kind"};
+}
+
+/// A port of ours whose other end is the target's.
+Status PirqVectors::open_send_port(const Notification& target, DeviceVectors::Slot& slot) {
+  const std::uint32_t port = target.port.raw();
+  if (target.domid == kDomidSelf) {
+    evtchn_status state{};
+    state.dom = DOMID_SELF;
+    state.port = port;
+    const auto known = calls_.event_channel(EVTCHNOP_status, &state, sizeof state, "EVTCHNOP_status");
+    if (!known) return known.error();
+    if (state.status == EVTCHNSTAT_interdomain) {
+      slot.send_port = port;
+      return {};
+    }
+    if (state.status != EVTCHNSTAT_unbound) return Error{EINVAL, "bind_vector: nothing can be sent to that event channel"};
+  }
+  const unsigned domid = target.domid == kDomidSelf ? DOMID_SELF : target.domid.raw();
+  ioctl_evtchn_bind_interdomain bind{domid, port};
+  const int ours = ::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_INTERDOMAIN, &bind);
+  if (ours < 0) return Error{errno, "EVTCHNOP_bind_interdomain"};
+  slot.send_port = static_cast<std::uint32_t>(ours);
+  slot.own_send_port = true;
+  return {};
+}
+
+void PirqVectors::close_send_port(DeviceVectors::Slot& slot) {
+  if (slot.own_send_port) {
+    ioctl_evtchn_unbind unbind{slot.send_port};
     (void)::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
   }
-  for (int again = 0; again < 3; ++again)
+  slot.own_send_port = false;
+  slot.send_port = 0;
+}
+
+Status PirqVectors::bind(DeviceVectors& device, unsigned index, const Notification& target) {
+  std::unique_lock guard(lock_);
+  DeviceVectors::Slot* slot = device.find(index);
+  if (slot == nullptr) return Error{ENOENT, "bind_vector: no such vector"};
+  PVIOMMU_TRY(check(target));
+  const bool hand_over = handed_over(target);
+  if (hand_over && slot->masked) return Error{EBUSY, "bind_vector: masked, and nobody could unmask it there"};
+  DeviceVectors::Slot sends;
+  if (target.kind == NotificationKind::event_channel && !hand_over) PVIOMMU_TRY(open_send_port(target, sends));
+
+  const bool here = slot->bound && !handed_over(slot->target);
+  Status status;
+  if (!slot->bound) {
+    status = first_bind(device, index, hand_over);
+  } else if (here && hand_over) {
+    slot->ledger->handed_over = 1;
+    status = let_go(slot->ledger->bind.port, guard);
+    if (!status) slot->ledger->handed_over = 0;
+  } else if (!here && !hand_over) {
+    status = receive(device, index, slot->ledger->bind.port);
+    if (status)
+      slot->ledger->handed_over = 0;
+    else if (status.error().code == EBUSY && status.error().raw == 0)
+      status = Error{EBUSY, "bind_vector: the event channel's consumer still has it"};
+  }
+  if (!status) {
+    close_send_port(sends);
+    return status;
+  }
+  if (!slot->bound) slot->masked = slot->pending = false;
+  close_send_port(*slot);
+  slot->send_port = sends.send_port;
+  slot->own_send_port = sends.own_send_port;
+  slot->target = target;
+  slot->bound = true;
+  slot->told = false;
+  return {};
+}
+
+Status PirqVectors::first_bind(DeviceVectors& device, unsigned index, bool hand_over) {
+  DeviceVectors::Slot& slot = *device.find(index);
+  LedgerVector& vector = *slot.ledger;
+  PVIOMMU_TRY(bind_port(vector));
+  if (hand_over) {
+    vector.handed_over = 1;
+    return {};
+  }
+  const Status status = receive(device, index, vector.bind.port);
+  for (int again = 0; !status && again < 3; ++again)
     if (close_ledger_port(calls_, vector)) break;
   return status;
 }
 
 Status PirqVectors::unbind(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
-  DeviceVectors::Slot* slot = find(device, index);
-  if (slot == nullptr || slot->sink == nullptr) return Error{ENOENT, "unbind_vector: not bound"};
+  DeviceVectors::Slot* slot = device.find(index);
+  if (slot == nullptr || !slot->bound) return Error{ENOENT, "unbind_vector: not bound"};
   const unsigned port = slot->ledger->bind.port;
   // The kernel lets go first: a port that it still has and that Xen has given
-  // away again is a crash of dom0.
-  if (targets_[port].device != nullptr) {
+  // away again is a crash of dom0.  Of another descriptor's close_ledger_port()
+  // takes care.
+  if (port < targets_.size() && targets_[port].device != nullptr) {
     ioctl_evtchn_unbind unbind{port};
     if (::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0) return Error{errno, "IOCTL_EVTCHN_UNBIND"};
     targets_[port] = {};
   }
   if (const Status closed = close_ledger_port(calls_, *slot->ledger); !closed) {
     // As before, then.  When not even that works, the next unbind goes on from here.
-    if (delivery_ == Delivery::bind_static && static_bind(port)) {
-      targets_[port] = {&device, index};
-      evtchn_unmask unmask{};
-      unmask.port = port;
-      (void)calls_.event_channel(EVTCHNOP_unmask, &unmask, sizeof unmask, "EVTCHNOP_unmask");
-    }
+    if (delivery_ == Delivery::bind_static && !handed_over(slot->target)) (void)receive(device, index, port);
     return closed;
   }
-  slot->sink = nullptr;
-  slot->masked = slot->pending = false;
+  close_send_port(*slot);
+  slot->bound = slot->masked = slot->pending = false;
+  slot->target = {};
   return {};
 }
 
 Status PirqVectors::mask(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
-  DeviceVectors::Slot* slot = find(device, index);
+  DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr) return Error{ENOENT, "mask_vector"};
+  if (slot->bound && handed_over(slot->target))
+    return Error{EOPNOTSUPP, "mask_vector: the event channel is its consumer's"};
   slot->masked = true;
   return {};
 }
 
 Status PirqVectors::unmask(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
-  DeviceVectors::Slot* slot = find(device, index);
+  DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr) return Error{ENOENT, "unmask_vector"};
   slot->masked = false;
-  if (slot->pending && slot->sink != nullptr) {
-    slot->pending = false;
-    slot->sink->event({device.sbdf, device.kind, index});
-  }
-  return {};
+  if (!slot->pending || !slot->bound) return {};
+  slot->pending = false;
+  return pass_on(*slot, {device.sbdf, device.kind, index});
 }
 
 Result<bool> PirqVectors::pending(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
-  DeviceVectors::Slot* slot = find(device, index);
+  DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr) return Error{ENOENT, "vector_pending"};
   return slot->pending;
 }
 
+Status PirqVectors::raise(DeviceVectors& device, unsigned index) {
+  const std::lock_guard guard(lock_);
+  DeviceVectors::Slot* slot = device.find(index);
+  if (slot == nullptr || !slot->bound) return Error{ENOENT, "raise_vector: not bound"};
+  if (slot->target.kind == NotificationKind::sink) return Error{EOPNOTSUPP, "raise_vector: bound to a sink"};
+  if (handed_over(slot->target))
+    return Error{EOPNOTSUPP, "raise_vector: only the device can send to an event channel that was handed over"};
+  return pass_on(*slot, {device.sbdf, device.kind, index});
+}
+
+Result<EventPort> PirqVectors::port(DeviceVectors& device, unsigned index) {
+  const std::lock_guard guard(lock_);
+  DeviceVectors::Slot* slot = device.find(index);
+  if (slot == nullptr || !slot->bound || slot->target.kind != NotificationKind::event_channel)
+    return Error{ENOENT, "event_port: bound to none"};
+  return EventPort(handed_over(slot->target) ? slot->ledger->bind.port : slot->send_port);
+}
+
+// ---- arrivals --------------------------------------------------------------------
+
+Status PirqVectors::pass_on(DeviceVectors::Slot& slot, const Vector& vector) {
+  Status status;
+  if (slot.target.kind == NotificationKind::sink) {
+    slot.target.sink->event(vector);
+  } else if (slot.target.kind == NotificationKind::event_channel) {
+    evtchn_send send{slot.send_port};
+    if (const auto sent = calls_.event_channel(EVTCHNOP_send, &send, sizeof send, "EVTCHNOP_send"); !sent)
+      status = sent.error();
+  } else {
+    const Message message = message_of(slot.target.gvec, slot.target.gflags);
+    status = calls_.inject_msi(slot.target.domid.raw(), message.address, message.data);
+  }
+  if (!status && !std::exchange(slot.told, true))
+    std::fprintf(stderr, "pviommu: %s: interrupts do not get to their target any more: %s\n",
+                 to_string(vector.sbdf).c_str(), to_string(status.error()).c_str());
+  return status;
+}
+
 void PirqVectors::arrive(Target target) {
-  DeviceVectors::Slot* slot = find(*target.device, target.index);
-  if (slot == nullptr || slot->sink == nullptr) return;
+  DeviceVectors::Slot* slot = target.device->find(target.index);
+  if (slot == nullptr || !slot->bound) return;
   if (slot->masked)
     slot->pending = true;
   else
-    slot->sink->event({target.device->sbdf, target.device->kind, target.index});
+    (void)pass_on(*slot, {target.device->sbdf, target.device->kind, target.index});
   if (target.device->place.maskable) return;
   physdev_eoi eoi{};
   eoi.irq = static_cast<std::uint32_t>(slot->ledger->map.pirq);
@@ -468,6 +441,7 @@ void PirqVectors::arrive(Target target) {
 void PirqVectors::deliver() {
   std::uint32_t ports[kPortsAtOnce];
   while (!stop_.load(std::memory_order_relaxed)) {
+    const std::uint64_t asked = fences_asked_.load();
     const ssize_t got = ::read(fd_.get(), ports, sizeof ports);
     if (got <= 0) {
       if (got < 0 && errno == EINTR) continue;
@@ -481,17 +455,33 @@ void PirqVectors::deliver() {
           arrive(targets_[port]);
           (void)!::write(fd_.get(), &port, sizeof port);
         }
+        (void)!::write(fd_.get(), &wake_port_, sizeof wake_port_);
         continue;
       }
       std::fprintf(stderr, "pviommu: no interrupts any more: /dev/xen/evtchn: %s\n", std::strerror(errno));
+      const std::lock_guard guard(lock_);
+      broken_ = true;
+      fence_.notify_all();
       return;
     }
     const std::size_t count = static_cast<std::size_t>(got) / sizeof ports[0];
-    const std::lock_guard guard(lock_);
-    for (std::size_t i = 0; i < count; ++i)
-      if (ports[i] < targets_.size() && targets_[ports[i]].device != nullptr) arrive(targets_[ports[i]]);
+    bool fences_left = false;
+    {
+      const std::lock_guard guard(lock_);
+      for (std::size_t i = 0; i < count; ++i)
+        if (ports[i] < targets_.size() && targets_[ports[i]].device != nullptr) arrive(targets_[ports[i]]);
+      if (count < kPortsAtOnce && fences_done_ < asked) {
+        fences_done_ = asked;
+        fence_.notify_all();
+      }
+      fences_left = fences_done_ < fences_asked_.load();
+    }
     // Ports that are no longer ours the kernel passes over.
     (void)!::write(fd_.get(), ports, count * sizeof ports[0]);
+    if (fences_left) {
+      ioctl_evtchn_notify notify{waker_port_};
+      (void)::ioctl(fd_.get(), IOCTL_EVTCHN_NOTIFY, &notify);
+    }
   }
 }
 

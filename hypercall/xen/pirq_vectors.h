@@ -1,54 +1,40 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // MSI and MSI-X of dom0's devices, without a kernel driver.
 //
-//   map_pirq     Xen writes message and table entry, gives a pirq
+//   map_pirq     Xen writes message and table entry, gives a pirq (pirqs.h)
 //   bind_pirq    pirq -> event channel port of dom0
 //   BIND_STATIC  port -> /dev/xen/evtchn of this process   (Linux >= 6.6)
 //   unmask       the first arrival may come
 //
-//   arrival: Xen -> port -> kernel -> read() of the descriptor -> sink -> EOI where
+//   arrival: Xen -> port -> kernel -> read() of the descriptor -> target -> EOI where
 //   the vector cannot be masked by hardware -> write() of the port: next, please
+//
+//   target    sink             EventSink::event()
+//             event channel    EVTCHNOP_send; or the pirq's own port, handed over:
+//                              the descriptor of its consumer instead of ours
+//             guest vector     XEN_DMOP_inject_msi
+//
+// A target is replaced under the lock that arrivals take.  A port that is handed
+// over or taken back is masked in between: what arrives then waits in Xen.
 //
 // map_pirq wants the device to be dom0's: before the assign, or in a bounce.
 // The kernel does not close a port that was bound so; we do, and after our
 // death the reaper does (the ledger knows the port).
 #pragma once
 
-#include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
 #include "hypercall/unique_fd.h"
-#include "hypercall/xen/ledger.h"
+#include "hypercall/xen/interrupts.h"
 #include "hypercall/xen/xen_calls.h"
 
 namespace pviommu::xen {
-
-/// Where the device keeps its messages.
-struct MsiPlace {
-  std::uint64_t table_base = 0;  ///< MSI-X: bus address of the BAR with the table
-  bool maskable = true;          ///< hardware has mask bits
-};
-
-/// The vectors of one device.  Guarded by PirqVectors.
-struct DeviceVectors {
-  struct Slot {
-    LedgerVector* ledger = nullptr;
-    EventSink* sink = nullptr;
-    bool masked = false;
-    bool pending = false;
-  };
-  Sbdf sbdf;
-  VectorKind kind = VectorKind::msi;
-  MsiPlace place;
-  LedgerDevice* ledger = nullptr;
-  std::vector<Slot> slots;  ///< empty: none allocated
-};
 
 /// How an event channel of a pirq gets to this process.
 enum class Delivery : std::uint8_t {
@@ -61,32 +47,34 @@ enum class Delivery : std::uint8_t {
 };
 
 /// Thread-safe.
-class PirqVectors {
+class PirqVectors final : public Interrupts {
  public:
   /// `may_crash_dom0`: Delivery::swap_port where there is no better way.
   static Result<std::unique_ptr<PirqVectors>> open(XenCalls& calls, bool may_crash_dom0 = false);
   PirqVectors(const PirqVectors&) = delete;
   PirqVectors& operator=(const PirqVectors&) = delete;
-  ~PirqVectors();
+  ~PirqVectors() override;
 
   Delivery delivery() const { return delivery_; }
 
-  /// `ledger`: the device's, of `book`.  See Hypervisor::allocate_vectors().
   Result<unsigned> allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
-                            const MsiPlace& place);
-  Status free(DeviceVectors& device);
-  Status bind(DeviceVectors& device, unsigned index, EventSink& sink);
-  Status unbind(DeviceVectors& device, unsigned index);
-  Status mask(DeviceVectors& device, unsigned index);
-  Status unmask(DeviceVectors& device, unsigned index);
-  Result<bool> pending(DeviceVectors& device, unsigned index);
-  /// After a reset of the device: Xen writes its messages again.
-  Status restore(const DeviceVectors& device);
+                            const MsiPlace& place) override;
+  Status free(DeviceVectors& device) override;
+  Status bind(DeviceVectors& device, unsigned index, const Notification& target) override;
+  /// EBUSY: handed over, and its consumer has it.
+  Status unbind(DeviceVectors& device, unsigned index) override;
+  /// EOPNOTSUPP: handed over.
+  Status mask(DeviceVectors& device, unsigned index) override;
+  Status unmask(DeviceVectors& device, unsigned index) override;
+  Result<bool> pending(DeviceVectors& device, unsigned index) override;
+  /// EOPNOTSUPP: handed over; Xen sends nothing to a pirq's port for us.
+  Status raise(DeviceVectors& device, unsigned index) override;
+  Result<EventPort> port(DeviceVectors& device, unsigned index) override;
 
   /// /dev/xen/evtchn.
   int fd() const { return fd_.get(); }
 
-  /// Starts the thread that takes arrivals to their sinks.  Before the first bind.
+  /// Starts the thread that takes arrivals to their targets.  Before the first bind.
   Status start();
 
  private:
@@ -96,14 +84,18 @@ class PirqVectors {
   };
 
   explicit PirqVectors(XenCalls& calls) : calls_(calls) {}
-  Status map_pirq(DeviceVectors& device, LedgerVector& vector, int type, unsigned entry);
-  Status map_one(DeviceVectors& device, unsigned entry);
-  Result<unsigned> map_block(DeviceVectors& device, unsigned count);
+  // Lock held by all.
+  Status check(const Notification& target) const;
   Status static_bind(unsigned port);
   Status bind_port(LedgerVector& vector);
   Status swap_port(LedgerVector& vector);
   Status take_back(std::uint32_t port);
-  DeviceVectors::Slot* find(DeviceVectors& device, unsigned index);
+  Status first_bind(DeviceVectors& device, unsigned index, bool hand_over);
+  Status receive(DeviceVectors& device, unsigned index, unsigned port);
+  Status let_go(unsigned port, std::unique_lock<std::mutex>& guard);
+  Status open_send_port(const Notification& target, DeviceVectors::Slot& slot);
+  void close_send_port(DeviceVectors::Slot& slot);
+  Status pass_on(DeviceVectors::Slot& slot, const Vector& vector);
   void arrive(Target target);
   void deliver();
 
@@ -112,16 +104,16 @@ class PirqVectors {
   Delivery delivery_ = Delivery::none;
   /// A channel of this process to itself, so that the thread, which waits in
   /// read() and nowhere else (a poll() costs a tenth of an arrival), can be told
-  /// to end.
+  /// to end, or that somebody waits for it.
   std::uint32_t wake_port_ = 0, waker_port_ = 0;
   std::atomic<bool> stop_{false};
   std::thread thread_;
   std::mutex lock_;               ///< held while a sink is called
   std::vector<Target> targets_;   ///< by port
+  std::condition_variable fence_;
+  std::atomic<std::uint64_t> fences_asked_{0};
+  std::uint64_t fences_done_ = 0;
+  bool broken_ = false;           ///< the thread has ended
 };
-
-// For the reaper, which has only the ledger.  Both: nothing to do is no error.
-Status close_ledger_port(XenCalls& calls, LedgerVector& vector);
-Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector);
 
 }  // namespace pviommu::xen

@@ -16,7 +16,8 @@
 
 #include "hypercall/sysfs_device.h"
 #include "hypercall/xen/carrier.h"
-#include "hypercall/xen/pirq_vectors.h"
+#include "hypercall/xen/guest_bars.h"
+#include "hypercall/xen/pirqs.h"
 
 namespace pviommu::xen {
 namespace {
@@ -67,6 +68,9 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
   ++report.devices;
   bool good = insist(report, name + ": quiet", [&] { return quiesce(sbdf, device.enabled_here != 0); });
 
+  const unsigned count = std::min(device.vectors.load(), LedgerDevice::kVectors);
+  for (unsigned i = 0; i < count; ++i)
+    good &= insist(report, name + ": vector of a guest", [&] { return unbind_guest_vector(calls, device.vector[i]); });
   if (const std::uint32_t carrier = device.carrier.load(); carrier != 0) {
     const Domid domid(static_cast<std::uint16_t>(carrier - 1));
     good &= insist(report, name + ": out of its carrier", [&]() -> Status {
@@ -78,7 +82,6 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
     good &= insist(report, name + ": out of quarantine", [&] { return fetch_from_quarantine(calls, sbdf); });
     if (good) device.carrier.store(0);
   }
-  const unsigned count = std::min(device.vectors.load(), LedgerDevice::kVectors);
   for (unsigned i = 0; i < count; ++i) {
     LedgerVector& vector = device.vector[i];
     if (vector.state.load() == LedgerVector::none) continue;
@@ -138,6 +141,10 @@ void destroy_carriers(XenCalls& calls, ReapReport& report, Of&& of) {
 }  // namespace
 
 void reap(XenCalls& calls, Ledger& ledger, ReapReport& report) {
+  for (LedgerBar& bar : ledger.header().bar)
+    if (bar.domid.load() != 0)
+      (void)insist(report, "BAR in domain " + std::to_string(bar.domid.load() - 1),
+                   [&] { return unmap_ledger_bar(calls, bar); });
   for (LedgerDevice& device : ledger.header().device)
     if (device.used.load() != 0) reap_device(calls, device, report);
   destroy_carriers(calls, report, [&](const LedgerId& id) { return id == ledger.id(); });

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Putting back what a dead program held of Xen.
 //
+//   BARs out of guests
 //   for each device of its ledger
 //     bus mastering off, MSI and MSI-X off, reset     the device does no DMA
-//     deassign: carrier -> quarantine -> dom0
+//     unbind vectors of a guest
+//     deassign: carrier or guest -> quarantine -> dom0
 //     EVTCHNOP_close of its ports, unmap its pirqs
-//   its carriers: destroy
+//   its carriers: destroy; a guest lives on
 //
 // Pins are let go after that, by the end of who holds them.
 #pragma once

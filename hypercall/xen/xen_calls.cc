@@ -5,6 +5,8 @@
 #include <cstring>
 #include <new>
 
+#include <xen/hvm/dm_op.h>
+
 namespace pviommu::xen {
 namespace {
 
@@ -111,6 +113,45 @@ Status XenCalls::close_and_bind(std::uint32_t port, evtchn_bind_pirq& bind) {
   for (const multicall_entry& entry : calls.entry)
     if (const long result = static_cast<long>(entry.result); result < 0)
       return Error{static_cast<int>(-result), "EVTCHNOP_close, EVTCHNOP_bind_pirq", result};
+  return {};
+}
+
+Status XenCalls::page_types(std::uint16_t domid, std::span<std::uint64_t> frames) {
+  constexpr const char* kName = "XEN_DOMCTL_getpageframeinfo3";
+  if (fails()) return Error{EIO, kName};
+  const Bounce array(handle_, frames.size_bytes()), bounce(handle_, sizeof(xen_domctl));
+  if (array.get() == nullptr || bounce.get() == nullptr) return Error{ENOMEM, kName};
+  std::memcpy(array.get(), frames.data(), frames.size_bytes());
+  auto& op = *new (bounce.get()) xen_domctl;
+  std::memset(&op, 0, sizeof op);
+  op.cmd = XEN_DOMCTL_getpageframeinfo3;
+  op.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+  op.domain = domid;
+  op.u.getpageframeinfo3.num = frames.size();
+  set_xen_guest_handle_raw(op.u.getpageframeinfo3.array, static_cast<xen_pfn_t*>(array.get()));
+  if (::xencall1(handle_, __HYPERVISOR_domctl, address(bounce.get())) < 0) return Error{errno, kName, -errno};
+  std::memcpy(frames.data(), array.get(), frames.size_bytes());
+  return {};
+}
+
+Status XenCalls::inject_msi(std::uint16_t domid, std::uint64_t message_address, std::uint32_t data) {
+  constexpr const char* kName = "XEN_DMOP_inject_msi";
+  if (fails()) return Error{EIO, kName};
+  struct Call {
+    xen_dm_op_buf buffer;
+    xen_dm_op op;
+  };
+  const Bounce bounce(handle_, sizeof(Call));
+  if (bounce.get() == nullptr) return Error{ENOMEM, kName};
+  auto& call = *new (bounce.get()) Call;
+  std::memset(&call, 0, sizeof call);
+  call.op.op = XEN_DMOP_inject_msi;
+  call.op.u.inject_msi.addr = message_address;
+  call.op.u.inject_msi.data = data;
+  set_xen_guest_handle_raw(call.buffer.h, static_cast<void*>(&call.op));
+  call.buffer.size = sizeof call.op;
+  if (::xencall3(handle_, __HYPERVISOR_dm_op, domid, 1, address(&call.buffer)) < 0)
+    return Error{errno, kName, -errno};
   return {};
 }
 

@@ -46,6 +46,13 @@ class XenCalls {
   Result<long> physdev(unsigned command, void* argument, std::size_t bytes, const char* name);
   Result<long> event_channel(unsigned command, void* argument, std::size_t bytes, const char* name);
 
+  /// XEN_DOMCTL_getpageframeinfo3: replaces each guest frame number by
+  /// XEN_DOMCTL_PFINFO_*.  At most kPageTypes.
+  static constexpr std::size_t kPageTypes = 1024;
+  Status page_types(std::uint16_t domid, std::span<std::uint64_t> frames);
+  /// XEN_DMOP_inject_msi.
+  Status inject_msi(std::uint16_t domid, std::uint64_t address, std::uint32_t data);
+
   /// Copies new text of Xen's console ring to `out`, from where `index` points on,
   /// and moves it; bytes copied.  0: nothing new.
   Result<std::size_t> read_console(std::span<char> out, std::uint32_t& index);

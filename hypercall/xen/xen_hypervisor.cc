@@ -27,20 +27,29 @@ constexpr unsigned kConsoleBytes = 16384;
 
 }  // namespace
 
-XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls)
-    : host_(std::move(host)), calls_(std::move(calls)) {
+XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls, std::unique_ptr<Guest> guest)
+    : host_(std::move(host)), calls_(std::move(calls)), guest_(std::move(guest)) {
   Capabilities& caps = capabilities_;
   caps.reserved = host_.reserved;
   caps.iova_ranges = {IovaRange::from_size(Iova(0), std::uint64_t{1} << host_.iommu_bits).value()};
   for (const ReservedRange& reserved : caps.reserved) caps.iova_ranges = without(caps.iova_ranges, reserved.range);
   caps.page_sizes = kPageSize | std::uint64_t{1} << 21 | std::uint64_t{1} << 30;
-  caps.notifications = bit(NotificationKind::sink);
+  caps.notifications = bit(NotificationKind::sink) | bit(NotificationKind::event_channel) | bit(NotificationKind::guest_vector);
   caps.vectors_before_attach = true;
   caps.overwrite_is_fatal = true;
   // Xen has no right for direct mappings but both.
   caps.read_only = caps.write_only = false;
   caps.peer_to_peer = true;
   caps.held_frames_only = true;
+  if (!guest_) return;
+  // Memory is the guest's, and so are the vectors.
+  caps.notifications = bit(NotificationKind::guest_vector);
+  caps.vectors_before_attach = false;
+  caps.held_frames_only = false;
+  caps.pins_memory = true;
+  caps.max_spaces = 1;
+  injected_ = std::make_unique<GuestVectors>(*calls_, *guest_);
+  vectors_ = injected_.get();
 }
 
 Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
@@ -50,14 +59,15 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
   ConfError problem;
   const std::vector<ConfElement> elements = parse_conf(conf, problem);
   if (problem.message.empty() && (elements.size() > 1 || (elements.size() == 1 && !elements[0].head.empty())))
-    problem.message = "'" + std::string(conf) + "': expected KEY=VALUE,... of interrupts and fail";
+    problem.message = "'" + std::string(conf) + "': expected KEY=VALUE,... of domain, interrupts and fail";
   if (!problem.message.empty()) return failed({EINVAL, "open xen"}, problem.message);
   std::uint64_t fail = 0;
-  std::string interrupts = "auto";
+  std::string interrupts = "auto", domain;
   if (!elements.empty()) {
     ConfReader reader(elements[0]);
     fail = reader.size("fail", 0);
     interrupts = reader.choice("interrupts", "auto", {"auto", "none", "may-crash-dom0"});
+    domain = reader.text("domain", "");
     if (const std::string wrong = reader.finish(); !wrong.empty()) return failed({EINVAL, "open xen"}, wrong);
   }
 
@@ -76,19 +86,32 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
                  report.devices, report.vectors, report.carriers);
   for (const std::string& line : report.problems) std::fprintf(stderr, "pviommu: %s\n", line.c_str());
 
-  std::unique_ptr<XenHypervisor> xen(new XenHypervisor(std::move(*host), std::move(*calls)));
-  // Known from the start: it decides what interrupts devices are said to have.
-  auto vectors = PirqVectors::open(*xen->calls_, interrupts == "may-crash-dom0");
-  if (!vectors)
-    return failed(vectors.error(),
-                  to_string(vectors.error()) + ": load the kernel's event channel device (modprobe xen-evtchn)");
-  xen->vectors_ = std::move(*vectors);
-  xen->capabilities_.vector_kinds =
-      xen->vectors_->delivery() != Delivery::none && interrupts != "none" ? bit(VectorKind::msi) | bit(VectorKind::msix)
-                                                                          : 0;
-  xen->no_interrupts_ = interrupts == "none";
+  std::unique_ptr<Guest> guest;
+  if (!domain.empty()) {
+    if (interrupts == "may-crash-dom0")
+      return failed({EINVAL, "open xen"}, "domain= and interrupts=may-crash-dom0: a guest needs no event channels");
+    auto found = find_guest(**calls, domain, message);
+    if (!found) return failed(found.error(), std::move(message));
+    guest = std::move(*found);
+  }
+  std::unique_ptr<XenHypervisor> xen(new XenHypervisor(std::move(*host), std::move(*calls), std::move(guest)));
+  if (const Status channels = xen->use_channels(interrupts == "may-crash-dom0", interrupts == "none"); !channels)
+    return failed(channels.error(),
+                  to_string(channels.error()) + ": load the kernel's event channel device (modprobe xen-evtchn)");
   xen->fail_ = fail;
   return {std::move(xen), {}};
+}
+
+/// Known from the start: it decides what interrupts devices are said to have.
+Status XenHypervisor::use_channels(bool may_crash_dom0, bool none) {
+  if (!guest_) {
+    channels_ = PVIOMMU_TRY(PirqVectors::open(*calls_, may_crash_dom0));
+    vectors_ = channels_.get();
+  }
+  no_interrupts_ = none;
+  const bool offered = !none && (guest_ || channels_->delivery() != Delivery::none);
+  capabilities_.vector_kinds = offered ? bit(VectorKind::msi) | bit(VectorKind::msix) : 0;
+  return {};
 }
 
 XenHypervisor::~XenHypervisor() {
@@ -123,14 +146,6 @@ Status XenHypervisor::activate() {
   }
   const char* no_notices = std::getenv("PVIOMMU_QUIET");
   const bool quiet = no_notices != nullptr && std::strcmp(no_notices, "1") == 0;
-  if (vectors_->delivery() == Delivery::none && !no_interrupts_ && !quiet)
-    std::fprintf(stderr,
-                 "pviommu: this kernel cannot hand a device's interrupt to a program, so devices have none here; "
-                 "install Linux 6.6 or later (Debian 12: linux-image-amd64 from bookworm-backports)\n");
-  if (vectors_->delivery() == Delivery::swap_port)
-    std::fprintf(stderr,
-                 "pviommu: interrupts=may-crash-dom0: event channels are taken from under this kernel, which may end "
-                 "dom0; Linux 6.6 or later needs no such thing\n");
   // What is in the ring already happened to others.
   {
     std::string old;
@@ -145,8 +160,7 @@ Status XenHypervisor::activate() {
                    "programs that are trusted like root should have one; switch interrupt remapping on in the firmware, "
                    "and leave iommu=no-intremap off Xen's command line\n");
   }
-  PVIOMMU_TRY(vectors_->start());
-  PVIOMMU_TRY(guardian_->hold_channels(vectors_->fd()));
+  if (!guest_) PVIOMMU_TRY(start_channels(quiet));
   // The thread takes none of the program's signals.
   sigset_t all, before;
   sigfillset(&all);
@@ -162,6 +176,19 @@ Status XenHypervisor::activate() {
   return {};
 }
 
+Status XenHypervisor::start_channels(bool quiet) {
+  if (channels_->delivery() == Delivery::none && !no_interrupts_ && !quiet)
+    std::fprintf(stderr,
+                 "pviommu: this kernel cannot hand a device's interrupt to a program, so devices have none here; "
+                 "install Linux 6.6 or later (Debian 12: linux-image-amd64 from bookworm-backports)\n");
+  if (channels_->delivery() == Delivery::swap_port)
+    std::fprintf(stderr,
+                 "pviommu: interrupts=may-crash-dom0: event channels are taken from under this kernel, which may end "
+                 "dom0; Linux 6.6 or later needs no such thing\n");
+  PVIOMMU_TRY(channels_->start());
+  return guardian_->hold_channels(channels_->fd());
+}
+
 void XenHypervisor::watch() {
   for (;;) {
     pollfd events[] = {{stop_.get(), POLLIN, 0}, {guardian_->fd(), 0, 0}};
@@ -175,7 +202,9 @@ void XenHypervisor::watch() {
         (void)::poll(nullptr, 0, kConsoleMilliseconds);
       }
     }
-    if (ready == 0) read_console();
+    if (ready != 0) continue;
+    read_console();
+    if (guest_) watch_guest();
   }
 }
 
@@ -227,6 +256,17 @@ auto counted(HypercallOp op, Work&& work) {
 
 }  // namespace
 
+void XenHypervisor::watch_guest() {
+  if (!guest_->gone.load()) {
+    if (guest_lives(*calls_, *guest_)) return;
+    guest_->gone.store(true);
+    std::fprintf(stderr, "pviommu: the guest %s (domain %u) has ended; its devices go back to dom0\n",
+                 guest_->text.c_str(), guest_->domid.raw());
+  }
+  const std::lock_guard guard(devices_lock_);
+  for (const auto& [sbdf, device] : devices_) device->guest_ended();
+}
+
 XenHypervisor::Space* XenHypervisor::find(SpaceId space) {
   const std::shared_lock guard(spaces_lock_);
   const auto found = spaces_.find(space.raw());
@@ -237,18 +277,30 @@ Result<SpaceId> XenHypervisor::create_space(const SpaceConfig&) {
   return counted(HypercallOp::create_space, [&]() -> Result<SpaceId> {
     PVIOMMU_TRY(activate());
     const std::unique_lock guard(spaces_lock_);
-    const LedgerId ledger = ledger_->id();
-    const CarrierTag tag{ledger.pid, static_cast<std::uint16_t>(ledger.number), ++carriers_made_};
-    const Domid domid = PVIOMMU_TRY(create_carrier(*calls_, tag, host_.max_mfn));
-    auto mapping = Mapping::make(*calls_, domid);
-    if (!mapping) {
-      for (int again = 0; again < 3; ++again)
-        if (destroy_carrier(*calls_, domid)) break;
-      return mapping.error();
-    }
-    spaces_[domid.raw()].mapping = std::move(*mapping);
-    return SpaceId(domid.raw());
+    return guest_ ? take_guest() : make_carrier();
   });
+}
+
+Result<SpaceId> XenHypervisor::make_carrier() {
+  const LedgerId ledger = ledger_->id();
+  const CarrierTag tag{ledger.pid, static_cast<std::uint16_t>(ledger.number), ++carriers_made_};
+  const Domid domid = PVIOMMU_TRY(create_carrier(*calls_, tag, host_.max_mfn));
+  auto mapping = Mapping::make(*calls_, domid);
+  if (!mapping) {
+    for (int again = 0; again < 3; ++again)
+      if (destroy_carrier(*calls_, domid)) break;
+    return mapping.error();
+  }
+  spaces_[domid.raw()].mapping = std::move(*mapping);
+  return SpaceId(domid.raw());
+}
+
+Result<SpaceId> XenHypervisor::take_guest() {
+  if (!spaces_.empty()) return Error{ENOSPC, "create_space: there is one guest"};
+  if (guest_->gone.load()) return Error{ESRCH, "create_space: the guest has ended"};
+  auto mapping = PVIOMMU_TRY(GuestMapping::make(*calls_, *guest_, *ledger_));
+  spaces_[guest_->domid.raw()].mapping = std::move(mapping);
+  return SpaceId(guest_->domid.raw());
 }
 
 Status XenHypervisor::destroy_space(SpaceId space) {
@@ -257,7 +309,7 @@ Status XenHypervisor::destroy_space(SpaceId space) {
     const auto found = spaces_.find(space.raw());
     if (found == spaces_.end()) return Error{ENOENT, "destroy_space"};
     if (found->second.attached != 0) return Error{EBUSY, "destroy_space: devices are attached"};
-    PVIOMMU_TRY(destroy_carrier(*calls_, Domid(static_cast<std::uint16_t>(space.raw()))));
+    if (!guest_) PVIOMMU_TRY(destroy_carrier(*calls_, Domid(static_cast<std::uint16_t>(space.raw()))));
     spaces_.erase(found);
     return {};
   });
@@ -323,6 +375,15 @@ BatchResult XenHypervisor::unmap(SpaceId space, std::span<const UnmapRun> runs) 
 
 Status XenHypervisor::frames_of(PinnedMemory& memory, std::vector<FrameRun>& out) {
   PVIOMMU_TRY(activate());
+  if (guest_) {
+    // The program's view of the guest's memory is a foreign mapping, of which this
+    // kernel tells nobody what it shows.  What it does tell is that memory is dom0's
+    // own: that is not the guest's.
+    std::vector<FrameRun> own;
+    if (physical_->frames_of(memory.range(), own)) return Error{EFAULT, "frames_of: this is the program's own memory"};
+    out.push_back({Mfn(kNamedFrame | memory.range().first().raw() >> kPageShift), memory.pages()});
+    return {};
+  }
   const int holder = memory.holder_fd();
   // Xen takes no reference: memory that nobody holds could be given to somebody
   // else under the device.
@@ -388,7 +449,7 @@ extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_m
     PVIOMMU_MODULE_API_VERSION,
     PVIOMMU_MODULE_HYPERVISOR,
     "xen",
-    "stock Xen, from a PV dom0: carrier domains, event channels",
+    "stock Xen, from a PV dom0: carrier domains, event channels, guests",
     &pviommu::xen::open_xen,
     &pviommu::xen::diagnose,
     &pviommu::xen::reap_for_command};

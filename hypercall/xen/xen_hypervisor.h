@@ -2,10 +2,12 @@
 // The hypervisor "xen": stock Xen under a stock PV dom0.
 //
 //   space     a carrier domain                     carrier.h
+//             or an existing guest (domain=)       guest.h
 //   map       XEN_DOMCTL_memory_mapping            mapping.h
 //   frames    pagemap and dom0's p2m               physical_map.h
 //   device    sysfs; assign and deassign           ../sysfs_device.h, carrier.h
 //   vectors   pirqs, event channels                pirq_vectors.h
+//             straight into the guest              guest_vectors.h
 //   faults    Xen's console ring                   fault_log.h
 //   and a guardian for the end of the program      guardian_link.h, ledger.h
 //
@@ -28,8 +30,11 @@
 #include "hypercall/hypervisor.h"
 #include "hypercall/sysfs_device.h"
 #include "hypercall/xen/fault_log.h"
+#include "hypercall/xen/guest.h"
+#include "hypercall/xen/guest_vectors.h"
 #include "hypercall/xen/guardian_link.h"
 #include "hypercall/xen/host.h"
+#include "hypercall/xen/interrupts.h"
 #include "hypercall/xen/ledger.h"
 #include "hypercall/xen/mapping.h"
 #include "hypercall/xen/physical_map.h"
@@ -41,7 +46,8 @@ namespace pviommu::xen {
 class XenHypervisor final : public Hypervisor {
  public:
   /// `conf`: interrupts=auto|none|may-crash-dom0 (the last: also on Linux before
-  /// 6.6, see Delivery::swap_port), fail=N (for tests: the N-th hypercall fails).
+  /// 6.6, see Delivery::swap_port), domain=NAME|ID|UUID (guest mode), fail=N (for
+  /// tests: the N-th hypercall fails).
   static Opened<XenHypervisor> open(std::string_view conf);
   ~XenHypervisor() override;
 
@@ -71,18 +77,25 @@ class XenHypervisor final : public Hypervisor {
   Result<EventPort> event_port(const Vector& vector) override;
   int event_fd() const override { return -1; }
   Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
+  Result<std::unique_ptr<GuestBus>> guest_bus() override;
   Result<std::size_t> read_faults(std::span<Fault> out) override;
 
  private:
   class OpenDevice;
   friend class OpenDevice;
   struct Space {
-    std::unique_ptr<Mapping> mapping;
+    std::unique_ptr<SpaceMapping> mapping;
     unsigned attached = 0;
   };
 
-  XenHypervisor(Host host, std::unique_ptr<XenCalls> calls);
+  XenHypervisor(Host host, std::unique_ptr<XenCalls> calls, std::unique_ptr<Guest> guest);
+  Status use_channels(bool may_crash_dom0, bool none);
   Status activate();
+  Status start_channels(bool quiet);
+  Result<SpaceId> make_carrier();
+  Result<SpaceId> take_guest();
+  /// Guest mode: looks whether it is still there, and if not takes its devices back.
+  void watch_guest();
   void watch();
   void read_console();
 
@@ -106,7 +119,10 @@ class XenHypervisor final : public Hypervisor {
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<GuardianLink> guardian_;
   std::unique_ptr<PhysicalMap> physical_;
-  std::unique_ptr<PirqVectors> vectors_;
+  std::unique_ptr<Guest> guest_;           ///< null: carriers
+  std::unique_ptr<PirqVectors> channels_;  ///< null in guest mode
+  std::unique_ptr<GuestVectors> injected_; ///< only there
+  Interrupts* vectors_ = nullptr;          ///< the one that is there
 
   std::shared_mutex spaces_lock_;
   std::map<std::uint32_t, Space> spaces_;  ///< by domid

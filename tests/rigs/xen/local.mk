@@ -6,6 +6,7 @@ XEN_TESTS_ONE = \
 	tests/rigs/xen/smoke.test.sh \
 	tests/rigs/xen/conformance.test.sh \
 	tests/rigs/xen/failures.test.sh \
+	tests/rigs/xen/guest.test.sh \
 	tests/rigs/xen/io.test.sh \
 	tests/rigs/xen/kernel61.test.sh
 XEN_TESTS_OTHER = \
@@ -32,6 +33,18 @@ xen_bench_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LI
 xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/unit/vfio_local_client.h
 xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
 xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
+endif
+if WITH_XEN
+if HAVE_GTEST
+XEN_BINARIES += xen_guest
+xen_guest_SOURCES = \
+	tests/rigs/xen/edu.h \
+	tests/rigs/xen/guest.cc \
+	tests/rigs/xen/tiny_guest.cc \
+	tests/rigs/xen/tiny_guest.h
+xen_guest_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS) $(GTEST_CFLAGS) -D__XEN_TOOLS__=1
+xen_guest_LDADD = libpviommu.la $(XEN_LIBS) $(GTEST_LIBS) $(SYSTEM_LIBS)
+endif
 endif
 XEN_BINARIES += rig_isolation
 check_PROGRAMS += $(XEN_BINARIES)

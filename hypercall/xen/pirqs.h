@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Physical interrupts of a domain for a device's messages.
+//
+//   PHYSDEVOP_map_pirq   Xen writes message and table entry, gives the domain a pirq
+//   PHYSDEVOP_unmap_pirq
+//
+// The device must be that domain's at the time of the first.  Functions: the
+// reaper has nothing but the ledger, from which they go on.
+#pragma once
+
+#include "hypercall/xen/interrupts.h"
+#include "hypercall/xen/xen_calls.h"
+
+namespace pviommu::xen {
+
+/// As Hypervisor::allocate_vectors(), for `domid` (DOMID_SELF, or a guest's).
+Result<unsigned> map_pirqs(XenCalls& calls, DeviceVectors& device, Ledger& book, std::uint16_t domid,
+                           VectorKind kind, unsigned count, const MsiPlace& place);
+/// EBUSY: one is bound.  All or nothing.
+Status unmap_pirqs(XenCalls& calls, DeviceVectors& device);
+/// After a reset of the device: Xen writes its messages again.
+Status restore_messages(XenCalls& calls, const DeviceVectors& device);
+
+/// Binds the pirq to a vector of its guest's, or changes that.  `gflags`:
+/// XEN_DOMCTL_VMSI_X86_*, without UNMASKED, which is added.
+Status bind_guest_vector(XenCalls& calls, LedgerVector& vector, std::uint8_t gvec, std::uint32_t gflags);
+
+/// True when a descriptor of /dev/xen/evtchn has the port.  Linux >= 6.6.
+bool in_use(std::uint32_t port);
+
+// For the reaper too.  EBUSY of the first: in_use().  All: nothing to do is no error.
+Status close_ledger_port(XenCalls& calls, LedgerVector& vector);
+Status unbind_guest_vector(XenCalls& calls, LedgerVector& vector);
+Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector);
+
+}  // namespace pviommu::xen

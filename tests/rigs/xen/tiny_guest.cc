@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tiny_guest.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <vector>
+
+extern "C" {
+#include <xen/hvm/save.h>
+}
+
+namespace tiny {
+namespace {
+
+constexpr std::uint32_t kCode = 0x1000, kIdt = 0x2000, kGdt = 0x3000, kCounts = 0x4000, kTimes = 0x5000,
+                        kStackEnd = 0x7000, kHandlers = 0x8000, kHandlerBytes = 64;
+
+void need(bool good, const char* what) {
+  if (good) return;
+  std::fprintf(stderr, "tiny guest: %s: %s\n", what, std::strerror(errno));
+  std::exit(1);
+}
+
+struct Control {
+  xc_interface* handle = ::xc_interface_open(nullptr, nullptr, 0);
+  Control() { need(handle != nullptr, "xc_interface_open"); }
+  ~Control() { ::xc_interface_close(handle); }
+};
+
+/// Machine code, appended.
+struct Code {
+  std::uint8_t* at;
+  Code& bytes(std::initializer_list<int> list) {
+    for (const int byte : list) *at++ = static_cast<std::uint8_t>(byte);
+    return *this;
+  }
+  Code& word(std::uint32_t value) {
+    std::memcpy(at, &value, 4);
+    at += 4;
+    return *this;
+  }
+};
+
+void write_image(std::uint8_t* memory) {
+  // mov dword [0xfee000f0], 0x1ff (spurious vector 0xff, APIC on); sti; hlt; jmp to the hlt
+  Code{memory + kCode}.bytes({0xc7, 0x05}).word(0xfee000f0).word(0x1ff).bytes({0xfb, 0xf4, 0xeb, 0xfd});
+  const std::uint64_t gdt[] = {0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
+  std::memcpy(memory + kGdt, gdt, sizeof gdt);
+  for (std::uint32_t vector = 0; vector < 256; ++vector) {
+    const std::uint32_t handler = kHandlers + vector * kHandlerBytes;
+    const std::uint64_t gate = (handler & 0xffff) | 8 << 16 | std::uint64_t{0x8e00} << 32 |
+                               std::uint64_t{handler >> 16} << 48;
+    std::memcpy(memory + kIdt + 8 * vector, &gate, 8);
+    Code{memory + handler}
+        .bytes({0x50, 0x52, 0x0f, 0x31, 0xa3}).word(kTimes + 8 * vector)  // push eax, edx; rdtsc; mov [], eax
+        .bytes({0x89, 0x15}).word(kTimes + 8 * vector + 4)                // mov [], edx
+        .bytes({0xf0, 0xff, 0x05}).word(kCounts + 4 * vector)             // lock inc dword []
+        .bytes({0xc7, 0x05}).word(0xfee000b0).word(0)                     // end of interrupt
+        .bytes({0x5a, 0x58, 0xcf});                                       // pop edx, eax; iret
+  }
+}
+
+void set_vcpu(xc_interface* control, std::uint32_t domid) {
+  const int size = ::xc_domain_hvm_getcontext(control, domid, nullptr, 0);
+  need(size > 0, "xc_domain_hvm_getcontext");
+  std::vector<std::uint8_t> full(static_cast<std::size_t>(size));
+  need(::xc_domain_hvm_getcontext(control, domid, full.data(), static_cast<std::uint32_t>(size)) > 0,
+       "xc_domain_hvm_getcontext");
+  struct {
+    hvm_save_descriptor header_d;
+    HVM_SAVE_TYPE(HEADER) header;
+    hvm_save_descriptor cpu_d;
+    HVM_SAVE_TYPE(CPU) cpu;
+    hvm_save_descriptor end_d;
+  } context{};
+  std::memcpy(&context, full.data(), sizeof(hvm_save_descriptor) + sizeof context.header);
+  context.cpu_d = {HVM_SAVE_CODE(CPU), 0, HVM_SAVE_LENGTH(CPU)};
+  context.end_d = {HVM_SAVE_CODE(END), 0, 0};
+  auto& cpu = context.cpu;
+  cpu.cs_sel = 8;
+  cpu.ds_sel = cpu.es_sel = cpu.fs_sel = cpu.gs_sel = cpu.ss_sel = 16;
+  cpu.cs_limit = cpu.ds_limit = cpu.es_limit = cpu.fs_limit = cpu.gs_limit = cpu.ss_limit = ~0u;
+  cpu.cs_arbytes = 0xc9b;
+  cpu.ds_arbytes = cpu.es_arbytes = cpu.fs_arbytes = cpu.gs_arbytes = cpu.ss_arbytes = 0xc93;
+  cpu.tr_limit = 0x67;
+  cpu.tr_arbytes = 0x8b;
+  cpu.idtr_base = kIdt;
+  cpu.idtr_limit = 256 * 8 - 1;
+  cpu.gdtr_base = kGdt;
+  cpu.gdtr_limit = 3 * 8 - 1;
+  cpu.cr0 = 0x11;  // PE, ET
+  cpu.dr6 = 0xffff0ff0;
+  cpu.dr7 = 0x400;
+  cpu.rflags = 2;
+  cpu.rip = kCode;
+  cpu.rsp = kStackEnd;
+  need(::xc_domain_hvm_setcontext(control, domid, reinterpret_cast<std::uint8_t*>(&context), sizeof context) == 0,
+       "xc_domain_hvm_setcontext");
+}
+
+}  // namespace
+
+std::uint32_t Guest::make(const Kind& kind) {
+  const Control control;
+  xen_domctl_createdomain create{};
+  create.handle[6] = 0x40;
+  create.handle[8] = 0x80;
+  create.handle[15] = kind.uuid_last;
+  if (kind.hvm) {
+    create.flags = XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap;
+    create.arch.emulation_flags = XEN_X86_EMU_LAPIC;
+  }
+  if (kind.iommu) {
+    create.flags |= XEN_DOMCTL_CDF_iommu;
+    // Intel's IOMMU with AMD's paging, which QEMU emulates, cannot share tables.
+    create.iommu_opts = XEN_DOMCTL_IOMMU_no_sharept;
+  }
+  create.max_vcpus = 1;
+  create.max_evtchn_port = 63;
+  create.max_grant_frames = 1;
+  create.max_maptrack_frames = 1;
+  create.grant_opts = XEN_DOMCTL_GRANT_version(1);
+  std::uint32_t domid = 0;
+  need(::xc_domain_create(control.handle, &domid, &create) == 0, "xc_domain_create");
+  need(::xc_domain_max_vcpus(control.handle, domid, 1) == 0, "xc_domain_max_vcpus");
+  if (!kind.hvm) return domid;
+  need(::xc_set_paging_mempool_size(control.handle, domid, 4 << 20) == 0, "xc_set_paging_mempool_size");
+  need(::xc_domain_setmaxmem(control.handle, domid, (kPages + 64) * 4) == 0, "xc_domain_setmaxmem");
+  std::vector<xen_pfn_t> frames(kPages);
+  for (unsigned i = 0; i < kPages; ++i) frames[i] = i;
+  need(::xc_domain_populate_physmap_exact(control.handle, domid, kPages, 0, 0, frames.data()) == 0,
+       "xc_domain_populate_physmap_exact");
+  {
+    const Guest guest(domid);
+    std::memset(guest.memory(), 0, kPages * 4096);
+    write_image(guest.memory());
+  }
+  set_vcpu(control.handle, domid);
+  need(::xc_domain_unpause(control.handle, domid) == 0, "xc_domain_unpause");
+  return domid;
+}
+
+void Guest::destroy(std::uint32_t domid) {
+  const Control control;
+  need(::xc_domain_destroy(control.handle, domid) == 0, "xc_domain_destroy");
+}
+
+bool Guest::alive(std::uint32_t domid) {
+  const Control control;
+  xc_dominfo_t info{};
+  return ::xc_domain_getinfo(control.handle, domid, 1, &info) == 1 && info.domid == domid && !info.dying &&
+         !info.shutdown && !info.paused;
+}
+
+Guest::Guest(std::uint32_t domid) : domid_(domid), foreign_(::xenforeignmemory_open(nullptr, 0)) {
+  need(foreign_ != nullptr, "xenforeignmemory_open");
+  xen_pfn_t frames[kPages];
+  for (unsigned i = 0; i < kPages; ++i) frames[i] = i;
+  memory_ = static_cast<std::uint8_t*>(
+      ::xenforeignmemory_map(foreign_, domid, PROT_READ | PROT_WRITE, kPages, frames, nullptr));
+  need(memory_ != nullptr, "xenforeignmemory_map");
+}
+
+Guest::~Guest() {
+  if (memory_ != nullptr) (void)::xenforeignmemory_unmap(foreign_, memory_, kPages);
+  (void)::xenforeignmemory_close(foreign_);
+}
+
+std::uint32_t Guest::await(unsigned vector, std::uint32_t wanted, unsigned milliseconds) const {
+  for (unsigned waited = 0; count(vector) < wanted && waited < milliseconds * 20; ++waited) ::usleep(50);
+  return count(vector);
+}
+
+}  // namespace tiny
