@@ -33,8 +33,9 @@ bool is_ioctl_of_every_file(unsigned long request) {
 // readv() and writev(): one call a segment, as the kernel does for a file
 // without an iterator; stops at the first short one.
 template <class Transfer>
-ssize_t each_segment(const iovec* segments, int count, Transfer&& transfer) {
+ssize_t each_segment(const OpenFile& file, const iovec* segments, int count, Transfer&& transfer) {
   if (count < 0 || count > IOV_MAX) return -EINVAL;
+  if (count == 0 && file.path()[0] == '/') return -EINVAL;  // only devices have something to read
   ssize_t total = 0;
   for (int i = 0; i < count; ++i) {
     iovec segment;
@@ -49,12 +50,20 @@ ssize_t each_segment(const iovec* segments, int count, Transfer&& transfer) {
   return total;
 }
 
+// Files that cannot be read at all say so first (vfs_readv()).
+long vectors_refused(int fd) {
+  const OpenFileRef file = find(fd);
+  return file && file->path()[0] != '/' ? -EOPNOTSUPP : -EINVAL;
+}
+
 int close_or_hide(int fd) { return static_cast<int>(returned(front_end().close(fd))); }
 
 int fcntl_common(int fd, int command, void* argument) {
   if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
     return static_cast<int>(returned(
         front_end().dup_above(fd, command, static_cast<int>(reinterpret_cast<std::intptr_t>(argument)))));
+  if ((command == F_GET_SEALS || command == F_ADD_SEALS) && fd_table.contains(fd))
+    return static_cast<int>(returned(-EINVAL));  // the stand-in's are no business of the program
   const int result = real().fcntl(fd, command, argument);
   if (command != F_GETFL || result < 0) return result;
   const OpenFileRef file = find(fd);
@@ -177,7 +186,7 @@ ssize_t wrap_pwrite64(int fd, const void* buffer, size_t bytes, off_t offset) {
 ssize_t wrap_readv(int fd, const iovec* segments, int count) PVIOMMU_WRAP(readv);
 ssize_t wrap_readv(int fd, const iovec* segments, int count) {
   if (const OpenFileRef file = find(fd))
-    return returned(each_segment(segments, count, [&](const iovec& segment, ssize_t) {
+    return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t) {
       return front_end().read(*file, segment.iov_base, segment.iov_len);
     }));
   return real().readv(fd, segments, count);
@@ -186,7 +195,7 @@ ssize_t wrap_readv(int fd, const iovec* segments, int count) {
 ssize_t wrap_writev(int fd, const iovec* segments, int count) PVIOMMU_WRAP(writev);
 ssize_t wrap_writev(int fd, const iovec* segments, int count) {
   if (const OpenFileRef file = find(fd))
-    return returned(each_segment(segments, count, [&](const iovec& segment, ssize_t) {
+    return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t) {
       return front_end().write(*file, segment.iov_base, segment.iov_len);
     }));
   return real().writev(fd, segments, count);
@@ -195,7 +204,7 @@ ssize_t wrap_writev(int fd, const iovec* segments, int count) {
 ssize_t wrap_preadv(int fd, const iovec* segments, int count, off_t offset) PVIOMMU_WRAP(preadv);
 ssize_t wrap_preadv(int fd, const iovec* segments, int count, off_t offset) {
   if (const OpenFileRef file = find(fd))
-    return returned(each_segment(segments, count, [&](const iovec& segment, ssize_t done) {
+    return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t done) {
       return front_end().pread(*file, segment.iov_base, segment.iov_len, offset + done);
     }));
   return real().preadv(fd, segments, count, offset);
@@ -208,7 +217,7 @@ ssize_t wrap_preadv64(int fd, const iovec* segments, int count, off_t offset) {
 ssize_t wrap_pwritev(int fd, const iovec* segments, int count, off_t offset) PVIOMMU_WRAP(pwritev);
 ssize_t wrap_pwritev(int fd, const iovec* segments, int count, off_t offset) {
   if (const OpenFileRef file = find(fd))
-    return returned(each_segment(segments, count, [&](const iovec& segment, ssize_t done) {
+    return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t done) {
       return front_end().pwrite(*file, segment.iov_base, segment.iov_len, offset + done);
     }));
   return real().pwritev(fd, segments, count, offset);
@@ -218,9 +227,33 @@ ssize_t wrap_pwritev64(int fd, const iovec* segments, int count, off_t offset) {
   return wrap_pwritev(fd, segments, count, offset);
 }
 
+// The flags are hints, but for RWF_NOWAIT, which no VFIO file can promise, and
+// RWF_APPEND, which means nothing without a size.  Offset -1 is the file's position.
+ssize_t wrap_preadv2(int fd, const iovec* segments, int count, off_t offset, int flags) PVIOMMU_WRAP(preadv2);
+ssize_t wrap_preadv2(int fd, const iovec* segments, int count, off_t offset, int flags) {
+  if (!fd_table.contains(fd)) return real().preadv2(fd, segments, count, offset, flags);
+  if ((flags & ~RWF_HIPRI) != 0) return returned(vectors_refused(fd));
+  return offset == -1 ? wrap_readv(fd, segments, count) : wrap_preadv(fd, segments, count, offset);
+}
+ssize_t wrap_preadv64v2(int fd, const iovec* segments, int count, off_t offset, int flags) PVIOMMU_WRAP(preadv64v2);
+ssize_t wrap_preadv64v2(int fd, const iovec* segments, int count, off_t offset, int flags) {
+  return wrap_preadv2(fd, segments, count, offset, flags);
+}
+
+ssize_t wrap_pwritev2(int fd, const iovec* segments, int count, off_t offset, int flags) PVIOMMU_WRAP(pwritev2);
+ssize_t wrap_pwritev2(int fd, const iovec* segments, int count, off_t offset, int flags) {
+  if (!fd_table.contains(fd)) return real().pwritev2(fd, segments, count, offset, flags);
+  if ((flags & ~RWF_HIPRI) != 0) return returned(vectors_refused(fd));
+  return offset == -1 ? wrap_writev(fd, segments, count) : wrap_pwritev(fd, segments, count, offset);
+}
+ssize_t wrap_pwritev64v2(int fd, const iovec* segments, int count, off_t offset, int flags) PVIOMMU_WRAP(pwritev64v2);
+ssize_t wrap_pwritev64v2(int fd, const iovec* segments, int count, off_t offset, int flags) {
+  return wrap_pwritev2(fd, segments, count, offset, flags);
+}
+
 off_t wrap_lseek(int fd, off_t offset, int whence) PVIOMMU_WRAP(lseek);
 off_t wrap_lseek(int fd, off_t offset, int whence) {
-  if (fd_table.contains(fd)) return returned(-ESPIPE);
+  if (fd_table.contains(fd)) return returned(whence < SEEK_SET || whence > SEEK_HOLE ? -EINVAL : -ESPIPE);
   return real().lseek(fd, offset, whence);
 }
 off_t wrap_lseek64(int fd, off_t offset, int whence) PVIOMMU_WRAP(lseek64);

@@ -170,9 +170,11 @@ Result<int> FrontEnd::install(FileRef file, int access_mode, bool close_on_exec,
                               int group) {
   OpenFileRef open_file = PVIOMMU_TRY(make_open_file(std::move(file), access_mode, path, group));
   const std::string name = "pviommu:" + std::string(path.substr(path.rfind('/') + 1));
-  const int fd =
-      static_cast<int>(::syscall(SYS_memfd_create, name.c_str(), close_on_exec ? MFD_CLOEXEC : 0u));
+  const int fd = static_cast<int>(
+      ::syscall(SYS_memfd_create, name.c_str(), MFD_ALLOW_SEALING | (close_on_exec ? MFD_CLOEXEC : 0u)));
   if (fd < 0) return Error{errno, "descriptor for a VFIO file"};
+  // What is not caught here (splice(), ftruncate(), ...) fails and changes nothing.
+  ::syscall(SYS_fcntl, fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
   ::fchmod(fd, 0600);
   if (!table_.put(fd, std::move(open_file))) {
     kernel_close(fd);
@@ -372,7 +374,16 @@ std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t byte
   {
     const EngineScope scope;
     auto allowed = file->file().mmap(begin, whole, prot, flags);
-    if (!allowed) return -allowed.error().code;
+    if (!allowed) {
+      // A place is looked for before the file is asked.
+      if ((flags & MAP_FIXED) == 0) {
+        void* place = real().mmap(address, whole, PROT_NONE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & MAP_FIXED_NOREPLACE), -1, 0);
+        if (place == MAP_FAILED) return -errno;
+        real().munmap(place, whole);
+      }
+      return -allowed.error().code;
+    }
     pieces = std::move(*allowed);
   }
   if (pieces.empty()) return -EINVAL;

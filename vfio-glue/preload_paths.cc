@@ -96,20 +96,6 @@ unsigned group_of(const std::string& node) {
   return group;
 }
 
-int open_common(int folder, const char* path, int flags, mode_t mode) {
-  const Route led = route(path);
-  if (led.ours && !led.node.empty() && (flags & O_PATH) == 0)
-    return static_cast<int>(returned(front_end().open_node(led.node, flags)));
-  const int fd = led.ours ? real().openat(AT_FDCWD, in_tree(led), flags, mode)
-                          : real().openat(folder, path, flags, mode);
-  // A number of ours that was closed behind our back comes back as another file.
-  if (fd_table.contains(fd)) [[unlikely]] {
-    const KeepErrno keep;
-    const OpenFileRef stale = fd_table.take(fd);
-  }
-  return fd;
-}
-
 bool takes_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
 
 void show_device_node(struct stat& st, const std::string& node) {
@@ -122,6 +108,8 @@ void show_device_node(struct stat& st, const std::string& node) {
 
 void show_open_file(struct stat& st, const OpenFile& file) {
   st.st_nlink = 1;
+  st.st_size = 0;
+  st.st_blocks = 0;
   if (file.path()[0] == '/')
     show_device_node(st, std::strrchr(file.path(), '/') + 1);
   else
@@ -162,6 +150,27 @@ int number_of_proc_link(const char* path) {
   const char* end = at + std::strlen(at);
   const auto [rest, problem] = std::from_chars(at, end, fd);
   return problem == std::errc() && rest == end ? fd : -1;
+}
+
+int open_common(int folder, const char* path, int flags, mode_t mode) {
+  if (const int linked = number_of_proc_link(path); linked >= 0 && (flags & O_PATH) == 0)
+    if (const OpenFileRef file = fd_table.find(linked)) {
+      const std::string_view node = file->path();
+      // Another open of the device node; an anonymous inode has none.
+      return static_cast<int>(
+          returned(node[0] == '/' ? front_end().open_node(node.substr(node.rfind('/') + 1), flags) : -ENXIO));
+    }
+  const Route led = route(path);
+  if (led.ours && !led.node.empty() && (flags & O_PATH) == 0)
+    return static_cast<int>(returned(front_end().open_node(led.node, flags)));
+  const int fd = led.ours ? real().openat(AT_FDCWD, in_tree(led), flags, mode)
+                          : real().openat(folder, path, flags, mode);
+  // A number of ours that was closed behind our back comes back as another file.
+  if (fd_table.contains(fd)) [[unlikely]] {
+    const KeepErrno keep;
+    const OpenFileRef stale = fd_table.take(fd);
+  }
+  return fd;
 }
 
 ssize_t readlink_common(int folder, const char* path, char* buffer, size_t bytes) {

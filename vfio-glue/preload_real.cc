@@ -48,6 +48,8 @@ void find() {
   look_up(f.readv, "readv");
   look_up(f.writev, "writev");
   look_up(f.preadv, "preadv64");
+  look_up(f.preadv2, "preadv64v2");
+  look_up(f.pwritev2, "pwritev64v2");
   look_up(f.pwritev, "pwritev64");
   look_up(f.lseek, "lseek64");
   look_up(f.mmap, "mmap64");

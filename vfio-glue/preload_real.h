@@ -32,6 +32,8 @@ struct RealFunctions {
   ssize_t (*readv)(int, const iovec*, int);
   ssize_t (*writev)(int, const iovec*, int);
   ssize_t (*preadv)(int, const iovec*, int, off_t);
+  ssize_t (*preadv2)(int, const iovec*, int, off_t, int);
+  ssize_t (*pwritev2)(int, const iovec*, int, off_t, int);
   ssize_t (*pwritev)(int, const iovec*, int, off_t);
   off_t (*lseek)(int, off_t, int);
   void* (*mmap)(void*, size_t, int, int, int, off_t);

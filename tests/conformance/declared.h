@@ -7,10 +7,9 @@
 
 namespace conformance {
 
-/// CONFORMANCE_WITH="inherited bar-faults": what Linux's VFIO does and pviommu does not,
-/// with the reason in doc/vfio-differences.md; words out of
+/// CONFORMANCE_WITH="inherited": what Linux's VFIO does and pviommu does not, with the
+/// reason in doc/vfio-differences.md; words out of
 ///   inherited   descriptors of VFIO files work in a forked child
-///   bar-faults  a BAR mapping faults while memory decoding is off
 /// (CONFORMANCE_WITHOUT, for without(), has beside its own words
 ///   lossless-replacing  no message is lost while its eventfd is replaced
 ///   locked-memory       the whole of RLIMIT_MEMLOCK is for mappings

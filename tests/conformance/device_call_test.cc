@@ -6,8 +6,9 @@
 #include <sys/mman.h>
 
 #include <array>
-#include <csetjmp>
-#include <csignal>
+#include <atomic>
+#include <thread>
+#include <vector>
 
 #include "declared.h"
 #include "vfio_client.h"
@@ -210,33 +211,78 @@ TEST_F(EduCalls, MappingOfRegions) {
   EXPECT_EQ(map(kPage, 8), failed(EINVAL)) << "not at a page";
 }
 
-sigjmp_buf fault;
-std::uint32_t load_or_fault(volatile std::uint32_t* at, bool* faulted) {
-  struct sigaction action {}, before {};
-  action.sa_handler = [](int) { ::siglongjmp(fault, 1); };
-  ::sigaction(SIGBUS, &action, &before);
-  std::uint32_t value = 0;
-  *faulted = sigsetjmp(fault, 1) != 0;
-  if (!*faulted) value = *at;
-  ::sigaction(SIGBUS, &before, nullptr);
-  return value;
-}
+void expect_faults(const volatile std::uint32_t* at, const char* why) { EXPECT_EQ(load_or_fault(at), std::nullopt) << why; }
 
 TEST_F(EduCalls, MappingFollowsMemoryDecoding) {
-  if (!with("bar-faults")) GTEST_SKIP() << "a mapping does not follow the command register";
-  auto* bar = static_cast<volatile std::uint32_t*>(
-      ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, device.fd(), 0));
+  if (!(device.region(0).info.flags & VFIO_REGION_INFO_FLAG_MMAP)) GTEST_SKIP() << "BAR0 cannot be mapped on this machine";
+  const std::uint32_t id = Machine::edu_order(0x010000ed);
+  const auto map = [](const Device& of, std::size_t pages = 1, int prot = PROT_READ | PROT_WRITE) {
+    return static_cast<volatile std::uint32_t*>(::mmap(nullptr, pages * kPage, prot, MAP_SHARED, of.fd(), 0));
+  };
+  const auto unmap = [](volatile std::uint32_t* at, std::size_t pages = 1) { return ::munmap(const_cast<std::uint32_t*>(at), pages * kPage); };
+  auto* bar = map(device, 4);
   ASSERT_NE(bar, MAP_FAILED);
-  bool faulted = false;
-  EXPECT_EQ(load_or_fault(bar, &faulted), 0x010000edu);
+  const Outcome again = session.group.device(Machine::get().edu);
+  ASSERT_EQ(again.error, 0);
+  Device second(static_cast<int>(again.value));
+  auto* of_second = map(second);
+  auto* const third_page = const_cast<std::uint32_t*>(bar) + 2 * kPage / 4;
+  EXPECT_EQ(load_or_fault(bar), id);
+  // A page that cannot be written, and one that is not there: both stay so.
+  ASSERT_EQ(::mprotect(const_cast<std::uint32_t*>(bar) + kPage / 4, kPage, PROT_READ), 0);
+  ASSERT_EQ(unmap(bar + 3 * kPage / 4), 0);
   const std::uint32_t command = device.config(PCI_COMMAND, 2);
   device.set_config(PCI_COMMAND, 2, 0);
-  (void)load_or_fault(bar, &faulted);
-  EXPECT_TRUE(faulted) << "E46";
+  expect_faults(bar, "E46");
+  expect_faults(bar + kPage / 4, "each page");
+  expect_faults(of_second, "a mapping by another descriptor");
+  auto* late = map(device);
+  ASSERT_NE(late, MAP_FAILED);
+  expect_faults(late, "a mapping that is made meanwhile");
+  ASSERT_EQ(::mprotect(third_page, kPage, PROT_READ), 0) << "rights can be changed meanwhile";
+  auto* gone = map(device);
+  ASSERT_EQ(unmap(gone), 0);
   device.set_config(PCI_COMMAND, 2, command);
-  EXPECT_EQ(load_or_fault(bar, &faulted), 0x010000edu) << "D67 E47";
-  EXPECT_FALSE(faulted) << "D67 E47";
-  ::munmap(const_cast<std::uint32_t*>(bar), kPage);
+  EXPECT_EQ(load_or_fault(bar), id) << "D67 E47";
+  EXPECT_EQ(load_or_fault(late), id);
+  EXPECT_EQ(load_or_fault(of_second), id);
+  bar[1] = Machine::edu_order(0x12345678);
+  EXPECT_EQ(device.bar0(4), 0xedcba987u) << "and it is the device again";
+  for (volatile std::uint32_t* read_only : {bar + kPage / 4, bar + 2 * kPage / 4}) {
+    EXPECT_NE(load_or_fault(read_only), std::nullopt);
+    const Fd zero(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+    EXPECT_EQ(outcome_of(::read(zero.get(), const_cast<std::uint32_t*>(read_only), 4)), failed(EFAULT)) << "not writable";
+  }
+  ::munmap(const_cast<std::uint32_t*>(late), kPage);
+  unmap(of_second);
+  unmap(bar, 3);
+}
+
+// Decoding goes on and off while others map, unmap and look.
+TEST_F(EduCalls, DecodingChangesWhileOthersMap) {
+  if (!(device.region(0).info.flags & VFIO_REGION_INFO_FLAG_MMAP)) GTEST_SKIP() << "BAR0 cannot be mapped on this machine";
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> wrong{0};
+  std::vector<std::thread> others;
+  for (unsigned i = 0; i < 3; ++i)
+    others.emplace_back([&, i] {
+      while (!stop.load()) {
+        void* bar = ::mmap(nullptr, (i + 1) * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, device.fd(), 0);
+        if (bar == MAP_FAILED || ::munmap(bar, (i + 1) * kPage) != 0) ++wrong;
+      }
+    });
+  auto* kept = static_cast<volatile std::uint32_t*>(::mmap(nullptr, kPage, PROT_READ, MAP_SHARED, device.fd(), 0));
+  const std::uint32_t command = device.config(PCI_COMMAND, 2);
+  for (unsigned round = 0; round < 50; ++round) {
+    device.set_config(PCI_COMMAND, 2, 0);
+    if (load_or_fault(kept)) ++wrong;
+    device.set_config(PCI_COMMAND, 2, command);
+    if (!load_or_fault(kept)) ++wrong;
+  }
+  stop = true;
+  for (std::thread& other : others) other.join();
+  EXPECT_EQ(wrong, 0u);
+  ::munmap(const_cast<std::uint32_t*>(kept), kPage);
 }
 
 }  // namespace

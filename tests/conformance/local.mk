@@ -27,6 +27,7 @@ CONFORMANCE_BINARIES += vfio_answers
 vfio_answers_SOURCES = \
 	tests/conformance/answers/answers.cc \
 	tests/conformance/answers/answers.h \
+	tests/conformance/answers/descriptors.cc \
 	tests/conformance/answers/device.cc \
 	tests/conformance/answers/device.h \
 	tests/conformance/answers/drivers.cc \

@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include <algorithm>
+#include <csetjmp>
+#include <csignal>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -232,6 +234,20 @@ Session::Session(const std::string& device_name, unsigned long type) : group(Mac
   const Outcome opened = group.device(device_name);
   if (opened.error) throw std::runtime_error("GET_DEVICE_FD " + device_name + ": " + ::strerror(opened.error));
   device = Device(static_cast<int>(opened.value));
+}
+
+static thread_local sigjmp_buf bus_error;
+
+std::optional<std::uint32_t> load_or_fault(const volatile void* at) {
+  struct sigaction action {}, before {};
+  action.sa_handler = [](int) { ::siglongjmp(bus_error, 1); };
+  ::sigaction(SIGBUS, &action, &before);
+  volatile std::uint32_t value = 0;  // as it is what the jump may find half done
+  const bool faulted = sigsetjmp(bus_error, 1) != 0;
+  if (!faulted) value = *static_cast<const volatile std::uint32_t*>(at);
+  ::sigaction(SIGBUS, &before, nullptr);
+  if (faulted) return std::nullopt;
+  return value;
 }
 
 std::uint64_t take(int eventfd, int milliseconds) {

@@ -200,6 +200,9 @@ struct Session {
   Device device;
 };
 
+/// A load from a mapping; empty when it raised SIGBUS.
+std::optional<std::uint32_t> load_or_fault(const volatile void* at);
+
 /// Count of the eventfd, waiting up to `milliseconds` for it to be at least 1.
 std::uint64_t take(int eventfd, int milliseconds = 500);
 /// The same, for something that must not come.

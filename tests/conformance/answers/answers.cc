@@ -3,8 +3,6 @@
 
 #include <sys/wait.h>
 
-#include <csetjmp>
-#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -12,8 +10,6 @@
 
 namespace conformance::answers {
 namespace {
-
-sigjmp_buf fault;
 
 // Room for the answer of a child.
 Said* shared_said() {
@@ -80,19 +76,10 @@ Said child_says(const std::function<Said()>& body) {
   return *said;
 }
 
-std::string load(const volatile void* at, const char* form) {
-  struct sigaction action {}, before {};
-  action.sa_handler = [](int) { ::siglongjmp(fault, 1); };
-  ::sigaction(SIGBUS, &action, &before);
-  std::string said = "SIGBUS";
-  if (sigsetjmp(fault, 1) == 0) {
-    const std::uint32_t value = *static_cast<const volatile std::uint32_t*>(at);
-    char text[64];
-    std::snprintf(text, sizeof text, form, value);
-    said = text;
-  }
-  ::sigaction(SIGBUS, &before, nullptr);
-  return said;
+std::string load(const volatile void* at, bool shown) {
+  const auto value = load_or_fault(at);
+  if (!value) return "SIGBUS";
+  return shown ? format("0x%x", *value) : "ok";
 }
 
 std::string bytes_of(const void* data, std::size_t bytes) {
@@ -124,6 +111,7 @@ int main() {
   if (const std::string name = extra_device("CONFORMANCE_NVME_PORT"); !name.empty())
     section("nvme behind a port", [&] { express("nvme-behind-port", name); });
   section("peer to peer", peer_to_peer);
+  section("descriptors", descriptors);
   if (!extra_device("CONFORMANCE_PAIR").empty()) section("drivers", drivers);
   std::puts("# end");
   return 0;

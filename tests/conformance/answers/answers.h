@@ -35,8 +35,8 @@ struct Said {
 };
 Said child_says(const std::function<Said()>& body);
 
-/// A load from a mapping; "SIGBUS" when it faulted, else what `shown` makes of it.
-std::string load(const volatile void* at, const char* form);
+/// A load from a mapping: "SIGBUS", or the value, or "ok" when that is not shown.
+std::string load(const volatile void* at, bool shown = true);
 
 template <class T>
 std::uint64_t address_of(const T& object) {
@@ -56,5 +56,6 @@ void edu();
 void express(const std::string& label, const std::string& name);
 void peer_to_peer();
 void drivers();
+void descriptors();
 
 }  // namespace conformance::answers

@@ -78,14 +78,14 @@ void command(const Device& device) {
   answer("D62 pread BAR0 with memory disabled", device.read(0, 0, &word, 4));
   answer("D63 pwrite BAR0 with memory disabled", device.write(0, 4, &word, 4));
   if (bar != MAP_FAILED) {
-    answer("D64 load with memory disabled", ok(), load(bar, "0x%x"));
+    answer("D64 load with memory disabled", ok(), load(bar));
     void* late = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, device.fd(), 0);
-    answer("D65 load from a mapping made with memory disabled", ok(), load(late, "0x%x"));
+    answer("D65 load from a mapping made with memory disabled", ok(), load(late));
     ::munmap(late, kPage);
   }
   write(2, "D66");
   if (bar != MAP_FAILED) {
-    answer("D67 load after enabling", ok(), load(bar, "0x%x"));
+    answer("D67 load after enabling", ok(), load(bar));
     ::munmap(bar, kPage);
   }
   write(0xffff, "D68");

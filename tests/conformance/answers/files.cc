@@ -239,7 +239,7 @@ void closing_orders() {
     bar = ::mmap(nullptr, kPage, PROT_READ, MAP_SHARED, session.device.fd(), 0);
   }
   if (bar != MAP_FAILED) {
-    answer("B103 load from a BAR mmap after closing all fds", ok(), load(bar, "0x%x"));
+    answer("B103 load from a BAR mmap after closing all fds", ok(), load(bar));
     answer_opened("B104 reopen group while only the BAR mmap lives", open_node(node));
     ::munmap(bar, kPage);
   }

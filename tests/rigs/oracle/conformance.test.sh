@@ -14,7 +14,7 @@ check "devices are given to vfio-pci" give_to_vfio $nvme $edu $edu2 $e1000e $nvm
 modprobe i2c-i801
 # What the kernel does and pviommu does not; a message may be lost while the kernel
 # replaces an eventfd.
-export CONFORMANCE_WITH="inherited bar-faults" CONFORMANCE_WITHOUT=lossless-replacing
+export CONFORMANCE_WITH=inherited CONFORMANCE_WITHOUT=lossless-replacing
 export CONFORMANCE_E1000E=$e1000e CONFORMANCE_NVME_PORT=$nvme_port CONFORMANCE_PAIR="$pair i801_smbus"
 gtest_in_guest vfio_conformance
 prefix='kernel: behind a port: '
