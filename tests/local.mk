@@ -6,6 +6,7 @@
 # make check-oracle   on the kernel's own VFIO in QEMU
 # make differential   random sequences, on the kernel and on the model
 # make bench          benchmarks
+# make fuzz           tests/fuzz/local.mk
 # make sanitized      unit tests and SANITIZED_TESTS, in a build made with
 #                     --enable-sanitizer
 
@@ -26,6 +27,7 @@ SANITIZED_TESTS = $(CONFORMANCE_TESTS)
 include tests/papr/local.mk
 include tests/unit/local.mk
 include tests/conformance/local.mk
+include tests/fuzz/local.mk
 include tests/clients/local.mk
 include tests/bench/local.mk
 include tests/differential/local.mk
@@ -68,4 +70,4 @@ bench: all
 .PHONY: conformance clients sanitized bench bench-run
 
 clean-local:
-	-rm -rf results
+	-rm -rf results fuzz

@@ -47,6 +47,8 @@ class PaperDevice final : public PciDevice {
   void bar_mapped(unsigned, bool) override {}
   bool can_reset() const override { return false; }
   Status reset() override { return Error{ENOTTY, "reset"}; }
+  Result<std::vector<HotResetMember>> hot_reset_members() override { return Error{ENODEV, "hot reset"}; }
+  Status hot_reset() override { return Error{ENODEV, "hot reset"}; }
   bool intx_asserted() override { return false; }
 
   /// The list in the order given: {offset, id}.
