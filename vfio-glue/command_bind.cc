@@ -45,17 +45,17 @@ int find(const std::vector<std::string>& addresses, const std::vector<HostDevice
 }
 
 /// Empty: it may be taken.
-std::string refusal(const BindOptions& options, const host::HostDevices& devices, bool taken_from_host,
-                    Item& item) {
+std::string refusal(const BindOptions& options, const host::HostDevices& devices, bool binds, Item& item) {
   const std::string address = to_string(item.device.sbdf);
   if (!devices.is_this_machine()) {
-    if (!taken_from_host || options.force) return {};
+    if (!binds || options.force) return {};
     return "what " + address + " is used for cannot be told from here (" + devices.name() +
            "); --force takes it all the same";
   }
   if (const std::string user = device_user(options.roots, item.device); !user.empty())
     return address + " is in use by " + user;
-  if (!taken_from_host) return {};
+  // Only what a driver of the host has can be in use by the host.
+  if (!binds || item.device.driver.empty() || host::is_parking_driver(item.device.driver)) return {};
   auto holders = host_holders(options.roots, item.device.sbdf);
   if (!holders) return "what " + address + " is used for cannot be told: " + to_string(holders.error());
   item.holders = *std::move(holders);
@@ -105,9 +105,8 @@ int change(const BindOptions& options, bool binds) {
     auto planned =
         binds ? devices.bind_steps(device, driver, message) : devices.unbind_steps(device, message);
     if (!planned) return failed(planned.error());
-    const bool taken_from_host = binds && !device.driver.empty() && !host::is_parking_driver(device.driver);
     if (const std::string why =
-            planned->empty() && !options.reset ? "" : refusal(options, devices, taken_from_host, item);
+            planned->empty() && !options.reset ? "" : refusal(options, devices, binds, item);
         !why.empty()) {
       complain(why);
       return kFailed;

@@ -41,12 +41,6 @@ nlohmann::ordered_json to_json(const Row& row, std::string_view hypervisor) {
 
 }  // namespace
 
-std::string hex(unsigned value, int digits) {
-  char text[16];
-  std::snprintf(text, sizeof text, "%0*x", digits, value);
-  return text;
-}
-
 int list(const QueryOptions& options) {
   const auto hypervisor = open(options.engine);
   if (!hypervisor) return kBadInput;

@@ -32,7 +32,8 @@ enum class GuestEvent { stopped, rebooted, crashed, lost };
 std::string_view to_string(GuestEvent event);
 
 /// Until it is destroyed events are reported; after that none is under way,
-/// except for the one whose own callback destroys it.
+/// except for the one whose own callback destroys it.  (What it came from must not be
+/// destroyed in a callback.)  The first event may be from shortly before: resolve() tells.
 class GuestWatch {
  public:
   virtual ~GuestWatch() = default;

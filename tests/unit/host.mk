@@ -1,10 +1,27 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# bind, unbind and list --host, over a machine of files.
+# bind, unbind and list --host: over a machine of files, and by libvirt's own driver
+# for tests.
 
-unit_host_SOURCES += \
+HOST_COMMANDS = \
 	$(HOST_PARTS) \
 	vfio-glue/command.h \
 	vfio-glue/command_bind.cc \
 	vfio-glue/command_list_host.cc \
+	vfio-glue/command_output.cc
+
+unit_host_SOURCES += \
+	$(HOST_COMMANDS) \
 	tests/unit/host_devices_test.cc \
 	tests/unit/host_fake.h
+
+EXTRA_DIST += tests/unit/libvirt_node.xml tests/unit/libvirt_test.cc
+if WITH_LIBVIRT
+UNIT_BINARIES += unit_libvirt
+unit_libvirt_SOURCES = \
+	$(HOST_COMMANDS) \
+	vfio-glue/libvirt/node_device_xml.cc \
+	vfio-glue/libvirt/node_device_xml.h \
+	tests/unit/libvirt_test.cc
+unit_libvirt_CPPFLAGS = $(UNIT_CPPFLAGS) $(LIBVIRT_CFLAGS)
+unit_libvirt_LDADD = $(UNIT_LIBS) $(LIBVIRT_LIBS)
+endif

@@ -9,15 +9,6 @@
 #include "vfio-glue/command.h"
 
 namespace pviommu::command {
-
-// What the command's main() has; this program has none of it.
-void complain(const std::string& message) { std::fprintf(stderr, "pviommu: %s\n", message.c_str()); }
-std::string hex(unsigned value, int digits) {
-  char text[16];
-  std::snprintf(text, sizeof text, "%0*x", digits, value);
-  return text;
-}
-
 namespace {
 
 using host::FakeHost;

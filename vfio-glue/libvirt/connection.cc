@@ -47,6 +47,12 @@ Result<std::shared_ptr<Connection>> connect(const std::string& uri, std::string&
   // Their words go into our one line, not to stderr.
   ::virSetErrorFunc(nullptr, [](void*, virErrorPtr) {});
   ::xmlSetGenericErrorFunc(nullptr, &say_nothing);
+  using Uri = std::unique_ptr<xmlURI, void (*)(xmlURIPtr)>;
+  const Uri asked(::xmlParseURI(uri.c_str()), &::xmlFreeURI);
+  if (!uri.empty() && (asked == nullptr || asked->scheme == nullptr)) {
+    message = "'" + uri + "' is no URI of libvirt; expected one like xen:///system or qemu+ssh://HOST/system";
+    return Error{EINVAL, "libvirt"};
+  }
   auto connection = std::make_shared<Connection>();
   connection->handle.reset(::virConnectOpen(uri.empty() ? nullptr : uri.c_str()));
   if (!connection->handle) {
@@ -61,7 +67,7 @@ Result<std::shared_ptr<Connection>> connect(const std::string& uri, std::string&
   if (name == nullptr || type == nullptr) return last_error(uri, message);
   connection->uri = name.get();
   connection->type = type;
-  const std::unique_ptr<xmlURI, void (*)(xmlURIPtr)> parts(::xmlParseURI(name.get()), &::xmlFreeURI);
+  const Uri parts(::xmlParseURI(name.get()), &::xmlFreeURI);
   connection->is_remote = parts == nullptr || (parts->server != nullptr && *parts->server != '\0');
   return connection;
 }

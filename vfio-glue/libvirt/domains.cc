@@ -64,134 +64,136 @@ Result<GuestDomain> Domains::resolve(std::string_view name_id_or_uuid, std::stri
 
 // ---- events --------------------------------------------------------------------
 //
-// A report belongs to its watch and to each callback registered with libvirt,
-// which frees its own when it is done with it: later than the watch, perhaps.
+// libvirt takes one callback of a kind and domain a connection, so ours are for all
+// domains, and the watches are found by UUID.  The list belongs to the callbacks
+// too, which libvirt may free after the connection's end.
 
 struct Domains::Report {
-  std::recursive_mutex lock;  // a callback may destroy its watch
-  std::function<void(GuestEvent)> callback;
+  Report(std::string of_uuid, std::function<void(GuestEvent)> call)
+      : uuid(std::move(of_uuid)), callback(std::move(call)) {}
+  const std::string uuid;
+  const std::function<void(GuestEvent)> callback;
+  std::recursive_mutex lock;  // a callback may end its own watch
   bool ended = false;
-
-  void tell(GuestEvent event) {
-    const std::lock_guard guard(lock);
-    if (!ended) callback(event);
-  }
 };
 
 struct Domains::Watchers {
+  using Share = std::shared_ptr<Watchers>;
+  static Watchers& of(void* opaque) { return **static_cast<Share*>(opaque); }
+  static void closed(virConnectPtr, int reason, void* opaque) {
+    if (reason != VIR_CONNECT_CLOSE_REASON_CLIENT)
+      static_cast<Watchers*>(opaque)->tell(std::string_view(), GuestEvent::lost);
+  }
+
   std::mutex lock;
   std::vector<std::weak_ptr<Report>> reports;
 
-  void lost() {
+  /// To the watches of `uuid`; empty: to all.
+  void tell(std::string_view uuid, GuestEvent event) {
     std::vector<std::weak_ptr<Report>> all;
     {
       const std::lock_guard guard(lock);
       all = reports;
     }
-    for (const auto& one : all)
-      if (const auto report = one.lock()) report->tell(GuestEvent::lost);
+    for (const auto& one : all) {
+      const auto report = one.lock();
+      if (!report || (!uuid.empty() && report->uuid != uuid)) continue;
+      const std::lock_guard guard(report->lock);
+      if (!report->ended) report->callback(event);
+    }
+  }
+  void tell(virDomainPtr domain, GuestEvent event) {
+    std::array<char, VIR_UUID_STRING_BUFLEN> uuid{};
+    if (::virDomainGetUUIDString(domain, uuid.data()) == 0) tell(uuid.data(), event);
   }
 };
 
-namespace {
-
-/// A share of `T` in a callback's opaque pointer.
-template <class T>
-void* shared(const std::shared_ptr<T>& object) {
-  return new std::shared_ptr<T>(object);
-}
-template <class T>
-void unshare(void* opaque) {
-  delete static_cast<std::shared_ptr<T>*>(opaque);
-}
-
-}  // namespace
-
 class Domains::Watch final : public GuestWatch {
  public:
-  Watch(std::shared_ptr<Connection> connection, std::shared_ptr<EventLoop> loop,
-        std::shared_ptr<Report> report)
-      : connection_(std::move(connection)), loop_(std::move(loop)), report_(std::move(report)) {}
+  explicit Watch(std::shared_ptr<Report> report) : report_(std::move(report)) {}
   ~Watch() override {
-    for (const int id : ids_)
-      if (id >= 0) (void)::virConnectDomainEventDeregisterAny(connection_->handle.get(), id);
     const std::lock_guard guard(report_->lock);
     report_->ended = true;
   }
 
-  Status start(virDomainPtr domain, std::string& message) {
-    ids_[0] = follow(domain, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(&Watch::lifecycle));
-    if (ids_[0] >= 0)
-      ids_[1] = follow(domain, VIR_DOMAIN_EVENT_ID_REBOOT, VIR_DOMAIN_EVENT_CALLBACK(&Watch::reboot));
-    if (ids_[1] >= 0) return {};
-    return last_error(connection_->uri, message);
-  }
-
  private:
-  int follow(virDomainPtr domain, int event, virConnectDomainEventGenericCallback callback) {
-    void* share = shared(report_);
-    const int id = ::virConnectDomainEventRegisterAny(connection_->handle.get(), domain, event, callback,
-                                                      share, &unshare<Report>);
-    if (id < 0) unshare<Report>(share);
-    return id;
-  }
-  static Report& report_of(void* opaque) { return **static_cast<std::shared_ptr<Report>*>(opaque); }
-  static int lifecycle(virConnectPtr, virDomainPtr, int event, int detail, void* opaque) {
-    if (event == VIR_DOMAIN_EVENT_CRASHED ||
-        (event == VIR_DOMAIN_EVENT_STOPPED && detail == VIR_DOMAIN_EVENT_STOPPED_CRASHED))
-      report_of(opaque).tell(GuestEvent::crashed);
-    else if (event == VIR_DOMAIN_EVENT_STOPPED)
-      report_of(opaque).tell(GuestEvent::stopped);
-    return 0;
-  }
-  static void reboot(virConnectPtr, virDomainPtr, void* opaque) {
-    report_of(opaque).tell(GuestEvent::rebooted);
-  }
-
-  std::shared_ptr<Connection> connection_;
-  std::shared_ptr<EventLoop> loop_;
   std::shared_ptr<Report> report_;
-  std::array<int, 2> ids_ = {-1, -1};
 };
 
-/// Once a connection: that it is gone is an event too.
-Status Domains::follow_the_connection(std::string& message) {
+/// Registers all callbacks, once.
+Status Domains::follow(std::string& message) {
   const std::lock_guard guard(lock_);
-  if (watchers_) return {};
-  auto watchers = std::make_shared<Watchers>();
-  const auto closed = [](virConnectPtr, int reason, void* opaque) {
-    if (reason != VIR_CONNECT_CLOSE_REASON_CLIENT) (*static_cast<std::shared_ptr<Watchers>*>(opaque))->lost();
-  };
-  void* share = shared(watchers);
-  if (::virConnectRegisterCloseCallback(connection_->handle.get(), closed, share, &unshare<Watchers>) < 0) {
-    unshare<Watchers>(share);
-    // A driver in this process, like that of tests, cannot be lost.
-    if (::virGetLastErrorCode() != VIR_ERR_NO_SUPPORT) return last_error(connection_->uri, message);
-  }
-  // A dead peer is noticed after 15 s; 1 or an error: this driver has no peer.
-  (void)::virConnectSetKeepAlive(connection_->handle.get(), 5, 3);
-  watchers_ = std::move(watchers);
-  return {};
-}
-
-Result<std::unique_ptr<GuestWatch>> Domains::watch(const GuestDomain& domain,
-                                                   std::function<void(GuestEvent)> callback,
-                                                   std::string& message) {
+  if (following_) return {};
   auto loop = EventLoop::running();
   if (!loop) {
     message = connection_->uri + ": " + to_string(loop.error());
     return loop.error();
   }
-  PVIOMMU_TRY(follow_the_connection(message));
+  loop_ = *std::move(loop);
+
+  using Share = Watchers::Share;
+  const auto unshare = [](void* opaque) { delete static_cast<Share*>(opaque); };
+  const auto lifecycle = [](virConnectPtr, virDomainPtr domain, int event, int detail, void* opaque) {
+    const bool stopped = event == VIR_DOMAIN_EVENT_STOPPED;
+    if (event == VIR_DOMAIN_EVENT_CRASHED || (stopped && detail == VIR_DOMAIN_EVENT_STOPPED_CRASHED))
+      Watchers::of(opaque).tell(domain, GuestEvent::crashed);
+    else if (stopped)
+      Watchers::of(opaque).tell(domain, GuestEvent::stopped);
+    return 0;
+  };
+  const auto reboot = [](virConnectPtr, virDomainPtr domain, void* opaque) {
+    Watchers::of(opaque).tell(domain, GuestEvent::rebooted);
+  };
+
+  virConnectPtr handle = connection_->handle.get();
+  const auto add = [&](std::size_t place, int event,
+                       virConnectDomainEventGenericCallback callback) -> Status {
+    if (ids_[place] >= 0) return {};  // from a try before
+    auto* share = new Share(watchers_);
+    ids_[place] = ::virConnectDomainEventRegisterAny(handle, nullptr, event, callback, share, unshare);
+    if (ids_[place] >= 0) return {};
+    delete share;
+    return last_error(connection_->uri, message);
+  };
+  PVIOMMU_TRY(add(0, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                  VIR_DOMAIN_EVENT_CALLBACK(static_cast<virConnectDomainEventCallback>(lifecycle))));
+  PVIOMMU_TRY(add(1, VIR_DOMAIN_EVENT_ID_REBOOT,
+                  VIR_DOMAIN_EVENT_CALLBACK(static_cast<virConnectDomainEventGenericCallback>(reboot))));
+  // Not a share: drivers in this process, which cannot be lost, take it and never free it.
+  if (::virConnectRegisterCloseCallback(handle, &Watchers::closed, watchers_.get(), nullptr) < 0 &&
+      ::virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
+    return last_error(connection_->uri, message);
+  // A dead peer is noticed after 15 s; 1 or an error: this driver has no peer.
+  (void)::virConnectSetKeepAlive(handle, 5, 3);
+  following_ = true;
+  return {};
+}
+
+Domains::Domains(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)), watchers_(std::make_shared<Watchers>()) {}
+
+Domains::~Domains() {
+  virConnectPtr handle = connection_->handle.get();
+  for (const int id : ids_)
+    if (id >= 0) (void)::virConnectDomainEventDeregisterAny(handle, id);
+  // Waits for one under way; fails where it could not be registered.
+  if (following_) (void)::virConnectUnregisterCloseCallback(handle, &Watchers::closed);
+}
+
+Result<std::unique_ptr<GuestWatch>> Domains::watch(const GuestDomain& domain,
+                                                   std::function<void(GuestEvent)> callback,
+                                                   std::string& message) {
+  PVIOMMU_TRY(follow(message));
+  auto report = std::make_shared<Report>(domain.uuid, std::move(callback));
+  {
+    const std::lock_guard guard(watchers_->lock);
+    std::erase_if(watchers_->reports, [](const auto& one) { return one.expired(); });
+    watchers_->reports.push_back(report);
+  }
+  auto watch = std::make_unique<Watch>(std::move(report));
+  // Only now: of one that stops meanwhile either this says so or an event.
   const VirDomain found(::virDomainLookupByUUIDString(connection_->handle.get(), domain.uuid.c_str()));
   if (!found) return last_error(connection_->uri + ": domain " + domain.name, message);
-  auto report = std::make_shared<Report>();
-  report->callback = std::move(callback);
-  auto watch = std::make_unique<Watch>(connection_, *std::move(loop), report);
-  PVIOMMU_TRY(watch->start(found.get(), message));
-  const std::lock_guard guard(watchers_->lock);
-  std::erase_if(watchers_->reports, [](const auto& one) { return one.expired(); });
-  watchers_->reports.push_back(report);
   return std::unique_ptr<GuestWatch>(std::move(watch));
 }
 

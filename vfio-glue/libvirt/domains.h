@@ -2,6 +2,7 @@
 // virDomain*: guests by libvirt, and their lifecycle events.
 #pragma once
 
+#include <array>
 #include <mutex>
 
 #include "vfio-glue/guest_domains.h"
@@ -12,7 +13,8 @@ namespace pviommu::host {
 
 class Domains final : public GuestDomains {
  public:
-  explicit Domains(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
+  explicit Domains(std::shared_ptr<Connection> connection);
+  ~Domains() override;
 
   Result<GuestDomain> resolve(std::string_view name_id_or_uuid, std::string& message) override;
   Result<std::unique_ptr<GuestWatch>> watch(const GuestDomain& domain,
@@ -23,11 +25,14 @@ class Domains final : public GuestDomains {
   class Watch;
   struct Report;
   struct Watchers;
-  Status follow_the_connection(std::string& message);
+  Status follow(std::string& message);
 
   std::shared_ptr<Connection> connection_;
-  std::mutex lock_;
-  std::shared_ptr<Watchers> watchers_;  ///< from the first watch() on
+  const std::shared_ptr<Watchers> watchers_;
+  std::mutex lock_;  ///< of what follows, which is from the first watch() on
+  std::shared_ptr<EventLoop> loop_;
+  std::array<int, 2> ids_ = {-1, -1};
+  bool following_ = false;
 };
 
 }  // namespace pviommu::host

@@ -9,6 +9,8 @@ LIBVIRT_MODULE = \
 	vfio-glue/libvirt/event_loop.cc \
 	vfio-glue/libvirt/event_loop.h \
 	vfio-glue/libvirt/libvirt_module.cc \
+	vfio-glue/libvirt/node_device_xml.cc \
+	vfio-glue/libvirt/node_device_xml.h \
 	vfio-glue/libvirt/node_devices.cc \
 	vfio-glue/libvirt/node_devices.h
 EXTRA_DIST += $(LIBVIRT_MODULE)

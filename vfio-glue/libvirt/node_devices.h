@@ -9,10 +9,6 @@
 
 namespace pviommu::host {
 
-/// The device that an XML description of libvirt names (`<capability type='pci'>`);
-/// EINVAL: it is no such description.
-Result<HostDevice> parse_node_device(std::string_view xml);
-
 class NodeDevices final : public HostDevices {
  public:
   explicit NodeDevices(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
