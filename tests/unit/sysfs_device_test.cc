@@ -498,5 +498,33 @@ TEST_F(SysfsDeviceTest, ACapabilityListThatIsALoopEnds) {
   EXPECT_NE(opened(), nullptr);
 }
 
+// The kernel's methods are written before a hot reset and as they were after it.
+TEST_F(SysfsDeviceTest, HotResetWhereTheKernelKnowsTheBus) {
+  add({.reset = true});
+  {
+    const auto before = opened();  // Linux before 5.15
+    ASSERT_NE(before, nullptr);
+    EXPECT_FALSE(before->hot_reset_members());
+    EXPECT_FALSE(before->hot_reset());
+  }
+  write(folder() / "reset_method", "flr pm\n");
+  {
+    const auto device = opened();
+    ASSERT_NE(device, nullptr);
+    EXPECT_EQ(device->hot_reset_members().error().code, ENODEV);
+  }
+  write(folder() / "reset_method", "flr bus\n");
+  const auto device = opened();
+  ASSERT_NE(device, nullptr);
+  const auto members = device->hot_reset_members();
+  ASSERT_TRUE(members);
+  ASSERT_EQ(members->size(), 1u);
+  EXPECT_EQ(members->front().sbdf, make_sbdf(0, 0, 4, 0));
+  EXPECT_EQ(members->front().group, device->info().group);
+  EXPECT_TRUE(device->hot_reset());
+  EXPECT_EQ(read(folder() / "reset"), "1");
+  EXPECT_EQ(read(folder() / "reset_method"), "flr bus\n") << "a file keeps the rest of what was there";
+}
+
 }  // namespace
 }  // namespace pviommu
