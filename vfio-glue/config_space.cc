@@ -168,7 +168,8 @@ void ConfigSpace::load_capability(std::uint8_t id, std::size_t at, std::size_t l
       pm_ = at;
       // The state is changed by us, on the program's behalf (after_write).
       set16(at + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK | PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS,
-            static_cast<std::uint16_t>(~(PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS)));
+            static_cast<std::uint16_t>(
+                  ~(PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS | PCI_PM_CTRL_STATE_MASK)));
       set16(at + PCI_PM_PMC, PCI_PM_CAP_PME_MASK, 0);
       shadow_[at + PCI_PM_PMC + 1] &= static_cast<std::uint8_t>(~(PCI_PM_CAP_PME_MASK >> 8));
       shadow_[at + PCI_PM_CTRL] &= static_cast<std::uint8_t>(~PCI_PM_CTRL_STATE_MASK);
@@ -323,8 +324,7 @@ Status ConfigSpace::after_write(std::size_t offset, unsigned width, std::uint32_
       effects_->intx_disable_changed(disabled);
     }
   }
-  if (pm_ && offset <= pm_ + PCI_PM_CTRL && offset + width > pm_ + PCI_PM_CTRL)
-    power_state_ = shadow_[pm_ + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK;
+  if (pm_ && offset == pm_ + PCI_PM_CTRL) set_power_state(value & PCI_PM_CTRL_STATE_MASK);
   if (express_ && touches(offset, width, express_ + PCI_EXP_DEVCTL + 1, 1)) {
     // The initiate bit reads as zero (PCIe 4.0, 7.5.3.4).
     constexpr std::uint8_t kInitiate = PCI_EXP_DEVCTL_BCR_FLR >> 8;
@@ -334,6 +334,17 @@ Status ConfigSpace::after_write(std::size_t offset, unsigned width, std::uint32_
     if (initiate && flr_) effects_->function_level_reset();
   }
   return {};
+}
+
+/// States that the device has not, and a way up that does not lead to D0, are not gone:
+/// Linux's pci_set_power_state().
+void ConfigSpace::set_power_state(unsigned state) {
+  const std::uint16_t supported = shadow16(pm_ + PCI_PM_PMC);
+  if (state != 0 && state < power_state_) return;
+  if ((state == 1 && !(supported & PCI_PM_CAP_D1)) || (state == 2 && !(supported & PCI_PM_CAP_D2))) return;
+  power_state_ = state;
+  std::uint8_t& control = shadow_[pm_ + PCI_PM_CTRL];
+  control = static_cast<std::uint8_t>((control & ~PCI_PM_CTRL_STATE_MASK) | state);
 }
 
 Status ConfigSpace::set_bus_master(bool on) {

@@ -68,8 +68,9 @@ class ConfigSpace {
   bool memory_enabled() const;
   /// Has a PCI Express capability.
   bool is_express() const { return express_ != 0; }
-  /// Power state D0.
-  bool powered() const { return power_state_ == 0; }
+  /// Not in D3hot: the device decodes.
+  bool powered() const { return power_state_ < 3; }
+  bool in_d0() const { return power_state_ == 0; }
 
   /// Bus mastering on the hardware; not the program's doing (open, close).
   Status set_bus_master(bool on);
@@ -91,6 +92,7 @@ class ConfigSpace {
   Result<std::uint32_t> read_natural(std::size_t offset, unsigned width);
   Status write_natural(std::size_t offset, unsigned width, std::uint32_t value);
   Status after_write(std::size_t offset, unsigned width, std::uint32_t value);
+  void set_power_state(unsigned state);
   std::uint16_t shadow16(std::size_t offset) const;
   std::uint32_t shadow32(std::size_t offset) const;
   void store32(std::size_t offset, std::uint32_t value);

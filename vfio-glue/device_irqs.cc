@@ -144,6 +144,8 @@ long Device::set_msi_trigger(Client& client, const IrqSet& set) {
   if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD || notifications) {
     const auto give = notifications ? &Device::set_msi_notifications : &Device::set_msi_block;
     if (active) return (this->*give)(client, set);
+    // Linux looks at the number of MSI-X vectors first, at that of MSI after the power state.
+    if (!config_->in_d0()) return kind == VectorKind::msix && set.start + set.count == 0 ? -ERANGE : -EINVAL;
     const auto granted = enable_vectors(kind, set.start + set.count);
     if (!granted) return -granted.error().code;
     // Fewer than asked for: nothing is enabled, and the number tells how many could be.

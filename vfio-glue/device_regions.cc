@@ -18,6 +18,7 @@ constexpr std::size_t kChunk = 512;
 }  // namespace
 
 ssize_t Device::read(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset) {
+  if (!user_range(buffer, bytes)) return -EFAULT;
   if (bytes == 0) return 0;  // wherever it is
   const std::uint64_t at = within_region(offset);
   const std::lock_guard guard(lock_);
@@ -34,6 +35,7 @@ ssize_t Device::read(Client& client, std::uint64_t buffer, std::size_t bytes, st
 }
 
 ssize_t Device::write(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset) {
+  if (!user_range(buffer, bytes)) return -EFAULT;
   if (bytes == 0) return 0;  // wherever it is
   const std::uint64_t at = within_region(offset);
   const std::lock_guard guard(lock_);
@@ -110,6 +112,9 @@ ssize_t Device::access_rom(Client& client, std::uint64_t buffer, std::size_t byt
   const BarInfo rom = hardware_->bar(kPciRomIndex);
   if (at >= rom.size) return -EINVAL;
   bytes = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, rom.size - at));
+  // Linux maps a ROM by its signature, which is not there while nothing decodes.
+  if (!config_->memory_enabled()) return -ENOMEM;
+  if (!config_->powered()) return -EIO;
   for (std::size_t done = 0; done < bytes;) {
     const unsigned width = natural_width(at + done, bytes - done);
     const auto read = hardware_->bar_read(kPciRomIndex, at + done, width);

@@ -24,8 +24,7 @@ bool bitmap_size_valid(std::uint64_t pages, std::uint64_t bitmap_bytes) {
 
 /// Linux: access_ok().  What lies there is found out when it is written.
 bool bitmap_place_valid(const vfio_bitmap& bitmap) {
-  constexpr std::uint64_t kUserEnd = 0x7ffffffff000;
-  return bitmap.size <= kUserEnd && reinterpret_cast<std::uintptr_t>(bitmap.data) <= kUserEnd - bitmap.size;
+  return user_range(reinterpret_cast<std::uintptr_t>(bitmap.data), bitmap.size);
 }
 
 }  // namespace

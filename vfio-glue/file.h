@@ -21,6 +21,13 @@
 
 namespace pviommu::vfio {
 
+/// Where a program's addresses end: TASK_SIZE_MAX of x86-64 with 4-level page tables.
+inline constexpr std::uint64_t kUserEnd = 0x7ffffffff000;
+/// Linux's access_ok(): EFAULT, or EINVAL, before anything is looked at.
+constexpr bool user_range(std::uint64_t address, std::uint64_t bytes) {
+  return bytes <= kUserEnd && address <= kUserEnd - bytes;
+}
+
 class File;
 using FileRef = boost::intrusive_ptr<File>;
 

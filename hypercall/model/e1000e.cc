@@ -25,6 +25,7 @@ constexpr unsigned kRegisters = 0, kFlash = 1, kPorts = 2, kVectors = 3;
 constexpr std::uint64_t kRegistersSize = 0x20000, kFlashSize = 0x20000, kPortsSize = 0x20, kVectorsSize = 0x4000;
 constexpr std::size_t kRomSize = 0x40000;
 constexpr std::uint32_t kErrorReporting = 0x14020001;  // AER, version 2, next at 0x140
+constexpr std::uint32_t kSerialNumber = 0x00010003;    // with the MAC address in it
 
 FunctionIdentity identity_of_82574l() {
   FunctionIdentity identity;
@@ -55,8 +56,9 @@ class E1000e final : public PciFunction {
     add_express(/*version=*/1);
     next_capability_at(0xa0);
     add_msix(5, kVectors, 0, kVectors, 0x2000);
-    add_extended_capability(0x100, kErrorReporting);
-    add_extended_capability(0x140, 0);
+    // What is fatal, which correctable errors are masked, ECRC (PCIe 5.0, 7.8.4).
+    add_extended_capability(0x100, {kErrorReporting, 0, 0, 0x00462030, 0, 0x0000e000, 0x000000a0});
+    add_extended_capability(0x140, {kSerialNumber, 0xff123456, 0x525400ff});
     std::vector<std::byte> rom(kRomSize);
     rom[0] = std::byte{0x55};
     rom[1] = std::byte{0xaa};
