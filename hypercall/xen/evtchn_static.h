@@ -5,8 +5,6 @@
 #include "hypercall/xen/xen_calls.h"  // declares domid_t
 #include <xen/sys/evtchn.h>
 
-namespace pviommu::xen {
-
 // Linux 6.6.
 #ifndef IOCTL_EVTCHN_BIND_STATIC
 struct ioctl_evtchn_bind {
@@ -15,4 +13,3 @@ struct ioctl_evtchn_bind {
 #define IOCTL_EVTCHN_BIND_STATIC _IOC(_IOC_NONE, 'E', 7, sizeof(struct ioctl_evtchn_bind))
 #endif
 
-}  // namespace pviommu::xen

@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <vector>
 
 #include "hypercall/xen/guardian_link.h"
 #include "hypercall/xen/reaper.h"
@@ -76,14 +77,14 @@ class Guardian {
   /// is refused, and that is as good.
   void unbind_channels() {
     for (const LedgerDevice& device : ledger_->header().device) {
-      if (device.used.load() == 0 || !channels_) continue;
+      if (device.used.load() == 0) continue;
       const unsigned count = std::min(device.vectors.load(), LedgerDevice::kVectors);
       for (unsigned i = 0; i < count; ++i) {
         const LedgerVector& vector = device.vector[i];
         const std::uint32_t state = vector.state.load();
         if ((state != LedgerVector::bound && state != LedgerVector::binding) || vector.bind.port == 0) continue;
         ioctl_evtchn_unbind unbind{vector.bind.port};
-        (void)::ioctl(channels_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
+        for (const UniqueFd& channels : channels_) (void)::ioctl(channels.get(), IOCTL_EVTCHN_UNBIND, &unbind);
       }
     }
   }
@@ -97,8 +98,11 @@ class Guardian {
       else
         held_[message.fd].reset(copy);
     } else if (message.what == 'c') {
-      channels_.reset(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd_.get(), message.fd, 0)));
-      if (!channels_) message.error = errno;
+      UniqueFd copy(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd_.get(), message.fd, 0)));
+      if (copy)
+        channels_.push_back(std::move(copy));
+      else
+        message.error = errno;
     } else if (message.what == 'd') {
       held_.erase(message.fd);
     } else {
@@ -112,7 +116,7 @@ class Guardian {
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<XenCalls> calls_;
   std::map<int, UniqueFd> held_;
-  UniqueFd channels_;  ///< /dev/xen/evtchn of the program
+  std::vector<UniqueFd> channels_;  ///< of the program, of /dev/xen/evtchn
 };
 
 int failed(const char* what, int code) {

@@ -110,7 +110,7 @@ Status GuardianLink::replace() {
   for (int again = 0; again < kTries; ++again) {
     status = spawn();
     for (std::size_t i = 0; status && i < held_.size(); ++i) status = ask('h', held_[i]);
-    if (status && channels_ >= 0) status = ask('c', channels_);
+    for (std::size_t i = 0; status && i < channels_.size(); ++i) status = ask('c', channels_[i]);
     if (status || status.error().code != EPIPE) break;
   }
   return status;
@@ -152,7 +152,7 @@ Status GuardianLink::hold(int fd) {
 Status GuardianLink::hold_channels(int fd) {
   const std::lock_guard guard(lock_);
   PVIOMMU_TRY(ask_again('c', fd));
-  channels_ = fd;
+  channels_.push_back(fd);
   return {};
 }
 

@@ -36,7 +36,7 @@ class GuardianLink {
   /// When this returns without error the guardian has a copy of `fd`.  Of a
   /// descriptor it holds already: nothing to do.
   Status hold(int fd);
-  /// The same of this process's /dev/xen/evtchn.  Its ports must be unbound there
+  /// The same of a descriptor of /dev/xen/evtchn.  Its ports must be unbound there
   /// before they are closed in Xen, and the program may have left copies of the
   /// descriptor with children: dom0's kernel does not survive a port that it
   /// still has and that Xen has given away again.
@@ -61,7 +61,7 @@ class GuardianLink {
   mutable std::mutex lock_;
   UniqueFd socket_;
   std::vector<int> held_;
-  int channels_ = -1;
+  std::vector<int> channels_;
 };
 
 /// What goes over the socket, both ways.

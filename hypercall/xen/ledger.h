@@ -47,7 +47,6 @@ struct LedgerVector {
   };
   std::atomic<std::uint32_t> state;
   std::uint32_t kernel_closes;  ///< 1: the port is the kernel's to close, with the last descriptor
-  std::uint32_t handed_over;    ///< 1: another descriptor of dom0's may have the port
   std::uint32_t guest_bound;    ///< 1: the pirq may be bound to a vector of `map.domid`
   physdev_map_pirq map;
   evtchn_bind_pirq bind;

@@ -57,6 +57,9 @@ Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls, bool may
   vectors->fd_.reset(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC));
   if (!vectors->fd_) return Error{errno, "open /dev/xen/evtchn"};
   note_descriptor(vectors->fd_.get());
+  vectors->consumer_fd_.reset(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!vectors->consumer_fd_) return Error{errno, "open /dev/xen/evtchn"};
+  note_descriptor(vectors->consumer_fd_.get());
   // A kernel that knows the request looks at its argument first.
   if (::ioctl(vectors->fd_.get(), IOCTL_EVTCHN_BIND_STATIC, nullptr) != 0 && errno == EFAULT)
     vectors->delivery_ = Delivery::bind_static;
@@ -73,6 +76,7 @@ PirqVectors::~PirqVectors() {
     thread_.join();
   }
   if (fd_) forget_descriptor(fd_.get());
+  if (consumer_fd_) forget_descriptor(consumer_fd_.get());
 }
 
 Status PirqVectors::start() {
@@ -101,9 +105,9 @@ Status PirqVectors::start() {
 
 // ---- event channels ------------------------------------------------------------
 
-Status PirqVectors::static_bind(unsigned port) {
+Status PirqVectors::static_bind(const UniqueFd& fd, unsigned port) {
   ioctl_evtchn_bind bind{port};
-  if (::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_STATIC, &bind) < 0) return Error{errno, "IOCTL_EVTCHN_BIND_STATIC"};
+  if (::ioctl(fd.get(), IOCTL_EVTCHN_BIND_STATIC, &bind) < 0) return Error{errno, "IOCTL_EVTCHN_BIND_STATIC"};
   return {};
 }
 
@@ -190,24 +194,31 @@ Status PirqVectors::free(DeviceVectors& device) {
   return unmap_pirqs(calls_, device);
 }
 
-/// The pirq's port to our descriptor, and open.
+/// To one of our descriptors, and open: what has arrived since it was masked comes now.
+Status PirqVectors::open_port(const UniqueFd& fd, unsigned port) {
+  if (delivery_ == Delivery::bind_static) PVIOMMU_TRY(static_bind(fd, port));
+  evtchn_unmask unmask{};
+  unmask.port = port;
+  const auto done = calls_.event_channel(EVTCHNOP_unmask, &unmask, sizeof unmask, "EVTCHNOP_unmask");
+  if (done) return {};
+  ioctl_evtchn_unbind unbind{port};
+  (void)::ioctl(fd.get(), IOCTL_EVTCHN_UNBIND, &unbind);
+  return done.error();
+}
+
 Status PirqVectors::receive(DeviceVectors& device, unsigned index, unsigned port) {
   try {
     if (targets_.size() <= port) targets_.resize(port + 1);
   } catch (const std::bad_alloc&) {
     return Error{ENOMEM, "bind_vector"};
   }
-  if (delivery_ == Delivery::bind_static) PVIOMMU_TRY(static_bind(port));
   targets_[port] = {&device, index};
-  evtchn_unmask unmask{};
-  unmask.port = port;
-  const auto done = calls_.event_channel(EVTCHNOP_unmask, &unmask, sizeof unmask, "EVTCHNOP_unmask");
-  if (done) return {};
-  targets_[port] = {};
-  ioctl_evtchn_unbind unbind{port};
-  (void)::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
-  return done.error();
+  const Status opened = open_port(fd_, port);
+  if (!opened) targets_[port] = {};
+  return opened;
 }
+
+Status PirqVectors::hand_over(unsigned port) { return open_port(consumer_fd_, port); }
 
 /// The kernel lets go of the port, which is masked from then on; what it had
 /// passed on already goes where arrivals went until now.
@@ -221,6 +232,13 @@ Status PirqVectors::let_go(unsigned port, std::unique_lock<std::mutex>& guard) {
   (void)::ioctl(fd_.get(), IOCTL_EVTCHN_NOTIFY, &notify);
   fence_.wait(guard, [&] { return fences_done_ >= ticket || broken_; });
   targets_[port] = {};
+  return {};
+}
+
+/// The consumer's descriptor lets go; what is in its ring is its arrivals.
+Status PirqVectors::take_from_consumer(unsigned port) {
+  ioctl_evtchn_unbind unbind{port};
+  if (::ioctl(consumer_fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0) return Error{errno, "IOCTL_EVTCHN_UNBIND"};
   return {};
 }
 
@@ -239,7 +257,7 @@ Status PirqVectors::check(const Notification& target) const {
       return Error{EINVAL, "bind_vector: no sink"};
     case NotificationKind::event_channel:
       if (handed_over(target) && delivery_ != Delivery::bind_static)
-        return Error{EOPNOTSUPP, "bind_vector: this kernel lets nobody take an event channel (Linux 6.6 does)"};
+        return Error{EOPNOTSUPP, "bind_vector: this kernel gives event channels to nobody (Linux 6.6 does)"};
       return {};
     case NotificationKind::guest_vector:
       // The APIC's first sixteen are reserved (Intel SDM 3A, 10.8.5).
@@ -287,25 +305,27 @@ Status PirqVectors::bind(DeviceVectors& device, unsigned index, const Notificati
   DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr) return Error{ENOENT, "bind_vector: no such vector"};
   PVIOMMU_TRY(check(target));
-  const bool hand_over = handed_over(target);
-  if (hand_over && slot->masked) return Error{EBUSY, "bind_vector: masked, and nobody could unmask it there"};
+  const bool to_consumer = handed_over(target);
+  if (to_consumer && slot->masked) return Error{EBUSY, "bind_vector: masked"};
   DeviceVectors::Slot sends;
-  if (target.kind == NotificationKind::event_channel && !hand_over) PVIOMMU_TRY(open_send_port(target, sends));
+  if (target.kind == NotificationKind::event_channel && !to_consumer) PVIOMMU_TRY(open_send_port(target, sends));
 
-  const bool here = slot->bound && !handed_over(slot->target);
+  const unsigned port = slot->ledger->bind.port;
+  const bool from_consumer = slot->bound && handed_over(slot->target);
   Status status;
   if (!slot->bound) {
-    status = first_bind(device, index, hand_over);
-  } else if (here && hand_over) {
-    slot->ledger->handed_over = 1;
-    status = let_go(slot->ledger->bind.port, guard);
-    if (!status) slot->ledger->handed_over = 0;
-  } else if (!here && !hand_over) {
-    status = receive(device, index, slot->ledger->bind.port);
-    if (status)
-      slot->ledger->handed_over = 0;
-    else if (status.error().code == EBUSY && status.error().raw == 0)
-      status = Error{EBUSY, "bind_vector: the event channel's consumer still has it"};
+    status = first_bind(device, index, to_consumer);
+  } else if (to_consumer && !from_consumer) {
+    status = let_go(port, guard);
+    if (status) status = hand_over(port);
+    if (!status) (void)receive(device, index, port);
+  } else if (from_consumer && !to_consumer) {
+    status = take_from_consumer(port);
+    if (status) {
+      // From here on arrivals wait for the lock that we have.
+      status = receive(device, index, port);
+      if (!status) (void)hand_over(port);
+    }
   }
   if (!status) {
     close_send_port(sends);
@@ -321,15 +341,11 @@ Status PirqVectors::bind(DeviceVectors& device, unsigned index, const Notificati
   return {};
 }
 
-Status PirqVectors::first_bind(DeviceVectors& device, unsigned index, bool hand_over) {
-  DeviceVectors::Slot& slot = *device.find(index);
-  LedgerVector& vector = *slot.ledger;
+Status PirqVectors::first_bind(DeviceVectors& device, unsigned index, bool to_consumer) {
+  LedgerVector& vector = *device.find(index)->ledger;
   PVIOMMU_TRY(bind_port(vector));
-  if (hand_over) {
-    vector.handed_over = 1;
-    return {};
-  }
-  const Status status = receive(device, index, vector.bind.port);
+  const Status status =
+      to_consumer ? hand_over(vector.bind.port) : receive(device, index, vector.bind.port);
   for (int again = 0; !status && again < 3; ++again)
     if (close_ledger_port(calls_, vector)) break;
   return status;
@@ -340,17 +356,18 @@ Status PirqVectors::unbind(DeviceVectors& device, unsigned index) {
   DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr || !slot->bound) return Error{ENOENT, "unbind_vector: not bound"};
   const unsigned port = slot->ledger->bind.port;
+  const bool consumer_has = handed_over(slot->target);
   // The kernel lets go first: a port that it still has and that Xen has given
-  // away again is a crash of dom0.  Of another descriptor's close_ledger_port()
-  // takes care.
-  if (port < targets_.size() && targets_[port].device != nullptr) {
+  // away again is a crash of dom0.
+  if (consumer_has ? !slot->masked : port < targets_.size() && targets_[port].device != nullptr) {
     ioctl_evtchn_unbind unbind{port};
-    if (::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0) return Error{errno, "IOCTL_EVTCHN_UNBIND"};
-    targets_[port] = {};
+    if (::ioctl((consumer_has ? consumer_fd_ : fd_).get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0 && errno != ENOTCONN)
+      return Error{errno, "IOCTL_EVTCHN_UNBIND"};
+    if (!consumer_has) targets_[port] = {};
   }
   if (const Status closed = close_ledger_port(calls_, *slot->ledger); !closed) {
     // As before, then.  When not even that works, the next unbind goes on from here.
-    if (delivery_ == Delivery::bind_static && !handed_over(slot->target)) (void)receive(device, index, port);
+    if (delivery_ == Delivery::bind_static) (void)(consumer_has ? hand_over(port) : receive(device, index, port));
     return closed;
   }
   close_send_port(*slot);
@@ -363,8 +380,9 @@ Status PirqVectors::mask(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
   DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr) return Error{ENOENT, "mask_vector"};
-  if (slot->bound && handed_over(slot->target))
-    return Error{EOPNOTSUPP, "mask_vector: the event channel is its consumer's"};
+  // A port that no descriptor has is masked, and keeps what arrives.
+  if (slot->bound && handed_over(slot->target) && !slot->masked)
+    PVIOMMU_TRY(take_from_consumer(slot->ledger->bind.port));
   slot->masked = true;
   return {};
 }
@@ -373,6 +391,7 @@ Status PirqVectors::unmask(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
   DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr) return Error{ENOENT, "unmask_vector"};
+  if (slot->bound && handed_over(slot->target) && slot->masked) PVIOMMU_TRY(hand_over(slot->ledger->bind.port));
   slot->masked = false;
   if (!slot->pending || !slot->bound) return {};
   slot->pending = false;
@@ -383,6 +402,8 @@ Result<bool> PirqVectors::pending(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
   DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr) return Error{ENOENT, "vector_pending"};
+  if (slot->bound && handed_over(slot->target))
+    return Error{EOPNOTSUPP, "vector_pending: the event channel is its consumer's"};
   return slot->pending;
 }
 
@@ -402,6 +423,18 @@ Result<EventPort> PirqVectors::port(DeviceVectors& device, unsigned index) {
   if (slot == nullptr || !slot->bound || slot->target.kind != NotificationKind::event_channel)
     return Error{ENOENT, "event_port: bound to none"};
   return EventPort(handed_over(slot->target) ? slot->ledger->bind.port : slot->send_port);
+}
+
+Result<std::size_t> PirqVectors::read_events(std::span<EventPort> out) {
+  std::uint32_t ports[kPortsAtOnce];
+  const std::size_t room = std::min(out.size(), kPortsAtOnce) * sizeof ports[0];
+  const ssize_t got = ::read(consumer_fd_.get(), ports, room);
+  if (got < 0 && errno == EAGAIN) return std::size_t{0};
+  if (got < 0) return Error{errno, "read /dev/xen/evtchn"};
+  (void)!::write(consumer_fd_.get(), ports, static_cast<std::size_t>(got));
+  const std::size_t count = static_cast<std::size_t>(got) / sizeof ports[0];
+  for (std::size_t i = 0; i < count; ++i) out[i] = EventPort(ports[i]);
+  return count;
 }
 
 // ---- arrivals --------------------------------------------------------------------

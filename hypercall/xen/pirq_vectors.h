@@ -11,11 +11,16 @@
 //
 //   target    sink             EventSink::event()
 //             event channel    EVTCHNOP_send; or the pirq's own port, handed over:
-//                              the descriptor of its consumer instead of ours
+//                              on a second descriptor, which its consumer reads
 //             guest vector     XEN_DMOP_inject_msi
 //
 // A target is replaced under the lock that arrivals take.  A port that is handed
 // over or taken back is masked in between: what arrives then waits in Xen.
+//
+// That descriptor (Hypervisor::event_fd()) is for passing on: to another process by
+// SCM_RIGHTS or pidfd_getfd().  The consumer does not bind the port itself: Linux lets
+// a second descriptor have a port that another one has, warns, and loses count.  So
+// both are ours, and taking back needs nobody's consent.
 //
 // map_pirq wants the device to be dom0's: before the assign, or in a bounce.
 // The kernel does not close a port that was bound so; we do, and after our
@@ -28,6 +33,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <span>
 #include <vector>
 
 #include "hypercall/unique_fd.h"
@@ -61,18 +67,20 @@ class PirqVectors final : public Interrupts {
                             const MsiPlace& place) override;
   Status free(DeviceVectors& device) override;
   Status bind(DeviceVectors& device, unsigned index, const Notification& target) override;
-  /// EBUSY: handed over, and its consumer has it.
   Status unbind(DeviceVectors& device, unsigned index) override;
-  /// EOPNOTSUPP: handed over.
   Status mask(DeviceVectors& device, unsigned index) override;
   Status unmask(DeviceVectors& device, unsigned index) override;
+  /// EOPNOTSUPP: handed over.
   Result<bool> pending(DeviceVectors& device, unsigned index) override;
   /// EOPNOTSUPP: handed over; Xen sends nothing to a pirq's port for us.
   Status raise(DeviceVectors& device, unsigned index) override;
   Result<EventPort> port(DeviceVectors& device, unsigned index) override;
 
-  /// /dev/xen/evtchn.
+  /// /dev/xen/evtchn: ours, and that of who consumes what is handed over.
   int fd() const { return fd_.get(); }
+  int consumer_fd() const { return consumer_fd_.get(); }
+  /// What waits on the latter; Hypervisor::read_events().
+  Result<std::size_t> read_events(std::span<EventPort> out);
 
   /// Starts the thread that takes arrivals to their targets.  Before the first bind.
   Status start();
@@ -86,13 +94,16 @@ class PirqVectors final : public Interrupts {
   explicit PirqVectors(XenCalls& calls) : calls_(calls) {}
   // Lock held by all.
   Status check(const Notification& target) const;
-  Status static_bind(unsigned port);
+  static Status static_bind(const UniqueFd& fd, unsigned port);
   Status bind_port(LedgerVector& vector);
   Status swap_port(LedgerVector& vector);
   Status take_back(std::uint32_t port);
-  Status first_bind(DeviceVectors& device, unsigned index, bool hand_over);
+  Status first_bind(DeviceVectors& device, unsigned index, bool to_consumer);
+  Status open_port(const UniqueFd& fd, unsigned port);
   Status receive(DeviceVectors& device, unsigned index, unsigned port);
   Status let_go(unsigned port, std::unique_lock<std::mutex>& guard);
+  Status hand_over(unsigned port);
+  Status take_from_consumer(unsigned port);
   Status open_send_port(const Notification& target, DeviceVectors::Slot& slot);
   void close_send_port(DeviceVectors::Slot& slot);
   Status pass_on(DeviceVectors::Slot& slot, const Vector& vector);
@@ -100,7 +111,7 @@ class PirqVectors final : public Interrupts {
   void deliver();
 
   XenCalls& calls_;
-  UniqueFd fd_;
+  UniqueFd fd_, consumer_fd_;
   Delivery delivery_ = Delivery::none;
   /// A channel of this process to itself, so that the thread, which waits in
   /// read() and nowhere else (a poll() costs a tenth of an arrival), can be told

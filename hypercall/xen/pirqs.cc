@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "hypercall/xen/pirqs.h"
 
-#include <fcntl.h>
-#include <sys/ioctl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
-
-#include "hypercall/unique_fd.h"
-#include "hypercall/xen/evtchn_static.h"
 
 namespace pviommu::xen {
 namespace {
@@ -28,7 +22,7 @@ bool shortage(const Error& error) {
 Status map_pirq(XenCalls& calls, const DeviceVectors& device, LedgerVector& vector, std::uint16_t domid, int type,
                 unsigned entry) {
   std::memset(&vector.map, 0, sizeof vector.map);
-  vector.guest_bound = vector.handed_over = 0;
+  vector.guest_bound = 0;
   vector.map.domid = domid;
   vector.map.type = type;
   vector.map.index = -1;
@@ -91,7 +85,7 @@ Result<unsigned> map_pirqs(XenCalls& calls, DeviceVectors& device, Ledger& book,
         for (unsigned i = 1; i < granted; ++i) {
           device.ledger->vector[i].map = first.map;
           device.ledger->vector[i].map.pirq = first.map.pirq + static_cast<int>(i);
-          device.ledger->vector[i].guest_bound = device.ledger->vector[i].handed_over = 0;
+          device.ledger->vector[i].guest_bound = 0;
         }
       } else {
         ask = *block;
@@ -210,25 +204,10 @@ Status unbind_guest_vector(XenCalls& calls, LedgerVector& vector) {
 
 // ---- event channels --------------------------------------------------------------
 
-bool in_use(std::uint32_t port) {
-  const UniqueFd fd(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC));
-  if (!fd) return true;
-  ioctl_evtchn_bind bind{port};
-  if (::ioctl(fd.get(), IOCTL_EVTCHN_BIND_STATIC, &bind) < 0) return true;
-  ioctl_evtchn_unbind unbind{port};
-  (void)::ioctl(fd.get(), IOCTL_EVTCHN_UNBIND, &unbind);
-  return false;
-}
-
 Status close_ledger_port(XenCalls& calls, LedgerVector& vector) {
   const std::uint32_t state = vector.state.load(std::memory_order_acquire);
   if (state != LedgerVector::binding && state != LedgerVector::bound && state != LedgerVector::closing) return {};
   if (vector.bind.port != 0 && vector.kernel_closes == 0) {
-    // dom0's kernel does not survive a port that it still has and that Xen has
-    // given away again.
-    if (vector.handed_over != 0 && in_use(vector.bind.port))
-      return Error{EBUSY, "event channel: its consumer still has it"};
-    vector.handed_over = 0;
     if (state == LedgerVector::closing) {
       // Killed in the call: it may be done, and the port another's.
       evtchn_status port{};

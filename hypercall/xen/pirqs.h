@@ -25,10 +25,7 @@ Status restore_messages(XenCalls& calls, const DeviceVectors& device);
 /// XEN_DOMCTL_VMSI_X86_*, without UNMASKED, which is added.
 Status bind_guest_vector(XenCalls& calls, LedgerVector& vector, std::uint8_t gvec, std::uint32_t gflags);
 
-/// True when a descriptor of /dev/xen/evtchn has the port.  Linux >= 6.6.
-bool in_use(std::uint32_t port);
-
-// For the reaper too.  EBUSY of the first: in_use().  All: nothing to do is no error.
+// For the reaper too.  All: nothing to do is no error.
 Status close_ledger_port(XenCalls& calls, LedgerVector& vector);
 Status unbind_guest_vector(XenCalls& calls, LedgerVector& vector);
 Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector);

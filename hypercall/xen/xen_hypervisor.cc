@@ -186,7 +186,8 @@ Status XenHypervisor::start_channels(bool quiet) {
                  "pviommu: interrupts=may-crash-dom0: event channels are taken from under this kernel, which may end "
                  "dom0; Linux 6.6 or later needs no such thing\n");
   PVIOMMU_TRY(channels_->start());
-  return guardian_->hold_channels(channels_->fd());
+  PVIOMMU_TRY(guardian_->hold_channels(channels_->fd()));
+  return guardian_->hold_channels(channels_->consumer_fd());
 }
 
 void XenHypervisor::watch() {

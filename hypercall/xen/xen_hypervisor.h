@@ -75,8 +75,10 @@ class XenHypervisor final : public Hypervisor {
   Result<bool> vector_pending(const Vector& vector) override;
   Status raise_vector(const Vector& vector) override;
   Result<EventPort> event_port(const Vector& vector) override;
-  int event_fd() const override { return -1; }
-  Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
+  int event_fd() const override { return channels_ ? channels_->consumer_fd() : -1; }
+  Result<std::size_t> read_events(std::span<EventPort> out) override {
+    return channels_ ? channels_->read_events(out) : std::size_t{0};
+  }
   Result<std::unique_ptr<GuestBus>> guest_bus() override;
   Result<std::size_t> read_faults(std::span<Fault> out) override;
 

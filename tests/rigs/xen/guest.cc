@@ -3,9 +3,10 @@
 // alone, with two edu and a tiny guest (tiny_guest.h).  To be run in dom0.
 //
 //   xen_guest --gtest_filter=...     the tests
-//   xen_guest make | pv | no-iommu   makes a guest, prints its domid
+//   xen_guest make                   makes a guest, prints its domid
 //   xen_guest counts ID VECTOR       arrivals it has seen
 //   xen_guest lives ID | destroy ID
+//   xen_guest consume PID FD         see notify.cc
 #include <gtest/gtest.h>
 #include <linux/pci_regs.h>
 #include <sys/mman.h>
@@ -22,6 +23,8 @@
 #include "tiny_guest.h"
 
 using namespace pviommu;
+
+int consume(int pid, int fd);
 
 namespace {
 
@@ -265,6 +268,8 @@ int command(const std::string& what, std::uint32_t id, unsigned vector) {
     std::printf("%u\n", tiny::Guest(id).count(vector));
   else if (what == "lives")
     return tiny::Guest::alive(id) ? 0 : 1;
+  else if (what == "consume")
+    return consume(static_cast<int>(id), static_cast<int>(vector));
   else if (what == "destroy")
     tiny::Guest::destroy(id);
   else
