@@ -12,7 +12,7 @@ namespace conformance {
 ///   inherited   descriptors of VFIO files work in a forked child
 /// (CONFORMANCE_WITHOUT, for without(), has beside its own words
 ///   lossless-replacing  no message is lost while its eventfd is replaced
-///   locked-memory       the whole of RLIMIT_MEMLOCK is for mappings
+///   locked-memory       RLIMIT_MEMLOCK counts what is mapped, and only that
 ///   executable-bar      BARs can be mapped with PROT_EXEC)
 inline bool with(const std::string& what) {
   const char* value = std::getenv("CONFORMANCE_WITH");

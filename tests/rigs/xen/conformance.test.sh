@@ -7,7 +7,7 @@ prefix='conformance: '
 in_dom0 --timeout 300 --add /bin/dash:/bin/sh <<'EOF'
 export CONFORMANCE_EDU=0000:00:06.0 CONFORMANCE_NVME=0000:00:05.0
 # Limits that `pviommu info --hypervisor=xen` declares.
-export CONFORMANCE_WITHOUT="intx read-only locked-memory executable-bar"
+export CONFORMANCE_WITHOUT="intx read-only executable-bar"
 gtest_in_dom0 pviommu run --quiet --hypervisor=xen -- vfio_conformance
 nothing_left
 EOF
