@@ -6,6 +6,8 @@
 //   xen_guest make                   makes a guest, prints its domid
 //   xen_guest counts ID VECTOR       arrivals it has seen
 //   xen_guest lives ID | destroy ID
+//   xen_guest hold ID OFFSET         attaches an edu, binds its vector, maps a page of the
+//                                    other's BAR, says so and waits to be killed
 //   xen_guest consume PID FD         see notify.cc
 #include <gtest/gtest.h>
 #include <linux/pci_regs.h>
@@ -261,6 +263,38 @@ TEST(GuestNames, EachWrongOneHasALine) {
   for (const std::uint32_t domid : {pv, bare, good}) tiny::Guest::destroy(domid);
 }
 
+int hold(std::uint32_t id, unsigned offset) {
+  const auto opened = open_hypervisor("xen:domain=" + std::to_string(id));
+  if (!opened.instance) {
+    std::fprintf(stderr, "%s\n", opened.failure.message.c_str());
+    return 1;
+  }
+  Hypervisor& hypervisor = *opened.instance;
+  const auto edu = Edu::open(hypervisor, kFirstEdu), other = Edu::open(hypervisor, kSecondEdu);
+  const auto space = hypervisor.create_space({});
+  if (!edu || !other || !space) return 1;
+  std::vector<FrameRun> frames;
+  const auto failed = [](const char* what, const Status& status) {
+    if (!status) std::fprintf(stderr, "%s: %s\n", what, to_string(status.error()).c_str());
+    return !status;
+  };
+  if (failed("attach", hypervisor.attach(*space, kFirstEdu)) || failed("attach", hypervisor.attach(*space, kSecondEdu)))
+    return 1;
+  edu->start();
+  if (const auto granted = hypervisor.allocate_vectors(kFirstEdu, VectorKind::msi, 1); !granted) return 1;
+  edu->enable_msi(true);
+  const Notification target{NotificationKind::guest_vector, nullptr, Domid(static_cast<std::uint16_t>(id)), EventPort(0), kVector, 0};
+  if (failed("bind", hypervisor.bind_vector({kFirstEdu, VectorKind::msi, 0}, target)) ||
+      failed("frames_of_mmio", hypervisor.frames_of_mmio(kSecondEdu, 0, offset, 0x1000, frames)))
+    return 1;
+  const MapRun run[] = {{Dfn(0x10000), frames[0].mfn, 1, Access::read_write}};
+  if (failed("map", hypervisor.map(*space, run).status)) return 1;
+  edu->raise();
+  std::printf("ready\n");
+  std::fflush(stdout);
+  for (;;) ::pause();
+}
+
 int command(const std::string& what, std::uint32_t id, unsigned vector) {
   if (what == "make")
     std::printf("%u\n", tiny::Guest::make({}));
@@ -268,6 +302,8 @@ int command(const std::string& what, std::uint32_t id, unsigned vector) {
     std::printf("%u\n", tiny::Guest(id).count(vector));
   else if (what == "lives")
     return tiny::Guest::alive(id) ? 0 : 1;
+  else if (what == "hold")
+    return hold(id, vector);
   else if (what == "consume")
     return consume(static_cast<int>(id), static_cast<int>(vector));
   else if (what == "destroy")

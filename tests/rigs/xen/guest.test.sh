@@ -7,7 +7,41 @@ for kernel in 6.12 6.1; do
   prefix="guest, Linux $kernel: "
   in_dom0 --kernel $kernel <<'EOF'
 gtest_in_guest xen_guest --gtest_filter='Guest*'
-nothing_left
+
+# Killed in the middle: its guardian puts everything back, or, when that is killed
+# first, the next program.  The guest keeps running.
+id=$(xen_guest make)
+held() {  # OFFSET: a program that has two devices, a vector and a piece of a BAR in the guest
+  : >/tmp/held
+  xen_guest hold "$id" "$1" >/tmp/held 2>&1 &
+  program=$!
+  for _ in $(seq 100); do
+    grep -q ready /tmp/held && return
+    usleep 50000
+  done
+  not_ok "a program with devices in the guest" "$(cat /tmp/held)"
+}
+put_back() {  # HOW
+  wait $program 2>/dev/null
+  nothing_left "$1"
+  check "the guest lives on ($1)" xen_guest lives "$id"
+}
+held 0
+kill -9 $program
+put_back "the program is killed"
+# At the same place another page: Xen would crash the guest if the first were there still.
+held 0x1000
+kill -9 "$(pidof pviommu-xen-guardian)"
+kill -9 $program
+pviommu reap --hypervisor=xen >/tmp/reaped 2>&1 || note "$(cat /tmp/reaped)"
+put_back "the program and its guardian are killed"
+held 0x2000
+equal "each had its arrival" 3 "$(xen_guest counts "$id" 0x50)"
+xen_guest destroy "$id"
+sleep 1
+kill -9 $program
+wait $program 2>/dev/null
+nothing_left "the guest is destroyed, then the program is killed"
 EOF
 done
 finish
