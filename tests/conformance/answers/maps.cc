@@ -31,6 +31,7 @@ class Type1 {
     unmap_all_and_vaddr();
     life_cycle();
     dirty();
+    sizes_of_bitmaps();
     session_.device.close();
     session_.group.close();
     answer(prefix_ + "C190 MAP after group fd closed", container_.map(0x10000, hva_, kPage));
@@ -66,6 +67,7 @@ class Type1 {
   void unmap_all_and_vaddr();
   void life_cycle();
   void dirty();
+  void sizes_of_bitmaps();
 
   Outcome dirty_call(std::uint32_t flags, std::uint32_t argsz = sizeof(vfio_iommu_type1_dirty_bitmap)) {
     vfio_iommu_type1_dirty_bitmap request{.argsz = argsz, .flags = flags};
@@ -76,7 +78,7 @@ class Type1 {
     bool null = false;
     std::uint32_t argsz = 0;
   };
-  void get(const std::string& name, const Get& want) {
+  void get(const std::string& name, const Get& want, std::uint64_t shown = ~std::uint64_t{0}) {
     struct {
       std::uint32_t argsz, flags;
       vfio_iommu_type1_dirty_bitmap_get get;
@@ -86,7 +88,7 @@ class Type1 {
     request.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
     request.get = {.iova = want.iova, .size = want.size, .bitmap = {.pgsize = want.page, .size = want.bytes, .data = want.null ? nullptr : reinterpret_cast<__u64*>(bits)}};
     const Outcome outcome = container_.ioctl(VFIO_IOMMU_DIRTY_PAGES, address_of(request));
-    answer(prefix_ + name, outcome, want.null ? "-" : format("bitmap=0x%lx", bits[0]));
+    answer(prefix_ + name, outcome, want.null ? "-" : format("bitmap=0x%lx", bits[0] & shown));
   }
   void unmap_with_bitmap(const std::string& name, std::uint64_t size, std::uint64_t bytes = 8, std::uint32_t argsz = 48) {
     struct {
@@ -419,6 +421,36 @@ void Type1::dirty() {
   unmap_with_bitmap("C178b UNMAP GET_DIRTY_BITMAP bitmap too small", 2 * kPage, 1);
   answer(prefix_ + "C179 STOP", dirty_call(kStop));
   answer(prefix_ + "C180 STOP again", dirty_call(kStop));
+  clear();
+}
+
+// Cases C2xx are not the reference's.
+void Type1::sizes_of_bitmaps() {
+  put(0x10000, 4);
+  for (std::uint32_t argsz : {0u, 23u, 24u, 25u, 32u, 40u, 47u, 48u, 49u, 4096u}) {
+    unmap_with_bitmap(format("C200 UNMAP GET_DIRTY_BITMAP argsz=%u, no tracking", argsz), 4 * kPage, 8, argsz);
+  }
+  (void)dirty_call(1);
+  for (std::uint32_t argsz : {24u, 25u, 47u}) unmap_with_bitmap(format("C201 UNMAP GET_DIRTY_BITMAP argsz=%u", argsz), 4 * kPage, 8, argsz);
+  for (std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{4}, std::uint64_t{7}, std::uint64_t{9}, std::uint64_t{16}, std::uint64_t{1} << 28, (std::uint64_t{1} << 28) + 1, std::uint64_t{1} << 63}) {
+    // Only the range's own bits are looked at.
+    get(format("C202 GET bitmap.size=0x%lx", bytes), {.bytes = bytes}, 0xf);
+  }
+  for (std::uint64_t page : {1ul, 512ul, 2048ul, 4097ul, 0x3000ul, 0x200000ul, 0x40201000ul, ~0ul}) get(format("C203 GET pgsize=0x%lx", page), {.page = page}, 0xf);
+  get("C204 GET of 2^43 bytes", {.iova = 0, .size = std::uint64_t{1} << 43, .bytes = std::uint64_t{1} << 28});
+  get("C205 GET of 2^44 bytes", {.iova = 0, .size = std::uint64_t{1} << 44, .bytes = std::uint64_t{1} << 28});
+  unmap_with_bitmap("C206 UNMAP GET_DIRTY_BITMAP size=0", 0);
+  unmap_with_bitmap("C207 UNMAP GET_DIRTY_BITMAP unaligned size", kPage + 1);
+  unmap_with_bitmap("C208 UNMAP GET_DIRTY_BITMAP of a part", kPage);
+  unmap_with_bitmap("C209 UNMAP GET_DIRTY_BITMAP bitmap.size=2^28+1", 4 * kPage, (std::uint64_t{1} << 28) + 1);
+  unmap("C210 UNMAP ALL|VADDR|GET_DIRTY_BITMAP", 0, 0, kAll | kUnmapVaddr | kBitmap, 48);
+  unmap("C211 UNMAP VADDR|GET_DIRTY_BITMAP", 0x10000, 4 * kPage, kUnmapVaddr | kBitmap, 48);
+  (void)dirty_call(2);
+  clear();
+  // The same memory twice, and over its end.
+  put(0x10000, 32);
+  map("C212 MAP beyond the end of the memory", 0x80000, hva_ + 31 * kPage, 1024 * kPage);
+  unmap("C213 UNMAP ALL by argsz=48", 0, 0, kAll, 48);
   clear();
 }
 

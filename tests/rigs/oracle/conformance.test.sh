@@ -9,7 +9,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/pviommu-oracle-test.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
-in_guest --timeout 150 >"$work/kernel" <<'EOF'
+in_guest --timeout 240 >"$work/kernel" <<'EOF'
 check "devices are given to vfio-pci" give_to_vfio $nvme $edu $edu2 $e1000e $nvme_port $pair
 modprobe i2c-i801
 # What the kernel does and pviommu does not; a message may be lost while the kernel
