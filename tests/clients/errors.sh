@@ -86,6 +86,24 @@ verdict list-takes-no-program complaint 2 'run' list -- true
 verdict program-not-found complaint 127 'no-such-program' run -- no-such-program
 verdict program-not-executable complaint 126 "$work/not-executable" run -- "$work/not-executable"
 
+# bind and unbind, without a device that could be taken.
+verdict bind-device-missing complaint 2 '0000:ff:1f.7|list --host' bind 0000:ff:1f.7
+verdict bind-device-syntax complaint 2 'nvme0|0000:00:05.0' bind nvme0
+verdict bind-no-device complaint 2 'ADDRESS' bind --dry-run
+verdict bind-uri-empty complaint 2 '--uri' bind --uri= 0000:00:05.0
+verdict bind-uri-and-default complaint 2 '--uri|--libvirt' bind --uri=test:///default --libvirt 0000:00:05.0
+verdict unbind-device-missing complaint 2 '0000:ff:1f.7' unbind 0000:ff:1f.7
+verdict list-uri-without-host complaint 2 '--uri|--host' list --uri=test:///default
+if [ -e "$build/.libs/pviommu-libvirt.so" ]; then
+  verdict libvirt-uri-wrong complaint 2 'nosuch|xen:///system' list --host --uri=nosuch
+  verdict libvirt-file-missing complaint 2 "$work/missing.xml" list --host --uri="test://$work/missing.xml"
+  verdict libvirt-daemon-missing complaint 1 "$work/missing-sock|libvirtd" \
+    list --host --uri="xen+unix:///system?socket=$work/missing-sock"
+  verdict libvirt-device-missing complaint 2 '0000:00:05.0' bind --uri=test:///default 0000:00:05.0
+else
+  verdict libvirt-module-missing complaint 2 'libvirt|--with-libvirt' list --host --uri=test:///default
+fi
+
 environment_variable() {
   export "$1=$2"
   not_started 2 "$1|$2" run
@@ -345,7 +363,7 @@ verdict killed-run-is-cleaned-up killed_run
 
 help() {
   local command
-  for command in "" run list info doctor; do
+  for command in "" run list info doctor reap bind unbind; do
     pviommu $command --help >"$work/out" 2>"$work/err" || fail "$command --help: status $?"
     [ -s "$work/out" ] || fail "$command --help says nothing"
     [ -s "$work/err" ] && fail "$command --help: something on stderr"
