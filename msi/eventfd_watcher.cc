@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "msi/eventfd_watcher.h"
 
-#include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -12,6 +12,8 @@
 
 namespace pviommu::msi {
 namespace {
+
+constexpr std::uint64_t kEnd = 1;
 
 /// Takes the eventfd's value.  The program may read it as well: a plain read()
 /// after poll() could then wait for ever where it was made without O_NONBLOCK.
@@ -30,8 +32,19 @@ bool consume(int fd) {
 Result<std::unique_ptr<EventfdWatcher>> EventfdWatcher::start(UniqueFd fd, std::function<void()> on_write) {
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return Error{errno, "eventfd"};
+  UniqueFd poll(::epoll_create1(EPOLL_CLOEXEC));
+  struct epoll_event each_write = {}, end = {};
+  each_write.events = EPOLLIN | EPOLLET;
+  end.events = EPOLLIN;
+  end.data.u64 = kEnd;
+  if (!poll || ::epoll_ctl(poll.get(), EPOLL_CTL_ADD, fd.get(), &each_write) != 0 ||
+      ::epoll_ctl(poll.get(), EPOLL_CTL_ADD, wake.get(), &end) != 0)
+    return Error{errno, "epoll"};
+  // What was written before counts once and stays in the eventfd (virqfd.c, vfio_virqfd_enable()).
+  struct epoll_event before_us = {};
+  const bool written = ::epoll_wait(poll.get(), &before_us, 1, 0) == 1;
   std::unique_ptr<EventfdWatcher> watcher(
-      new EventfdWatcher(std::move(fd), std::move(wake), std::move(on_write)));
+      new EventfdWatcher(std::move(fd), std::move(wake), std::move(poll), std::move(on_write)));
 
   // The program's signals are for its own threads.
   sigset_t all, before;
@@ -39,7 +52,7 @@ Result<std::unique_ptr<EventfdWatcher>> EventfdWatcher::start(UniqueFd fd, std::
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   Status status;
   try {
-    watcher->thread_ = std::thread(&EventfdWatcher::run, watcher.get());
+    watcher->thread_ = std::thread(&EventfdWatcher::run, watcher.get(), written);
   } catch (const std::system_error& error) {
     status = Error{error.code().value(), "thread for an eventfd"};
   }
@@ -48,8 +61,12 @@ Result<std::unique_ptr<EventfdWatcher>> EventfdWatcher::start(UniqueFd fd, std::
   return watcher;
 }
 
-EventfdWatcher::EventfdWatcher(UniqueFd fd, UniqueFd wake, std::function<void()> on_write)
-    : fd_(std::move(fd)), wake_(std::move(wake)), on_write_(std::move(on_write)), owner_(::getpid()) {}
+EventfdWatcher::EventfdWatcher(UniqueFd fd, UniqueFd wake, UniqueFd poll, std::function<void()> on_write)
+    : fd_(std::move(fd)),
+      wake_(std::move(wake)),
+      poll_(std::move(poll)),
+      on_write_(std::move(on_write)),
+      owner_(::getpid()) {}
 
 EventfdWatcher::~EventfdWatcher() {
   if (!thread_.joinable()) return;
@@ -63,12 +80,14 @@ EventfdWatcher::~EventfdWatcher() {
   thread_.join();
 }
 
-void EventfdWatcher::run() {
+void EventfdWatcher::run(bool written) {
+  if (written) on_write_();
   for (;;) {
-    struct pollfd waiting[] = {{fd_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    if (::poll(waiting, 2, -1) < 0) continue;  // EINTR, ENOMEM: once more
-    if (waiting[1].revents != 0) return;
-    if (consume(fd_.get())) on_write_();
+    struct epoll_event events[2];
+    const int count = ::epoll_wait(poll_.get(), events, 2, -1);  // EINTR: once more
+    for (int i = 0; i < count; ++i)
+      if (events[i].data.u64 == kEnd) return;
+    if (count > 0 && consume(fd_.get())) on_write_();
   }
 }
 

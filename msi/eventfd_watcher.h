@@ -13,8 +13,8 @@
 
 namespace pviommu::msi {
 
-/// Reads (and so consumes) what is written to the eventfd and calls back, what
-/// was there before included.  Interrupt lines that are resampled are few and
+/// Reads (and so consumes) what is written to the eventfd and calls back.  What was
+/// there before calls back, too, and is left in the eventfd.  Interrupt lines that are resampled are few and
 /// slow: a thread each, only while asked for.
 class EventfdWatcher {
  public:
@@ -27,11 +27,12 @@ class EventfdWatcher {
   EventfdWatcher& operator=(const EventfdWatcher&) = delete;
 
  private:
-  EventfdWatcher(UniqueFd fd, UniqueFd wake, std::function<void()> on_write);
-  void run();
+  EventfdWatcher(UniqueFd fd, UniqueFd wake, UniqueFd poll, std::function<void()> on_write);
+  void run(bool written);
 
   UniqueFd fd_;
   UniqueFd wake_;
+  UniqueFd poll_;  ///< an event for each write, and for the end
   std::function<void()> on_write_;
   pid_t owner_;
   std::thread thread_;

@@ -203,13 +203,6 @@ void ConfigSpace::load_capability(std::uint8_t id, std::size_t at, std::size_t l
   }
 }
 
-Status ConfigSpace::load_extended_capabilities() {
-  if (shadow_.size() <= kStandardSize) return {};
-  // Read-only as a whole: what is behind them (AER, ACS, ...) is the host's.
-  for (std::size_t offset = kStandardSize; offset < shadow_.size(); ++offset) set8(offset, 0, 0);
-  return {};
-}
-
 bool ConfigSpace::memory_enabled() const { return real_command_ & PCI_COMMAND_MEMORY; }
 
 /// Bytes of MSI and MSI-X that no capability laid over them has its header in.

@@ -83,6 +83,7 @@ class ConfigSpace {
   Status load_capabilities();
   void load_capability(std::uint8_t id, std::size_t at, std::size_t length);
   Status load_extended_capabilities();
+  void allow_extended_writes(unsigned id, std::size_t at, std::size_t length);
   void set8(std::size_t offset, std::uint8_t virt, std::uint8_t write);
   void set16(std::size_t offset, std::uint16_t virt, std::uint16_t write);
   void set32(std::size_t offset, std::uint32_t virt, std::uint32_t write);

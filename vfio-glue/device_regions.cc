@@ -76,7 +76,8 @@ ssize_t Device::access_bar(Client& client, unsigned bar, std::uint64_t buffer, s
   const BarInfo info = hardware_->bar(bar);
   if (at >= info.size) return -EINVAL;
   bytes = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, info.size - at));
-  if (!info.is_io && (!config_->memory_enabled() || !config_->powered())) return -EIO;
+  // The MSI-X table answers without the device.
+  const bool deaf = !info.is_io && (!config_->memory_enabled() || !config_->powered());
 
   std::size_t done = 0;
   while (done < bytes) {
@@ -93,10 +94,12 @@ ssize_t Device::access_bar(Client& client, unsigned bar, std::uint64_t buffer, s
     if (write) {
       value = 0;
       if (!client.copy_in(&value, buffer + done, width)) return -EFAULT;
+      if (!shadowed && deaf) return -EIO;
       if (!shadowed)
         if (const Status status = hardware_->bar_write(bar, here, width, value); !status) return -status.error().code;
     } else {
       if (!shadowed) {
+        if (deaf) return -EIO;
         const auto read = hardware_->bar_read(bar, here, width);
         if (!read) return -read.error().code;
         value = static_cast<std::uint32_t>(*read);

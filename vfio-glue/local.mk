@@ -4,6 +4,7 @@
 nobase_pkginclude_HEADERS += vfio-glue/vfio_notification.h
 
 libpviommu_la_SOURCES += \
+	vfio-glue/config_extended.cc \
 	vfio-glue/config_space.cc \
 	vfio-glue/config_space.h \
 	vfio-glue/container.cc \

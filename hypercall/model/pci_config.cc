@@ -19,7 +19,7 @@
 namespace pviommu::model {
 namespace {
 
-constexpr std::size_t kHeader = 64, kStandardSpace = 256;
+constexpr std::size_t kHeader = 64;
 
 }  // namespace
 
@@ -52,7 +52,7 @@ PciFunction::PciFunction(Bus& bus, Sbdf sbdf, FunctionIdentity identity)
   allow(reg::kCacheLine, 1, 0xff);
   allow(reg::kInterruptLine, 1, 0xff);
   // What is in no capability is memory on QEMU's devices.
-  std::memset(&writable_[kHeader], 0xff, kStandardSpace - kHeader);
+  std::memset(&writable_[kHeader], 0xff, writable_.size() - kHeader);
 }
 
 // PCI Express Base Specification, 7.5.3: the capability up to Link Status 2, as QEMU's
@@ -118,6 +118,15 @@ std::uint8_t PciFunction::add_capability(std::uint8_t id, std::span<const std::u
   last_capability_ = offset;
   next_free_ = static_cast<std::uint8_t>((offset + 2 + body.size() + 3) & ~std::size_t{3});
   return offset;
+}
+
+void PciFunction::add_extended_capability(std::size_t offset, std::initializer_list<ExtendedWord> words) {
+  for (const ExtendedWord& word : words) {
+    put(offset, 4, word.value);
+    std::memset(&writable_[offset], 0, 4);
+    allow(offset, 4, word.writable);
+    offset += 4;
+  }
 }
 
 std::uint32_t PciFunction::config_read(std::size_t offset, unsigned width) {

@@ -129,10 +129,11 @@ class PciFunction {
   /// Returns the capability's offset; `body` excludes the two header bytes.
   std::uint8_t add_capability(std::uint8_t id, std::span<const std::uint8_t> body,
                               std::span<const std::uint8_t> write_mask);
+  struct ExtendedWord {
+    std::uint32_t value = 0, writable = 0;
+  };
   /// An extended capability (from 0x100 on): its header and what follows.
-  void add_extended_capability(std::size_t offset, std::initializer_list<std::uint32_t> words) {
-    for (const std::uint32_t word : words) put(offset, 4, word), offset += 4;
-  }
+  void add_extended_capability(std::size_t offset, std::initializer_list<ExtendedWord> words);
   void add_express(unsigned version = 2);
   void add_msi(unsigned vectors, bool address_64bit, bool per_vector_mask);
   void add_msix(unsigned vectors, unsigned table_bar, std::uint32_t table_offset, unsigned pba_bar,
