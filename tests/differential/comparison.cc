@@ -73,7 +73,7 @@ std::optional<Difference> Comparison::run(const Sequence& sequence) {
     if (a == b) continue;
     const Operation end{"end", {}, {}};
     const Operation& operation = i < sequence.size() ? sequence[i] : end;
-    if (masked(sequence, i, a) == masked(sequence, i, b)) continue;
+    if (forgiven(sequence, i, a, b)) continue;
     return Difference{i, subject(operation, a, b), a, b};
   }
   return {};
@@ -138,8 +138,8 @@ std::string Comparison::transcript(const Sequence& sequence) {
     if (a == b) {
       text += "    both: " + a + '\n';
     } else {
-      const bool hidden = masked(sequence, i, a) == masked(sequence, i, b);
-      text += "    " + first_.name() + ": " + a + '\n' + "    " + second_.name() + ": " + b + (hidden ? "   (masked)" : "") + '\n';
+      const bool hidden = forgiven(sequence, i, a, b);
+      text += "    " + first_.name() + ": " + a + '\n' + "    " + second_.name() + ": " + b + (hidden ? "   (not compared)" : "") + '\n';
     }
   }
   return text;

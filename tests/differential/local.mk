@@ -25,7 +25,18 @@ vfio_differential_SOURCES = \
 DIFFERENTIAL_TESTS = \
 	tests/differential/self.sh \
 	tests/rigs/oracle/differential.test.sh
-DIFFERENTIAL_FOUND =
+DIFFERENTIAL_FOUND = \
+	tests/differential/found/config-outside-capabilities.txt \
+	tests/differential/found/d3.txt \
+	tests/differential/found/dirty-unmap-order.txt \
+	tests/differential/found/empty-access.txt \
+	tests/differential/found/extended-capabilities.txt \
+	tests/differential/found/load-without-decoding.txt \
+	tests/differential/found/mmap-overflow.txt \
+	tests/differential/found/power-states.txt \
+	tests/differential/found/pread-of-everything.txt \
+	tests/differential/found/region-info-cap-offset.txt \
+	tests/differential/found/rom-without-decoding.txt
 DIFFERENTIAL_TIMEOUT = $$((600 + $(OPERATIONS) / 50))
 OPERATIONS = 100000
 SEED = 1

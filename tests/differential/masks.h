@@ -9,8 +9,8 @@
 
 namespace differential {
 
-/// The answer to `sequence[index]`, less what is not compared.
-std::string masked(const Sequence& sequence, std::size_t index, const std::string& answer);
+/// The answers to `sequence[index]` are different, and it does not matter.
+bool forgiven(const Sequence& sequence, std::size_t index, const std::string& first, const std::string& second);
 /// The table, for people.
 std::string masks_text();
 

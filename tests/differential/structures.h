@@ -38,7 +38,7 @@ std::string hex_bytes(const std::uint8_t* bytes, std::size_t count);
 std::vector<std::uint8_t> bytes_of(const std::string& text);
 /// " OFFSET:BYTES" for each stretch that is not as it was.
 std::string changes(const std::uint8_t* before, const std::uint8_t* now, std::size_t count);
-/// PCI address of edu, nvme, e1000e; anything else as it is.
+/// PCI address of edu to edu4, nvme, e1000e; anything else as it is.
 std::string address_of(const std::string& device);
 /// Number of a device's group, from sysfs.
 std::string group_of(const std::string& device);

@@ -79,6 +79,9 @@ std::string changes(const std::uint8_t* before, const std::uint8_t* now, std::si
 
 std::string address_of(const std::string& device) {
   if (device == "edu") return "0000:00:06.0";
+  if (device == "edu3") return "0000:00:0a.0";
+  if (device == "edu4") return "0000:00:0b.0";
+  if (device == "edu2") return "0000:00:07.0";
   if (device == "nvme") return "0000:00:05.0";
   if (device == "e1000e") return "0000:00:08.0";
   return device;
@@ -121,7 +124,7 @@ int Worker::slot(const std::string& name) const {
   return -1;
 }
 
-Worker::Answer Worker::put(const std::string& name, long fd) {
+Worker::Answer Worker::put(const std::string& name, long fd, bool eventfd) {
   if (fd < 0) return {fd, errno, {}};
   if (const int before = slot(name); before >= 0) {
     ::close(before);
@@ -129,6 +132,10 @@ Worker::Answer Worker::put(const std::string& name, long fd) {
   }
   slots_[name] = static_cast<int>(fd);
   order_.push_back(name);
+  if (eventfd)
+    eventfds_.insert(name);
+  else
+    eventfds_.erase(name);
   return {0, 0, " a descriptor"};
 }
 
@@ -181,6 +188,10 @@ Worker::Answer Worker::call(const Operation& operation, unsigned long request, c
 std::string Worker::execute(const Operation& operation) {
   errno = 0;
   Answer answer = run(operation);
+  // What follows from an eventfd has its time.
+  if (watched_ && operation.name == "set_irqs") ::usleep(3000);
+  if (answer.value == 0 && (operation.name == "ioeventfd" || (operation.name == "set_irqs" && operation.value("flags").find("unmask") != std::string::npos && operation.find("data"))))
+    watched_ = true;
   static const char* const wrong = std::getenv("VFIO_DIFFERENTIAL_WRONG");
   // For the test of the tester.
   if (wrong && operation.name == wrong && answer.value == 0 && operation.number("n") > 4) answer.value = 1;
@@ -207,7 +218,7 @@ Worker::Answer Worker::run_object(const Operation& operation) {
     const std::string path = "/dev/vfio/" + group_of(operation.word(1));
     return put(first, ::open(path.c_str(), O_RDWR | O_CLOEXEC));
   }
-  if (name == "eventfd") return put(first, ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (name == "eventfd") return put(first, ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), true);
   if (name == "device") {
     const std::string device = address_of(operation.value("name", "edu"));
     const int group = slot(operation.word(1));
@@ -222,7 +233,7 @@ Worker::Answer Worker::run_object(const Operation& operation) {
     std::erase(order_, first);
     return plain(::close(fd));
   }
-  if (name == "dup") return put(operation.word(1), ::fcntl(slot(first), F_DUPFD_CLOEXEC, 0));
+  if (name == "dup") return put(operation.word(1), ::fcntl(slot(first), F_DUPFD_CLOEXEC, 0), eventfds_.contains(first));
   if (name == "set_container") {
     const std::int32_t fd = slot(operation.word(1));
     return call(operation, VFIO_GROUP_SET_CONTAINER, Fields().u32(static_cast<std::uint32_t>(fd)).bytes());
@@ -260,7 +271,7 @@ Worker::Answer Worker::wait(const Operation& operation) {
     ::poll(&one, 1, 60);
   }
   const ssize_t got = ::read(fd, &count, sizeof count);
-  return {got, errno, got > 0 ? " count " + hex(count) : std::string()};
+  return {got, errno, got > 0 && eventfds_.contains(operation.word(0)) ? " count " + hex(count) : std::string()};
 }
 
 Worker::Answer Worker::run_container(const Operation& operation) {
@@ -322,6 +333,7 @@ void Worker::finish() {
   for (auto name = order_.rbegin(); name != order_.rend(); ++name) ::close(slots_[*name]);
   order_.clear();
   slots_.clear();
+  watched_ = false;
 }
 
 int serve() {

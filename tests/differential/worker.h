@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -56,17 +57,19 @@ class Worker {
   Answer set_irqs(const Operation& operation);
   Answer hot_reset(const Operation& operation);
   Answer wait(const Operation& operation);
-  Answer dma(const Operation& operation);
+  Answer raise(const Operation& operation);
 
   int slot(const std::string& name) const;
-  Answer put(const std::string& name, long fd);
+  Answer put(const std::string& name, long fd, bool eventfd = false);
   std::uint64_t address(const std::string& text) const;
   /// ioctl with a structure that begins with `bytes`, placed as at= says.
   Answer call(const Operation& operation, unsigned long request, const Bytes& bytes);
   void normalise(int device);
 
   std::map<std::string, int> slots_;
+  std::set<std::string> eventfds_;  ///< slots of which the contents are a count
   std::map<std::string, Mapping> mappings_;
+  bool watched_ = false;  ///< somebody waits for an eventfd: the device's side, on the program's behalf
   std::vector<std::string> order_;  ///< slots as they were filled
 };
 

@@ -20,9 +20,28 @@ namespace {
 
 constexpr std::uint64_t kConfig = std::uint64_t{VFIO_PCI_CONFIG_REGION_INDEX} << 40;
 
+struct Hole {
+  std::uint32_t identity;
+  std::uint16_t offset, bytes;
+};
+constexpr std::uint32_t kEdu = 0x11e81234, kNvme = 0x00101b36, kE1000e = 0x10d38086;
+constexpr Hole kHoles[] = {{kEdu, 0x4e, 0xb2},    {kNvme, 0x4c, 0x14},   {kNvme, 0x68, 0x18},  {kNvme, 0xbc, 0xf44},
+                           {kE1000e, 0x40, 0x60}, {kE1000e, 0xac, 0x1c}, {kE1000e, 0xde, 0x02}, {kE1000e, 0xf4, 0x0c},
+                           {kE1000e, 0x14c, 0xeb4}};
+
 std::uint64_t file_offset(const Operation& operation) {
   if (operation.find("raw")) return operation.number("raw");
   return (operation.number("region") << 40) + operation.number("offset");
+}
+
+// Registers of edu with a life of their own: the factorial is computed in a thread for as
+// long as it takes; interrupts are raised by raise(), since an I/O APIC without an entry for
+// the line forgets it; a wrong transfer ends QEMU.
+bool acts(std::uint64_t offset, std::size_t bytes) {
+  static constexpr std::uint64_t kActing[][2] = {{0x08, 0x0c}, {0x60, 0x68}, {0x98, 0xa0}};
+  for (const auto& [from, end] : kActing)
+    if (offset < end && from < offset + bytes) return true;
+  return false;
 }
 
 sigjmp_buf faulted;
@@ -52,7 +71,7 @@ void Worker::normalise(int device) {
   std::uint32_t identity = 0;
   (void)!::pread(device, &identity, 4, static_cast<off_t>(kConfig));
   config(0x04, 3, 2);
-  if (identity == 0x11e81234) {
+  if (identity == kEdu) {
     const auto store = [&](std::uint64_t offset, std::uint64_t value, unsigned width) {
       (void)!::pwrite(device, &value, width, static_cast<off_t>(offset));
     };
@@ -61,12 +80,23 @@ void Worker::normalise(int device) {
     store(0x64, ~0u, 4);
     store(0x08, 1, 4);
     std::uint32_t busy = 1;
-    for (int tries = 0; busy & 1 && tries < 1000; ++tries) (void)!::pread(device, &busy, 4, 0x20);
+    for (int tries = 0; busy & 1 && tries < 1000; ++tries) {
+      ::usleep(10);
+      (void)!::pread(device, &busy, 4, 0x20);
+    }
     for (const std::uint64_t offset : {0x80, 0x88, 0x90}) store(offset, 0, 8);
   }
-  // Behind the capabilities of edu there is memory that no reset clears.
-  static constexpr std::uint8_t kZeros[0xb0] = {};
-  if (identity == 0x11e81234) (void)!::pwrite(device, kZeros, sizeof kZeros, static_cast<off_t>(kConfig + 0x50));
+  // Between the capabilities there is memory that no reset clears.
+  static constexpr std::uint8_t kZeros[0x1000] = {};
+  for (const Hole& hole : kHoles)
+    if (identity == hole.identity) (void)!::pwrite(device, kZeros, hole.bytes, static_cast<off_t>(kConfig + hole.offset));
+  if (identity == kE1000e) {
+    // Error reporting: masks, severity, ECRC.
+    config(0x108, 0, 4);
+    config(0x10c, 0x00462030, 4);
+    config(0x114, 0x0000e000, 4);
+    config(0x118, 0x000000a0, 4);
+  }
   for (std::uint64_t bar = 0x10; bar < 0x28; bar += 4) config(bar, 0, 4);
   config(0x30, 0, 4);
   config(0x3c, 0, 1);
@@ -99,6 +129,8 @@ Worker::Answer Worker::run_device(const Operation& operation) {
                     .append(data)
                     .bytes());
   }
+  // Offsets from 2^63 on are a negative BAR for the kernel, which does not survive it.
+  if (name == "ioeventfd" && file_offset(operation) >> 63) return {0, 0, " not done"};
   if (name == "ioeventfd")
     return call(operation, VFIO_DEVICE_IOEVENTFD,
                 Fields()
@@ -110,6 +142,7 @@ Worker::Answer Worker::run_device(const Operation& operation) {
                     .bytes());
   if (name == "pread") return access(operation, false);
   if (name == "pwrite") return access(operation, true);
+  if (name == "raise") return raise(operation);
   if (name == "mmap") return map_region(operation);
   if (name == "load") {
     std::uint32_t value = 0;
@@ -152,6 +185,8 @@ Worker::Answer Worker::access(const Operation& operation, bool write) {
   const int fd = slot(operation.word(0));
   const auto offset = static_cast<off_t>(file_offset(operation));
   if (write) {
+    if (acts(file_offset(operation), operation.find("at") ? operation.number("size", 4) : operation.value("data").size() / 2))
+      return {0, 0, " not done"};
     const Bytes data = bytes_of(operation.value("data"));
     if (const std::string* where = operation.find("at"))
       return {::pwrite(fd, reinterpret_cast<void*>(address(*where)), operation.number("size", 4), offset), errno, {}};
@@ -167,6 +202,17 @@ Worker::Answer Worker::access(const Operation& operation, bool write) {
   const long value = ::pread(fd, data, size, offset);
   const int error = errno;
   if (value > 0 && operation.value("contents") != "no") return {value, error, ' ' + hex_bytes(data, std::min<std::size_t>(left, value))};
+  return {value, error, {}};
+}
+
+// An interrupt of edu, from the device and back: what comes is seen at the eventfd.
+Worker::Answer Worker::raise(const Operation& operation) {
+  const int fd = slot(operation.word(0));
+  std::uint32_t bits = 1;
+  const long value = ::pwrite(fd, &bits, sizeof bits, 0x60);
+  const int error = errno;
+  ::usleep(1000);
+  if (value > 0) (void)!::pwrite(fd, &bits, sizeof bits, 0x64);
   return {value, error, {}};
 }
 

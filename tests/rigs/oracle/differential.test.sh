@@ -6,17 +6,20 @@
 operations=${OPERATIONS:-100000} seed=${SEED:-1}
 : "${PVIOMMU_BUILD:=$rig/../../../build}"
 differential=${PVIOMMU_SOURCE:-$rig/../../..}/tests/differential
-model="nvme,size=16M,addr=$nvme;edu,dma_mask=0xffffffffffffffff,addr=$edu;e1000e,addr=$e1000e"
-# A program's life: the devices other than edu are reset when they are opened, which takes
-# the kernel a tenth of a second; in that time the others go on.
-slow=$((operations / 5)) fast=$((operations - operations / 5))
+# Of edu there are four, so that what waits for the kernel waits at the same time.
+edu3=0000:00:0a.0 edu4=0000:00:0b.0 wide=dma_mask=0xffffffffffffffff
+model="nvme,size=16M,addr=$nvme;edu,$wide,addr=$edu;edu,$wide,addr=$edu2;edu,$wide,addr=$edu3;edu,$wide,addr=$edu4;e1000e,addr=$e1000e"
+# Devices other than edu are reset when they are opened, which takes the kernel a tenth of
+# a second.
+slow=$((operations / 10)) fast=$((operations * 4 / 10))
 
 LD_LIBRARY_PATH=$PVIOMMU_BUILD/.libs in_guest --timeout "${DIFFERENTIAL_TIMEOUT:-$((120 + operations / 100))}" --address-bits 48 \
+  --device "edu,$wide,addr=0a.0" --device "edu,$wide,addr=0b.0" \
   --add "$PVIOMMU_BUILD/vfio_differential:/programs/vfio_differential" \
   --add "$PVIOMMU_BUILD/vfio-glue/pviommu:/programs/pviommu" \
   --add "$PVIOMMU_BUILD/.libs/libpviommu-preload.so:/libraries/libpviommu-preload.so" \
   --add "$differential/found:/root/found" <<EOT
-check "devices are given to vfio-pci" give_to_vfio \$nvme \$edu \$e1000e
+check "devices are given to vfio-pci" give_to_vfio \$nvme \$edu \$edu2 \$e1000e $edu3 $edu4
 export PVIOMMU_PRELOAD=/libraries/libpviommu-preload.so
 side="pviommu run --quiet --hypervisor=model:$model --"
 compare() {  # NAME OPTION...
@@ -31,8 +34,10 @@ compare() {  # NAME OPTION...
   fi
 }
 compare "earlier differences" /root/found/*.txt
-compare "NVMe and e1000e" --devices nvme,e1000e --operations $slow --seed $seed &
-compare "edu" --devices edu --operations $fast --seed $seed
+compare "NVMe" --devices nvme --operations $slow --seed $seed &
+compare "e1000e" --devices e1000e --operations $slow --seed $seed &
+compare "edu" --devices edu,edu2 --operations $fast --seed $seed &
+compare "edu, other seed" --devices edu3,edu4 --operations $fast --seed $((seed + 1000000)) &
 wait
 EOT
 finish
