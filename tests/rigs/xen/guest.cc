@@ -8,6 +8,7 @@
 //   xen_guest lives ID | destroy ID
 //   xen_guest hold ID OFFSET         attaches an edu, binds its vector, maps a page of the
 //                                    other's BAR, says so and waits to be killed
+//   xen_guest latency                see latency.cc
 //   xen_guest consume PID FD         see notify.cc
 #include <gtest/gtest.h>
 #include <linux/pci_regs.h>
@@ -27,6 +28,7 @@
 using namespace pviommu;
 
 int consume(int pid, int fd);
+int latency();
 
 namespace {
 
@@ -306,6 +308,8 @@ int command(const std::string& what, std::uint32_t id, unsigned vector) {
     return hold(id, vector);
   else if (what == "consume")
     return consume(static_cast<int>(id), static_cast<int>(vector));
+  else if (what == "latency")
+    return latency();
   else if (what == "destroy")
     tiny::Guest::destroy(id);
   else

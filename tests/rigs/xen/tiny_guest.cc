@@ -12,14 +12,16 @@
 #include <vector>
 
 extern "C" {
+#include <xen/event_channel.h>
 #include <xen/hvm/save.h>
+#include <xendevicemodel.h>
 }
 
 namespace tiny {
 namespace {
 
 constexpr std::uint32_t kCode = 0x1000, kIdt = 0x2000, kGdt = 0x3000, kCounts = 0x4000, kTimes = 0x5000,
-                        kStackEnd = 0x7000, kHandlers = 0x8000, kHandlerBytes = 64;
+                        kChannel = 0x6000, kStackEnd = 0x7000, kHandlers = 0x8000, kHandlerBytes = 64;
 
 void need(bool good, const char* what) {
   if (good) return;
@@ -57,11 +59,16 @@ void write_image(std::uint8_t* memory) {
     const std::uint64_t gate = (handler & 0xffff) | 8 << 16 | std::uint64_t{0x8e00} << 32 |
                                std::uint64_t{handler >> 16} << 48;
     std::memcpy(memory + kIdt + 8 * vector, &gate, 8);
-    Code{memory + handler}
-        .bytes({0x50, 0x52, 0x0f, 0x31, 0xa3}).word(kTimes + 8 * vector)  // push eax, edx; rdtsc; mov [], eax
+    Code code{memory + handler};
+    code.bytes({0x50, 0x52, 0x0f, 0x31, 0xa3}).word(kTimes + 8 * vector)  // push eax, edx; rdtsc; mov [], eax
         .bytes({0x89, 0x15}).word(kTimes + 8 * vector + 4)                // mov [], edx
-        .bytes({0xf0, 0xff, 0x05}).word(kCounts + 4 * vector)             // lock inc dword []
-        .bytes({0xc7, 0x05}).word(0xfee000b0).word(0)                     // end of interrupt
+        .bytes({0xf0, 0xff, 0x05}).word(kCounts + 4 * vector);            // lock inc dword []
+    if (vector >= 0x70 && vector < 0x80)
+      code.bytes({0x53, 0x51, 0x6a, 32, 0x58})  // push ebx, ecx; eax: event_channel_op; ebx: which; ecx: of what
+          .bytes({0x6a, vector == 0x70 ? EVTCHNOP_bind_interdomain : EVTCHNOP_send, 0x5b, 0xb9})
+          .word(vector == 0x70 ? kChannel : kChannel + 8)
+          .bytes({0x0f, 0x01, 0xd9, 0x59, 0x5b});                         // vmmcall; pop ecx, ebx
+    code.bytes({0xc7, 0x05}).word(0xfee000b0).word(0)                     // end of interrupt
         .bytes({0x5a, 0x58, 0xcf});                                       // pop edx, eax; iret
   }
 }
@@ -170,6 +177,17 @@ Guest::Guest(std::uint32_t domid) : domid_(domid), foreign_(::xenforeignmemory_o
 Guest::~Guest() {
   if (memory_ != nullptr) (void)::xenforeignmemory_unmap(foreign_, memory_, kPages);
   (void)::xenforeignmemory_close(foreign_);
+}
+
+void Guest::answer_to(std::uint32_t port) {
+  const evtchn_bind_interdomain bind{.remote_dom = 0, .remote_port = port, .local_port = 0};
+  std::memcpy(memory_ + kChannel, &bind, sizeof bind);
+  // A message of dom0's own, to the vector that makes the call.
+  xendevicemodel_handle* model = ::xendevicemodel_open(nullptr, 0);
+  need(model != nullptr && ::xendevicemodel_inject_msi(model, static_cast<domid_t>(domid_), 0xfee00000, 0x70) == 0,
+       "XEN_DMOP_inject_msi");
+  (void)::xendevicemodel_close(model);
+  need(await(0x70, count(0x70) + 1, 500) != 0, "the guest's EVTCHNOP_bind_interdomain");
 }
 
 std::uint32_t Guest::await(unsigned vector, std::uint32_t wanted, unsigned milliseconds) const {

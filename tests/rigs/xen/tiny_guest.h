@@ -7,8 +7,12 @@
 //   0x04000  uint32_t counts[256]    arrivals of each vector
 //   0x05000  uint64_t times[256]     the guest's TSC at the last arrival of each
 //   0x07000  end of the stack
+//   0x06000  evtchn_bind_interdomain, for the vectors below
 //   0x08000  handlers, 64 bytes each
 //   0x10000  free, for devices
+//
+// Vector 0x70 binds a port of its own to that of dom0 that is named at 0x6000, vectors
+// 0x71 to 0x7f send to it: so a program in dom0 that waits learns of an arrival.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +54,8 @@ class Guest {
   std::uint64_t time(unsigned vector) const {
     return reinterpret_cast<volatile std::uint64_t*>(memory_ + 0x5000)[vector];
   }
+  /// Makes vectors 0x71 to 0x7f tell dom0's `port`, that was made for this guest.
+  void answer_to(std::uint32_t port);
   /// Waits until the vector has come `wanted` times; what it has.
   std::uint32_t await(unsigned vector, std::uint32_t wanted, unsigned milliseconds = 2000) const;
 
