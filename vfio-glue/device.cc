@@ -144,8 +144,15 @@ Status Device::after_reset() {
   return router_.reset_happened();
 }
 
+bool Device::set_low_power(Client& client, bool on) {
+  const std::lock_guard guard(lock_);
+  const bool before = low_power_.exchange(on);
+  follow_decoding(client);
+  return before;
+}
+
 void Device::follow_decoding(Client& client) {
-  const bool now = config_->memory_enabled() && config_->powered();
+  const bool now = config_->memory_enabled() && config_->powered() && !low_power_;
   // A mapping that is made meanwhile looks at accessible_ itself.
   if (accessible_.exchange(now) != now) client.refresh_mappings(this);
 }

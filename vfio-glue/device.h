@@ -91,8 +91,8 @@ class Device final : private ConfigEffects {
 
   /// The program allows the device to sleep, which it never does here.  False: it
   /// had done so already.
-  bool enter_low_power() { return !low_power_.exchange(true); }
-  void leave_low_power() { low_power_ = false; }
+  bool enter_low_power(Client& client) { return !set_low_power(client, true); }
+  void leave_low_power(Client& client) { set_low_power(client, false); }
 
   /// Empty: no such region / irq index.
   std::optional<RegionInfo> region(std::uint32_t index) const;
@@ -102,7 +102,7 @@ class Device final : private ConfigEffects {
   ssize_t read(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
   ssize_t write(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
 
-  /// The function decodes its memory BARs and is in D0: their mappings can be used.
+  /// The function decodes its memory BARs and may not sleep: their mappings can be used.
   bool accessible() const { return accessible_; }
   Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags);
   void mapping_changed(std::uint64_t offset, int delta);
@@ -126,6 +126,7 @@ class Device final : private ConfigEffects {
   Device(AddressSpace& space, std::unique_ptr<PciDevice> hardware, Hypervisor& hypervisor,
          const msi::InterruptCapabilities& capabilities);
   Status start();
+  bool set_low_power(Client& client, bool on);  ///< what it was
   /// Resets the function and restores what the reset took from us; lock held.
   Status reset_function();
   Status after_reset();

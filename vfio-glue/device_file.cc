@@ -248,7 +248,7 @@ long DeviceFile::feature(const Call& call, vfio_device_feature& feature) {
 long DeviceFile::low_power(const Call& call, const vfio_device_feature& feature) {
   const std::uint32_t number = feature.flags & VFIO_DEVICE_FEATURE_MASK;
   if (number == VFIO_DEVICE_FEATURE_LOW_POWER_EXIT) {
-    device_->leave_low_power();
+    device_->leave_low_power(call.client);
     return 0;
   }
   if (number == VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP) {
@@ -260,7 +260,7 @@ long DeviceFile::low_power(const Call& call, const vfio_device_feature& feature)
     if (const auto eventfd = call.client.duplicate_eventfd(entry.wakeup_eventfd); !eventfd)
       return -eventfd.error().code;
   }
-  return device_->enter_low_power() ? 0 : -EINVAL;
+  return device_->enter_low_power(call.client) ? 0 : -EINVAL;
 }
 
 }  // namespace pviommu::vfio
