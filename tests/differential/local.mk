@@ -30,8 +30,12 @@ DIFFERENTIAL_FOUND = \
 	tests/differential/found/d3.txt \
 	tests/differential/found/dirty-unmap-order.txt \
 	tests/differential/found/empty-access.txt \
+	tests/differential/found/eventfd-before-ioeventfd.txt \
+	tests/differential/found/express-device-control.txt \
 	tests/differential/found/extended-capabilities.txt \
+	tests/differential/found/extended-space.txt \
 	tests/differential/found/load-without-decoding.txt \
+	tests/differential/found/low-power.txt \
 	tests/differential/found/mmap-overflow.txt \
 	tests/differential/found/power-states.txt \
 	tests/differential/found/pread-of-everything.txt \
