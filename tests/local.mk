@@ -7,6 +7,7 @@
 # make differential   random sequences, on the kernel and on the model
 # make bench          benchmarks
 # make fuzz           tests/fuzz/local.mk
+# make coverage       tests/coverage/local.mk
 # make sanitized      unit tests and SANITIZED_TESTS, in a build made with
 #                     --enable-sanitizer
 
@@ -27,6 +28,7 @@ SANITIZED_TESTS = $(CONFORMANCE_TESTS)
 include tests/papr/local.mk
 include tests/unit/local.mk
 include tests/conformance/local.mk
+include tests/coverage/local.mk
 include tests/fuzz/local.mk
 include tests/clients/local.mk
 include tests/bench/local.mk
@@ -70,4 +72,4 @@ bench: all
 .PHONY: conformance clients sanitized bench bench-run
 
 clean-local:
-	-rm -rf results fuzz
+	-rm -rf results fuzz coverage

@@ -21,3 +21,6 @@ unit_vfio_SOURCES += \
 
 unit_vfio_SOURCES += \
 	tests/unit/vfio_config_space_test.cc
+
+unit_vfio_SOURCES += \
+	tests/unit/vfio_engine_test.cc

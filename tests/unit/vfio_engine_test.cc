@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What an engine is told, and what it says when that cannot be.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <string>
+
+#include "hypercall/model/model_hypervisor.h"
+#include "pviommu/named_memory.h"
+#include "vfio-glue/engine.h"
+
+namespace pviommu::vfio {
+namespace {
+
+class EngineTest : public testing::Test {
+ protected:
+  static constexpr const char* kVariables[] = {
+      "PVIOMMU_HYPERVISOR", "PVIOMMU_IOMMU_DRIVER", "PVIOMMU_FRAMES", "PVIOMMU_MAX_MAPPINGS",
+      "PVIOMMU_SESSION",    "PVIOMMU_STRICT",       "PVIOMMU_QUIET"};
+  EngineTest() {
+    for (const char* name : kVariables) {
+      if (const char* value = std::getenv(name)) before_[name] = value;
+      ::unsetenv(name);
+    }
+  }
+  ~EngineTest() override {
+    for (const char* name : kVariables) ::unsetenv(name);
+    for (const auto& [name, value] : before_) ::setenv(name.c_str(), value.c_str(), 1);
+  }
+  /// The message of an engine that cannot be.
+  static std::string refused(EngineConfig config, int code) {
+    std::string message;
+    config.quiet = true;
+    const auto engine = Engine::create(config, message);
+    EXPECT_EQ(engine ? 0 : engine.error().code, code) << message;
+    return message;
+  }
+
+ private:
+  std::map<std::string, std::string> before_;
+};
+
+TEST_F(EngineTest, EmptyVariablesAreNone) {
+  std::string message;
+  for (const char* name : kVariables) ::setenv(name, "", 1);
+  const auto config = EngineConfig::from_environment(message);
+  ASSERT_TRUE(config.ok()) << message;
+  const EngineConfig plain;
+  EXPECT_EQ(config->hypervisor, plain.hypervisor);
+  EXPECT_EQ(config->iommu_driver, plain.iommu_driver);
+  EXPECT_EQ(config->frame_source, plain.frame_source);
+  EXPECT_EQ(config->max_mappings, plain.max_mappings);
+  EXPECT_TRUE(config->session.empty());
+  EXPECT_FALSE(config->strict || config->quiet);
+}
+
+TEST_F(EngineTest, EveryVariableIsRead) {
+  ::setenv("PVIOMMU_HYPERVISOR", "model:edu", 1);
+  ::setenv("PVIOMMU_IOMMU_DRIVER", "hypercall", 1);
+  ::setenv("PVIOMMU_FRAMES", "copy", 1);
+  ::setenv("PVIOMMU_MAX_MAPPINGS", "17", 1);
+  ::setenv("PVIOMMU_SESSION", "/somewhere", 1);
+  ::setenv("PVIOMMU_STRICT", "1", 1);
+  ::setenv("PVIOMMU_QUIET", "0", 1);
+  std::string message;
+  const auto config = EngineConfig::from_environment(message);
+  ASSERT_TRUE(config.ok()) << message;
+  EXPECT_EQ(config->hypervisor, "model:edu");
+  EXPECT_EQ(config->iommu_driver, "hypercall");
+  EXPECT_EQ(config->frame_source, "copy");
+  EXPECT_EQ(config->max_mappings, 17u);
+  EXPECT_EQ(config->session, "/somewhere");
+  EXPECT_TRUE(config->strict);
+  EXPECT_FALSE(config->quiet);
+}
+
+TEST_F(EngineTest, ABadVariableIsNamed) {
+  for (const char* value : {"0", "x", "12x", "4294967296", "-1", " 1"}) {
+    ::setenv("PVIOMMU_MAX_MAPPINGS", value, 1);
+    std::string message;
+    EXPECT_EQ(EngineConfig::from_environment(message).error().code, EINVAL) << value;
+    EXPECT_EQ(message,
+              std::string("PVIOMMU_MAX_MAPPINGS='") + value + "': must be a number from 1 to 4294967295");
+  }
+  ::unsetenv("PVIOMMU_MAX_MAPPINGS");
+  for (const char* name : {"PVIOMMU_STRICT", "PVIOMMU_QUIET"}) {
+    ::setenv(name, "yes", 1);
+    std::string message;
+    EXPECT_EQ(EngineConfig::from_environment(message).error().code, EINVAL);
+    EXPECT_EQ(message, std::string(name) + "='yes': must be 0 or 1");
+    ::unsetenv(name);
+  }
+}
+
+TEST_F(EngineTest, WhatCannotBeSaysWhy) {
+  const auto refuses = [](std::string EngineConfig::*field, const char* value, int code) {
+    EngineConfig config;
+    config.*field = value;
+    EXPECT_NE(refused(config, code).find("nosuch"), std::string::npos);
+  };
+  refuses(&EngineConfig::hypervisor, "model:nosuch", EINVAL);
+  refuses(&EngineConfig::iommu_driver, "nosuch", ENOENT);
+  refuses(&EngineConfig::frame_source, "nosuch", EINVAL);
+}
+
+TEST_F(EngineTest, AGroupIsOpenOnce) {
+  EngineConfig config;
+  config.hypervisor = "model:edu";
+  config.frame_source = "copy";
+  config.quiet = true;
+  std::string message;
+  const auto engine = std::move(Engine::create(config, message)).value();
+  ASSERT_NE(engine, nullptr) << message;
+  EXPECT_EQ(engine->open_group(1).error().code, ENOENT);
+  auto group = engine->open_group(0);
+  ASSERT_TRUE(group.ok());
+  EXPECT_STREQ((*group)->kind(), "group");
+  EXPECT_EQ(engine->open_group(0).error().code, EBUSY);
+  group->reset();
+  EXPECT_TRUE(engine->open_group(0).ok());
+}
+
+TEST_F(EngineTest, FilesThatAreNoDevicesHaveNoMemory) {
+  EngineConfig config;
+  config.hypervisor = "model:edu";
+  config.frame_source = "copy";
+  config.quiet = true;
+  std::string message;
+  const auto engine = std::move(Engine::create(config, message)).value();
+  ASSERT_NE(engine, nullptr) << message;
+  for (const FileRef& file : {*engine->open_container(), *engine->open_group(0)}) {
+    EXPECT_EQ(file->mmap(0, 4096, 3, 1).error().code, ENODEV) << file->kind();
+    file->mapping_changed(0, 1);
+    file->mapping_changed(0, -1);
+  }
+}
+
+// The hypervisor pins by address: nothing of ours reaches the pages.
+TEST_F(EngineTest, MemoryThatTheHypervisorHolds) {
+  const auto source = make_naming_source();
+  EXPECT_EQ(source->name(), "hypervisor");
+  EXPECT_TRUE(source->holds_pages());
+  const auto memory = source->pin(HvaRange::from_size(Hva(0x10000), 0x2000).value(), Access::read);
+  ASSERT_TRUE(memory.ok());
+  EXPECT_TRUE((*memory)->holds_pages());
+  EXPECT_EQ((*memory)->from_file(0, 0, 0, 1).error().code, EOPNOTSUPP);
+  EXPECT_EQ((*memory)->to_file(0, 0, 0, 1).error().code, EOPNOTSUPP);
+}
+
+}  // namespace
+}  // namespace pviommu::vfio
