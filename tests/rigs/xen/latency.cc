@@ -145,7 +145,6 @@ int latency() {
       (void)!::write(other.get(), &came, sizeof came);
     };
     need(xen->bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf, EventPort(static_cast<std::uint32_t>(theirs)), 0, 0}), "bind");
-    take();  // that it has another end
     show("event channel of dom0, sent to", median(raise, take));
     show("guest vector in guest mode, and the answer", direct);
     need(xen->bind_vector(kEdu, injected), "bind");

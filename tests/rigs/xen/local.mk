@@ -41,11 +41,13 @@ XEN_BINARIES += xen_guest
 xen_guest_SOURCES = \
 	tests/rigs/xen/edu.h \
 	tests/rigs/xen/guest.cc \
+	tests/rigs/xen/guest_vfio.cc \
 	tests/rigs/xen/latency.cc \
 	tests/rigs/xen/notify.cc \
 	tests/rigs/xen/tiny_guest.cc \
-	tests/rigs/xen/tiny_guest.h
-xen_guest_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS) $(GTEST_CFLAGS) -D__XEN_TOOLS__=1
+	tests/rigs/xen/tiny_guest.h \
+	tests/unit/vfio_local_client.h
+xen_guest_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS) $(GTEST_CFLAGS) -D__XEN_TOOLS__=1
 xen_guest_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxendevicemodel $(GTEST_LIBS) $(SYSTEM_LIBS)
 endif
 endif
