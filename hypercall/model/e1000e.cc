@@ -56,10 +56,10 @@ class E1000e final : public PciFunction {
     add_express(/*version=*/1);
     next_capability_at(0xa0);
     add_msix(5, kVectors, 0, kVectors, 0x2000);
-    // Status, mask and severity of what is fatal, status and mask of what can be
+    // Status, mask (QEMU has none) and severity of what is fatal, status and mask of what can be
     // corrected, ECRC, logs (PCIe 5.0, 7.8.4).
     constexpr std::uint32_t kFatal = 0x03fff030, kCorrectable = 0x0000f1c1;
-    add_extended_capability(0x100, {{kErrorReporting}, {}, {0, kFatal}, {0x00462030, kFatal}, {}, {0x0000e000, kCorrectable},
+    add_extended_capability(0x100, {{kErrorReporting}, {}, {}, {0x00462030, kFatal}, {}, {0x0000e000, kCorrectable},
                                     {0x000000a0, 0x140}, {}, {}, {}, {}, {}, {}, {}, {}, {}});
     add_extended_capability(0x140, {{kSerialNumber}, {0xff123456}, {0x525400ff}});
     std::vector<std::byte> rom(kRomSize);
