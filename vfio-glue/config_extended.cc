@@ -30,7 +30,10 @@ Result<std::size_t> extended_length(PciDevice& device, unsigned id, std::size_t 
     case PCI_EXT_CAP_ID_PRI:
       return std::size_t{PCI_EXT_CAP_PRI_SIZEOF};
     case PCI_EXT_CAP_ID_VNDR:
-      return std::size_t{PVIOMMU_TRY(device.config_read(at + PCI_VNDR_HEADER, 4)) >> 20};
+      return std::size_t {
+        PVIOMMU_TRY(device.config_read(at + PCI_VNDR_HEADER, 4))
+        >> 20
+      };
     case PCI_EXT_CAP_ID_ACS: {
       if (!(PVIOMMU_TRY(device.config_read(at + PCI_ACS_CAP, 1)) & PCI_ACS_EC)) return std::size_t{8};
       const std::size_t bits = PVIOMMU_TRY(device.config_read(at + PCI_ACS_EGRESS_BITS, 1));
@@ -39,7 +42,8 @@ Result<std::size_t> extended_length(PciDevice& device, unsigned id, std::size_t 
     case PCI_EXT_CAP_ID_VC:
     case PCI_EXT_CAP_ID_VC9:
     case PCI_EXT_CAP_ID_MFVC: {
-      const auto more = PVIOMMU_TRY(device.config_read(at + PCI_VC_PORT_CAP1, 4)) & PCI_VC_CAP1_EVCC;
+      const auto more = PVIOMMU_TRY(device.config_read(at + PCI_VC_PORT_CAP1, 4))
+      &PCI_VC_CAP1_EVCC;
       const auto arbitration = PVIOMMU_TRY(device.config_read(at + PCI_VC_PORT_CAP2, 4));
       const std::size_t phases = arbitration & PCI_VC_CAP2_128_PHASE  ? 128
                                  : arbitration & PCI_VC_CAP2_64_PHASE ? 64
@@ -53,13 +57,15 @@ Result<std::size_t> extended_length(PciDevice& device, unsigned id, std::size_t 
       return std::size_t{4} + (control & PCI_REBAR_CTRL_NBAR_MASK) / 32 * 8;
     }
     case PCI_EXT_CAP_ID_DPA: {
-      const auto substates = PVIOMMU_TRY(device.config_read(at + PCI_DPA_CAP, 1)) & PCI_DPA_CAP_SUBSTATE_MASK;
+      const auto substates = PVIOMMU_TRY(device.config_read(at + PCI_DPA_CAP, 1))
+      &PCI_DPA_CAP_SUBSTATE_MASK;
       return std::size_t{PCI_DPA_BASE_SIZEOF} + substates + 1;
     }
     case PCI_EXT_CAP_ID_TPH: {
       const auto tags = PVIOMMU_TRY(device.config_read(at + PCI_TPH_CAP, 4));
       if ((tags & PCI_TPH_CAP_LOC_MASK) != PCI_TPH_LOC_CAP) return std::size_t{PCI_TPH_BASE_SIZEOF};
-      return std::size_t{PCI_TPH_BASE_SIZEOF} + ((tags & PCI_TPH_CAP_ST_MASK) >> PCI_TPH_CAP_ST_SHIFT) * 2 + 2;
+      return std::size_t{PCI_TPH_BASE_SIZEOF} + ((tags & PCI_TPH_CAP_ST_MASK) >> PCI_TPH_CAP_ST_SHIFT) * 2 +
+             2;
     }
     default:
       return std::size_t{0};
@@ -69,11 +75,11 @@ Result<std::size_t> extended_length(PciDevice& device, unsigned id, std::size_t 
 constexpr std::size_t kFirst = PCI_CFG_SPACE_SIZE;
 constexpr std::size_t kHeader = 4;
 // What a program may change of Advanced Error Reporting (7.8.4).
-constexpr std::uint32_t kUncorrectable = PCI_ERR_UNC_UND | PCI_ERR_UNC_DLP | PCI_ERR_UNC_SURPDN | PCI_ERR_UNC_POISON_TLP |
-                                         PCI_ERR_UNC_FCP | PCI_ERR_UNC_COMP_TIME | PCI_ERR_UNC_COMP_ABORT |
-                                         PCI_ERR_UNC_UNX_COMP | PCI_ERR_UNC_RX_OVER | PCI_ERR_UNC_MALF_TLP |
-                                         PCI_ERR_UNC_ECRC | PCI_ERR_UNC_UNSUP | PCI_ERR_UNC_ACSV | PCI_ERR_UNC_INTN |
-                                         PCI_ERR_UNC_MCBTLP | PCI_ERR_UNC_ATOMEG | PCI_ERR_UNC_TLPPRE;
+constexpr std::uint32_t kUncorrectable =
+    PCI_ERR_UNC_UND | PCI_ERR_UNC_DLP | PCI_ERR_UNC_SURPDN | PCI_ERR_UNC_POISON_TLP | PCI_ERR_UNC_FCP |
+    PCI_ERR_UNC_COMP_TIME | PCI_ERR_UNC_COMP_ABORT | PCI_ERR_UNC_UNX_COMP | PCI_ERR_UNC_RX_OVER |
+    PCI_ERR_UNC_MALF_TLP | PCI_ERR_UNC_ECRC | PCI_ERR_UNC_UNSUP | PCI_ERR_UNC_ACSV | PCI_ERR_UNC_INTN |
+    PCI_ERR_UNC_MCBTLP | PCI_ERR_UNC_ATOMEG | PCI_ERR_UNC_TLPPRE;
 constexpr std::uint32_t kCorrectable = PCI_ERR_COR_RCVR | PCI_ERR_COR_BAD_TLP | PCI_ERR_COR_BAD_DLLP |
                                        PCI_ERR_COR_REP_ROLL | PCI_ERR_COR_REP_TIMER | PCI_ERR_COR_ADV_NFAT |
                                        PCI_ERR_COR_INTERNAL | PCI_ERR_COR_LOG_OVER;

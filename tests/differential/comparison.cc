@@ -23,7 +23,10 @@ std::string shape(const std::string& answer, const std::string& other) {
     }
     shape += parts[i].substr(0, parts[i].find(':') + 1);
     if (i < others.size() && others[i] != parts[i])
-      shape += '@' + std::to_string(std::mismatch(parts[i].begin(), parts[i].end(), others[i].begin(), others[i].end()).first - parts[i].begin());
+      shape += '@' +
+               std::to_string(
+                   std::mismatch(parts[i].begin(), parts[i].end(), others[i].begin(), others[i].end()).first -
+                   parts[i].begin());
   }
   return shape;
 }
@@ -34,7 +37,8 @@ std::string subject(const Operation& operation, const std::string& first, const 
   std::string text = operation.name + " region " + hex(operation.number("region"));
   const auto one = split(first, ' '), other = split(second, ' ');
   if (one.size() < 2 || other.size() < 2 || one[0] != other[0]) return text;
-  const auto at = std::mismatch(one[1].begin(), one[1].end(), other[1].begin(), other[1].end()).first - one[1].begin();
+  const auto at =
+      std::mismatch(one[1].begin(), one[1].end(), other[1].begin(), other[1].end()).first - one[1].begin();
   return text + " byte " + hex(operation.number("offset") + static_cast<std::uint64_t>(at) / 2);
 }
 
@@ -51,7 +55,8 @@ std::vector<std::string> simpler(const std::string& value) {
   }
   if (!value.empty() && value[0] >= '0' && value[0] <= '9' && value.find('|') == std::string::npos) {
     const std::uint64_t number = number_of(value);
-    for (const std::uint64_t simple : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{0x1000}, number & ~std::uint64_t{0xfff}, number / 2})
+    for (const std::uint64_t simple : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{0x1000},
+                                       number & ~std::uint64_t{0xfff}, number / 2})
       if (simple < number) values.push_back(hex(simple));
   }
   return values;
@@ -69,7 +74,8 @@ std::optional<Difference> Comparison::run(const Sequence& sequence) {
   second_.send(sequence);
   const auto first = first_.receive(), second = second_.receive();
   for (std::size_t i = 0; i < std::max(first.size(), second.size()); ++i) {
-    const std::string a = i < first.size() ? first[i] : "no answer", b = i < second.size() ? second[i] : "no answer";
+    const std::string a = i < first.size() ? first[i] : "no answer",
+                      b = i < second.size() ? second[i] : "no answer";
     if (a == b) continue;
     const Operation end{"end", {}, {}};
     const Operation& operation = i < sequence.size() ? sequence[i] : end;
@@ -90,7 +96,8 @@ Sequence Comparison::shrink(Sequence sequence, Difference& difference) {
     difference = *found;
     return true;
   };
-  Sequence cut(sequence.begin(), sequence.begin() + static_cast<long>(std::min(sequence.size(), difference.index + 1)));
+  Sequence cut(sequence.begin(),
+               sequence.begin() + static_cast<long>(std::min(sequence.size(), difference.index + 1)));
   accept(cut);
   for (bool better = true; better && tries < kTries;) {
     better = false;
@@ -133,13 +140,15 @@ std::string Comparison::transcript(const Sequence& sequence) {
   const auto first = first_.receive(), second = second_.receive();
   std::string text;
   for (std::size_t i = 0; i < sequence.size() || i < first.size() || i < second.size(); ++i) {
-    const std::string a = i < first.size() ? first[i] : "no answer", b = i < second.size() ? second[i] : "no answer";
+    const std::string a = i < first.size() ? first[i] : "no answer",
+                      b = i < second.size() ? second[i] : "no answer";
     text += (i < sequence.size() ? sequence[i].text() : "end") + '\n';
     if (a == b) {
       text += "    both: " + a + '\n';
     } else {
       const bool hidden = forgiven(sequence, i, a, b);
-      text += "    " + first_.name() + ": " + a + '\n' + "    " + second_.name() + ": " + b + (hidden ? "   (not compared)" : "") + '\n';
+      text += "    " + first_.name() + ": " + a + '\n' + "    " + second_.name() + ": " + b +
+              (hidden ? "   (not compared)" : "") + '\n';
     }
   }
   return text;

@@ -12,8 +12,8 @@
 namespace differential {
 
 struct Difference {
-  std::size_t index = 0;  ///< of the operation
-  std::string name;     ///< what differs: the operation, and of bytes which
+  std::size_t index = 0;      ///< of the operation
+  std::string name;           ///< what differs: the operation, and of bytes which
   std::string first, second;  ///< the answers
   /// The same for what is likely the same cause.
   std::string kind() const;

@@ -14,22 +14,36 @@ Generator::Generator(std::uint64_t seed, std::uint64_t n, std::vector<std::strin
     : random_(Random(seed).next() ^ (n + 1) * 0xd1342543de82ef95), devices_(std::move(devices)) {}
 
 Sequence Generator::sequence() {
-  const std::vector<Weight> mapping{{&Generator::map, 40}, {&Generator::unmap, 30}, {&Generator::dirty, 12}, {&Generator::info, 8}};
-  const std::vector<Weight> interrupts{{&Generator::irqs, 60},        {&Generator::irq_event, 25}, {&Generator::device_info, 3},
-                                       {&Generator::config_write, 6}, {&Generator::config_read, 3}, {&Generator::region_access, 5}};
-  const std::vector<Weight> config{{&Generator::config_read, 45}, {&Generator::config_write, 45}, {&Generator::region_access, 6}, {&Generator::irqs, 4}};
-  const std::vector<Weight> regions{{&Generator::region_access, 45}, {&Generator::region_map, 25}, {&Generator::device_info, 20},
-                                    {&Generator::device_call, 15},   {&Generator::config_write, 10}};
-  const std::vector<Weight> life{{&Generator::life, 40}, {&Generator::group_call, 25}, {&Generator::container_call, 15}, {&Generator::map, 8}, {&Generator::unmap, 4}, {&Generator::irqs, 3}};
-  const std::vector<Weight> calls{{&Generator::raw, 40},         {&Generator::group_call, 10}, {&Generator::container_call, 15},
-                                  {&Generator::device_info, 15}, {&Generator::device_call, 20}, {&Generator::info, 10}};
+  const std::vector<Weight> mapping{
+      {&Generator::map, 40}, {&Generator::unmap, 30}, {&Generator::dirty, 12}, {&Generator::info, 8}};
+  const std::vector<Weight> interrupts{{&Generator::irqs, 60},       {&Generator::irq_event, 25},
+                                       {&Generator::device_info, 3}, {&Generator::config_write, 6},
+                                       {&Generator::config_read, 3}, {&Generator::region_access, 5}};
+  const std::vector<Weight> config{{&Generator::config_read, 45},
+                                   {&Generator::config_write, 45},
+                                   {&Generator::region_access, 6},
+                                   {&Generator::irqs, 4}};
+  const std::vector<Weight> regions{{&Generator::region_access, 45},
+                                    {&Generator::region_map, 25},
+                                    {&Generator::device_info, 20},
+                                    {&Generator::device_call, 15},
+                                    {&Generator::config_write, 10}};
+  const std::vector<Weight> life{{&Generator::life, 40},           {&Generator::group_call, 25},
+                                 {&Generator::container_call, 15}, {&Generator::map, 8},
+                                 {&Generator::unmap, 4},           {&Generator::irqs, 3}};
+  const std::vector<Weight> calls{
+      {&Generator::raw, 40},         {&Generator::group_call, 10},  {&Generator::container_call, 15},
+      {&Generator::device_info, 15}, {&Generator::device_call, 20}, {&Generator::info, 10}};
   std::vector<Weight> all;
-  for (const auto* theme : {&mapping, &interrupts, &config, &regions, &life, &calls}) all.insert(all.end(), theme->begin(), theme->end());
+  for (const auto* theme : {&mapping, &interrupts, &config, &regions, &life, &calls})
+    all.insert(all.end(), theme->begin(), theme->end());
 
   main_ = random_.pick(devices_);
   const bool edu = main_.starts_with("edu");
-  iova_base_ = random_.pick<std::uint64_t>({0, 0, 0x10000, 0x100000000, 0xfedfc000, 0xfeefc000, 0x7fffffc000, 0x3ffffffc000});
-  const auto* theme = random_.pick({&mapping, &interrupts, &config, &regions, &life, &calls, &std::as_const(all)});
+  iova_base_ = random_.pick<std::uint64_t>(
+      {0, 0, 0x10000, 0x100000000, 0xfedfc000, 0xfeefc000, 0x7fffffc000, 0x3ffffffc000});
+  const auto* theme =
+      random_.pick({&mapping, &interrupts, &config, &regions, &life, &calls, &std::as_const(all)});
   Sequence sequence;
   if (random_.chance(90)) prologue(sequence);
   // The devices that are reset when they are opened take their time.
@@ -69,13 +83,16 @@ Operation Generator::one_of(const std::vector<Weight>& weights) {
 
 // One thing wrong with an operation.
 void Generator::damage(Operation& operation) {
-  const bool structure = operation.find("argsz") || operation.name == "map" || operation.name == "unmap" || operation.name == "set_irqs" ||
-                         operation.name == "info" || operation.name.ends_with("_info") || operation.name == "status";
+  const bool structure = operation.find("argsz") || operation.name == "map" || operation.name == "unmap" ||
+                         operation.name == "set_irqs" || operation.name == "info" ||
+                         operation.name.ends_with("_info") || operation.name == "status";
   switch (random_.below(structure ? 4 : 2)) {
     case 0:
       if (!operation.arguments.empty()) {
         auto& [key, value] = operation.arguments[random_.below(operation.arguments.size())];
-        if (key == "data" || key == "vaddr" || key == "fd" || key == "name" || key == "prot" || key == "groups" || key == "contents") return;
+        if (key == "data" || key == "vaddr" || key == "fd" || key == "name" || key == "prot" ||
+            key == "groups" || key == "contents")
+          return;
         value = hex(odd());
       }
       return;
@@ -100,23 +117,28 @@ std::uint64_t Generator::odd() {
     case 1:
       return (std::uint64_t{1} << random_.below(64)) - random_.below(2);
     case 2:
-      return random_.pick<std::uint64_t>({0xffffffffffffffff, 0xfffffffffffff000, 0x7fffffffffffffff, 0x8000000000000000, 0xffffffff, 0xfffff000,
-                                          0x80000000, 0x7fffffff, 0xfff, 0x1001, 0x800, 0xfee00000});
+      return random_.pick<std::uint64_t>({0xffffffffffffffff, 0xfffffffffffff000, 0x7fffffffffffffff,
+                                          0x8000000000000000, 0xffffffff, 0xfffff000, 0x80000000, 0x7fffffff,
+                                          0xfff, 0x1001, 0x800, 0xfee00000});
     default:
       return random_.below(64) * 0x1000 + random_.below(2);
   }
 }
 
-std::uint64_t Generator::iova() { return iova_base_ + 0x1000 * random_.below(12) + (random_.chance(3) ? random_.below(4096) : 0); }
+std::uint64_t Generator::iova() {
+  return iova_base_ + 0x1000 * random_.below(12) + (random_.chance(3) ? random_.below(4096) : 0);
+}
 std::uint64_t Generator::bytes() {
   if (random_.chance(4)) return odd();
   return 0x1000 * (1 + random_.below(random_.chance(80) ? 5 : 64));
 }
 std::string Generator::vaddr() {
-  static const std::vector<std::string> kKinds{"m0", "m0", "m0", "m0", "m1", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "v0"};
+  static const std::vector<std::string> kKinds{"m0", "m0", "m0", "m0", "m1", "m1", "m2",
+                                               "m3", "m4", "m5", "m6", "m7", "v0"};
   std::string place = random_.pick(kKinds);
   if (random_.chance(2)) return hex(odd());
-  const std::uint64_t offset = 0x1000 * (random_.chance(80) ? random_.below(8) : random_.below(66)) + (random_.chance(3) ? random_.below(4096) : 0);
+  const std::uint64_t offset = 0x1000 * (random_.chance(80) ? random_.below(8) : random_.below(66)) +
+                               (random_.chance(3) ? random_.below(4096) : 0);
   return offset == 0 ? place : place + '+' + hex(offset);
 }
 
@@ -129,7 +151,8 @@ std::string Generator::device_name() { return random_.pick(devices_); }
 std::string Generator::random_bytes(std::size_t count) {
   std::vector<std::uint8_t> bytes(count);
   const std::uint64_t kind = random_.below(4);
-  for (auto& byte : bytes) byte = kind == 0 ? 0xff : kind == 1 ? 0 : static_cast<std::uint8_t>(random_.next());
+  for (auto& byte : bytes)
+    byte = kind == 0 ? 0xff : kind == 1 ? 0 : static_cast<std::uint8_t>(random_.next());
   if (kind == 3 && count > 0) {
     std::fill(bytes.begin(), bytes.end(), std::uint8_t{0});
     bytes[random_.below(count)] = static_cast<std::uint8_t>(1u << random_.below(8));
@@ -152,13 +175,21 @@ Operation Generator::unmap() {
   Operation operation{"unmap", {container()}, {}};
   const std::uint64_t kind = random_.below(20);
   if (kind < 14) return operation.set("iova", iova()).set("size", bytes());
-  if (kind == 14) return operation.set("iova", std::uint64_t{0}).set("size", std::uint64_t{0}).set("flags", std::string("all"));
-  if (kind == 15) return operation.set("iova", std::uint64_t{0}).set("size", std::uint64_t{0}).set("flags", std::string("all|vaddr"));
-  if (kind == 16) return operation.set("iova", iova()).set("size", bytes()).set("flags", std::string("vaddr"));
+  if (kind == 14)
+    return operation.set("iova", std::uint64_t{0})
+        .set("size", std::uint64_t{0})
+        .set("flags", std::string("all"));
+  if (kind == 15)
+    return operation.set("iova", std::uint64_t{0})
+        .set("size", std::uint64_t{0})
+        .set("flags", std::string("all|vaddr"));
+  if (kind == 16)
+    return operation.set("iova", iova()).set("size", bytes()).set("flags", std::string("vaddr"));
   if (kind == 17) return operation.set("iova", iova()).set("size", bytes()).set("flags", random_.below(16));
   operation.set("iova", iova()).set("size", bytes()).set("flags", std::string("dirty"));
   if (random_.chance(20)) operation.set("bytes", random_.below(5) * 4);
-  if (random_.chance(10)) operation.set("pgsize", random_.pick<std::uint64_t>({0, 1, 0x200, 0x2000, 0x200000}));
+  if (random_.chance(10))
+    operation.set("pgsize", random_.pick<std::uint64_t>({0, 1, 0x200, 0x2000, 0x200000}));
   if (random_.chance(10)) operation.set("data", random_.pick<std::string>({"0", "m6", "m2", "b0+0x1"}));
   return operation;
 }
@@ -171,14 +202,16 @@ Operation Generator::dirty() {
   if (kind < 5) return operation.set("flags", random_.below(16));
   operation.set("flags", std::string("get")).set("iova", iova()).set("size", bytes());
   if (random_.chance(15)) operation.set("bytes", random_.below(5) * 4);
-  if (random_.chance(10)) operation.set("pgsize", random_.pick<std::uint64_t>({0, 1, 0x200, 0x2000, 0x200000}));
+  if (random_.chance(10))
+    operation.set("pgsize", random_.pick<std::uint64_t>({0, 1, 0x200, 0x2000, 0x200000}));
   if (random_.chance(10)) operation.set("data", random_.pick<std::string>({"0", "m6", "m2", "b0+0x1"}));
   return operation;
 }
 
 Operation Generator::info() {
   Operation operation{"info", {container()}, {}};
-  operation.set("argsz", random_.chance(50) ? random_.below(160) : random_.pick<std::uint64_t>({24, 128, 4096}));
+  operation.set("argsz",
+                random_.chance(50) ? random_.below(160) : random_.pick<std::uint64_t>({24, 128, 4096}));
   if (random_.chance(10)) operation.set("flags", odd());
   return operation;
 }
@@ -188,11 +221,13 @@ Operation Generator::container_call() {
     case 0:
       return Operation{"api", {container()}, {}};
     case 1:
-      return Operation{"set_iommu", {container()}, {}}.set("type", random_.chance(60) ? random_.pick<std::uint64_t>({1, 3}) : random_.below(12));
+      return Operation{"set_iommu", {container()}, {}}.set(
+          "type", random_.chance(60) ? random_.pick<std::uint64_t>({1, 3}) : random_.below(12));
     case 2:
       return info();
     default:
-      return Operation{"extension", {container()}, {}}.set("n", random_.chance(80) ? random_.below(14) : odd());
+      return Operation{"extension", {container()}, {}}.set("n",
+                                                           random_.chance(80) ? random_.below(14) : odd());
   }
 }
 
@@ -206,7 +241,10 @@ Operation Generator::life() {
       return {"group", {group(), random_.chance(70) ? main_ : device_name()}, {}};
     case 2:
     case 3:
-      return Operation{"device", {device(), group()}, {}}.set("name", random_.chance(90) ? main_ : random_.pick<std::string>({"edu2", "0000:00:06.1", "0000:00:06", "x"}));
+      return Operation{"device", {device(), group()}, {}}.set(
+          "name", random_.chance(90)
+                      ? main_
+                      : random_.pick<std::string>({"edu2", "0000:00:06.1", "0000:00:06", "x"}));
     case 4:
       return {"eventfd", {eventfd()}, {}};
     case 5:
@@ -240,19 +278,27 @@ Operation Generator::group_call() {
     case 3:
       return {"unset_container", {group()}, {}};
     case 4:
-      return Operation{"device", {"d1", group()}, {}}.set("at", random_.pick<std::string>({"0", "m6", "m0", "m2", "8"}));
+      return Operation{"device", {"d1", group()}, {}}.set(
+          "at", random_.pick<std::string>({"0", "m6", "m0", "m2", "8"}));
     default:
-      return Operation{"device", {device(), group()}, {}}.set("name", random_.chance(70) ? main_ : random_.pick<std::string>({"0000:00:06.7", ".", "0"}));
+      return Operation{"device", {device(), group()}, {}}.set(
+          "name", random_.chance(70) ? main_ : random_.pick<std::string>({"0000:00:06.7", ".", "0"}));
   }
 }
 
 Operation Generator::raw() {
   Operation operation{"ioctl", {any_slot()}, {}};
-  const std::uint64_t request = random_.chance(90) ? 0x3b64 + random_.below(24) : random_.pick<std::uint64_t>({0x3b00, 0x5401, 0xffffffff, 0x3b63, 0x80003b64, 0x13b64, 0x100003b64});
+  const std::uint64_t request = random_.chance(90)
+                                    ? 0x3b64 + random_.below(24)
+                                    : random_.pick<std::uint64_t>({0x3b00, 0x5401, 0xffffffff, 0x3b63,
+                                                                   0x80003b64, 0x13b64, 0x100003b64});
   operation.set("request", request);
-  if (random_.chance(50)) return operation.set("arg", random_.pick<std::string>({"0", "1", "3", "m0", "m6", "m7", "0xffffffffffffffff"}));
+  if (random_.chance(50))
+    return operation.set("arg",
+                         random_.pick<std::string>({"0", "1", "3", "m0", "m6", "m7", "0xffffffffffffffff"}));
   // Numbers of descriptors are not the same on both sides: SET_CONTAINER, SET_IRQS, hot reset, IOEVENTFD.
-  if (request == 0x3b68 || request == 0x3b6e || request == 0x3b71 || request == 0x3b74) return operation.set("arg", std::string("m0"));
+  if (request == 0x3b68 || request == 0x3b6e || request == 0x3b71 || request == 0x3b74)
+    return operation.set("arg", std::string("m0"));
   std::vector<std::uint8_t> bytes = bytes_of(random_bytes(8 + random_.below(48)));
   const std::uint32_t argsz = static_cast<std::uint32_t>(random_.chance(80) ? random_.below(64) : odd());
   for (unsigned i = 0; i < 4; ++i) bytes[i] = static_cast<std::uint8_t>(argsz >> 8 * i);
@@ -265,7 +311,8 @@ Operation Generator::raw() {
 
 Operation Generator::irqs() {
   Operation operation{"set_irqs", {device()}, {}};
-  const std::uint64_t index = random_.chance(96) ? random_.pick<std::uint64_t>({0, 0, 1, 1, 1, 2, 2, 3, 4}) : random_.below(8);
+  const std::uint64_t index =
+      random_.chance(96) ? random_.pick<std::uint64_t>({0, 0, 1, 1, 1, 2, 2, 3, 4}) : random_.below(8);
   operation.set("index", index);
   const std::string action = random_.pick<std::string>({"trigger", "trigger", "trigger", "mask", "unmask"});
   const std::string data = random_.pick<std::string>({"none", "bool", "eventfd", "eventfd"});
@@ -281,7 +328,9 @@ Operation Generator::irqs() {
     if (data == "bool")
       values += random_.chance(80) ? '1' : '0';
     else
-      values += (i ? "," : "") + (random_.chance(82) ? eventfd() : random_.pick<std::string>({"-1", "-1", "-2", "c0", "d0", "99"}));
+      values +=
+          (i ? "," : "") +
+          (random_.chance(82) ? eventfd() : random_.pick<std::string>({"-1", "-1", "-2", "c0", "d0", "99"}));
   }
   return operation.set("data", values);
 }
@@ -296,7 +345,8 @@ Operation Generator::irq_event() {
 }
 
 Operation Generator::device_info() {
-  const std::string kind = random_.pick<std::string>({"device_info", "region_info", "region_info", "irq_info", "hot_reset_info"});
+  const std::string kind =
+      random_.pick<std::string>({"device_info", "region_info", "region_info", "irq_info", "hot_reset_info"});
   Operation operation{kind, {device()}, {}};
   if (kind == "region_info") operation.set("index", random_.chance(95) ? random_.below(11) : odd());
   if (kind == "irq_info") operation.set("index", random_.chance(95) ? random_.below(7) : odd());
@@ -305,7 +355,9 @@ Operation Generator::device_info() {
 }
 
 static std::uint64_t config_offset(Random& random) {
-  if (random.chance(45)) return random.pick<std::uint64_t>({0x04, 0x04, 0x06, 0x0c, 0x0d, 0x10, 0x10, 0x14, 0x18, 0x1c, 0x20, 0x24, 0x28, 0x2c, 0x30, 0x34, 0x3c, 0x3d, 0x40, 0x42, 0x44});
+  if (random.chance(45))
+    return random.pick<std::uint64_t>({0x04, 0x04, 0x06, 0x0c, 0x0d, 0x10, 0x10, 0x14, 0x18, 0x1c, 0x20,
+                                       0x24, 0x28, 0x2c, 0x30, 0x34, 0x3c, 0x3d, 0x40, 0x42, 0x44});
   if (random.chance(6)) return 0xf0 + random.below(0x68);
   if (random.chance(3)) return random.below(4100);
   return random.below(0x100);
@@ -314,13 +366,15 @@ static std::uint64_t config_offset(Random& random) {
 Operation Generator::config_read() {
   Operation operation{"pread", {device()}, {}};
   operation.set("region", std::uint64_t{7}).set("offset", config_offset(random_));
-  return operation.set("size", random_.chance(85) ? random_.pick<std::uint64_t>({1, 2, 4, 4}) : random_.below(40));
+  return operation.set("size",
+                       random_.chance(85) ? random_.pick<std::uint64_t>({1, 2, 4, 4}) : random_.below(40));
 }
 
 Operation Generator::config_write() {
   Operation operation{"pwrite", {device()}, {}};
   operation.set("region", std::uint64_t{7}).set("offset", config_offset(random_));
-  return operation.set("data", random_bytes(random_.chance(85) ? random_.pick<std::size_t>({1, 2, 4, 4}) : random_.below(24)));
+  return operation.set(
+      "data", random_bytes(random_.chance(85) ? random_.pick<std::size_t>({1, 2, 4, 4}) : random_.below(24)));
 }
 
 Operation Generator::region_access() {
@@ -333,11 +387,14 @@ Operation Generator::region_access() {
     operation.set("region", region);
     static constexpr std::uint64_t kEduRegisters[] = {0x0, 0x4, 0x4, 0x20, 0x24, 0x80, 0x88, 0x90, 0xc, 0x60};
     const bool known = main_.starts_with("edu") && random_.chance(70);
-    operation.set("offset", known ? kEduRegisters[random_.below(std::size(kEduRegisters))]
+    operation.set("offset", known                ? kEduRegisters[random_.below(std::size(kEduRegisters))]
                             : random_.chance(60) ? random_.below(0x1000)
-                                                 : random_.pick<std::uint64_t>({0xffffc, 0xffffe, 0x100000, 0x3ffc, 0x4000, 0x1fffc, 0x20000, 0x3fffe, 0x40000, 0x2000, 0x1f, 0x20}));
+                                                 : random_.pick<std::uint64_t>(
+                                                       {0xffffc, 0xffffe, 0x100000, 0x3ffc, 0x4000, 0x1fffc,
+                                                        0x20000, 0x3fffe, 0x40000, 0x2000, 0x1f, 0x20}));
   }
-  const std::size_t size = random_.chance(80) ? random_.pick<std::size_t>({4, 4, 8, 1, 2}) : random_.below(20);
+  const std::size_t size =
+      random_.chance(80) ? random_.pick<std::size_t>({4, 4, 8, 1, 2}) : random_.below(20);
   if (write) return operation.set("data", random_bytes(size));
   operation.set("size", size);
   if (random_.chance(4)) operation.set("at", random_.pick<std::string>({"m2", "m6", "m7", "0"}));
@@ -351,7 +408,9 @@ Operation Generator::region_map() {
   Operation operation{"mmap", {device()}, {}};
   if (random_.chance(30)) operation.words.push_back("v0");
   operation.set("region", random_.chance(60) ? 0 : random_.below(10));
-  operation.set("offset", random_.chance(60) ? 0 : random_.chance(85) ? 0x1000 * random_.below(66) : random_.below(0x3000));
+  operation.set("offset", random_.chance(60)   ? 0
+                          : random_.chance(85) ? 0x1000 * random_.below(66)
+                                               : random_.below(0x3000));
   operation.set("size", random_.chance(90) ? 0x1000 * (1 + random_.below(4)) : odd() & 0xffffff);
   operation.set("prot", random_.pick<std::string>({"rw", "rw", "r", "w", "none", "rwx"}));
   if (random_.chance(15)) operation.set("flags", std::string("private"));
@@ -362,7 +421,8 @@ Operation Generator::device_call() {
   switch (random_.below(main_.starts_with("edu") ? 9 : 8)) {
     case 0: {
       Operation operation{"hot_reset", {device()}, {}};
-      if (random_.chance(70)) operation.set("groups", random_.pick<std::string>({"g0", "g0,g1", "c0", "-1", "g1"}));
+      if (random_.chance(70))
+        operation.set("groups", random_.pick<std::string>({"g0", "g0,g1", "c0", "-1", "g1"}));
       if (random_.chance(20)) operation.set("count", random_.below(4));
       return operation;
     }
@@ -371,7 +431,8 @@ Operation Generator::device_call() {
     case 3: {
       Operation operation{"feature", {device()}, {}};
       const std::uint64_t feature = random_.below(10);
-      const std::string kind = random_.pick<std::string>({"probe|get", "probe|set", "get", "set", "probe", "probe|get|set"});
+      const std::string kind =
+          random_.pick<std::string>({"probe|get", "probe|set", "get", "set", "probe", "probe|get|set"});
       operation.set("flags", kind + '|' + hex(feature));
       if (random_.chance(70)) operation.set("data", random_bytes(random_.pick<std::size_t>({4, 8, 16, 24})));
       return operation;
@@ -379,11 +440,14 @@ Operation Generator::device_call() {
     case 4:
     case 5: {
       Operation operation{"ioeventfd", {device()}, {}};
-      operation.set("flags", random_.chance(85) ? random_.pick<std::uint64_t>({1, 2, 4, 4, 8}) : random_.below(32));
+      operation.set("flags",
+                    random_.chance(85) ? random_.pick<std::uint64_t>({1, 2, 4, 4, 8}) : random_.below(32));
       operation.set("region", random_.chance(85) ? 0 : random_.below(10));
-      operation.set("offset", random_.chance(80) ? random_.pick<std::uint64_t>({0x4, 0x4, 0x20, 0x24, 0x80}) : odd());
+      operation.set("offset",
+                    random_.chance(80) ? random_.pick<std::uint64_t>({0x4, 0x4, 0x20, 0x24, 0x80}) : odd());
       operation.set("data", random_.below(4));
-      return operation.set("fd", random_.chance(70) ? eventfd() : random_.pick<std::string>({"-1", "-1", "-2", "c0"}));
+      return operation.set(
+          "fd", random_.chance(70) ? eventfd() : random_.pick<std::string>({"-1", "-1", "-2", "c0"}));
     }
     case 6:
       return device_info();

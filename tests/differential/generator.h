@@ -24,7 +24,9 @@ class Random {
   std::uint64_t below(std::uint64_t limit) { return next() % limit; }
   bool chance(unsigned percent) { return below(100) < percent; }
   template <class T>
-  T pick(std::initializer_list<T> values) { return values.begin()[below(values.size())]; }
+  T pick(std::initializer_list<T> values) {
+    return values.begin()[below(values.size())];
+  }
   const std::string& pick(const std::vector<std::string>& values) { return values[below(values.size())]; }
 
  private:

@@ -11,12 +11,14 @@ namespace {
 struct Mask {
   const char* what;
   const char* why;
-  bool (*forgives)(const Sequence& sequence, std::size_t index, const std::string& first, const std::string& second);
+  bool (*forgives)(const Sequence& sequence, std::size_t index, const std::string& first,
+                   const std::string& second);
 };
 
 // Both read that many bytes.
 bool same_length(const std::string& first, const std::string& second) {
-  return !first.starts_with('-') && first.size() == second.size() && first.substr(0, first.find(' ')) == second.substr(0, second.find(' '));
+  return !first.starts_with('-') && first.size() == second.size() &&
+         first.substr(0, first.find(' ')) == second.substr(0, second.find(' '));
 }
 
 // The device that a slot was given last.
@@ -27,15 +29,22 @@ std::string device_of(const Sequence& sequence, std::size_t index) {
   return {};
 }
 
-bool registers(const Sequence& sequence, std::size_t index, const std::string& first, const std::string& second) {
+bool registers(const Sequence& sequence, std::size_t index, const std::string& first,
+               const std::string& second) {
   const Operation& operation = sequence[index];
-  return operation.name == "pread" && operation.number("region") < 7 && same_length(first, second) && !device_of(sequence, index).starts_with("edu");
+  return operation.name == "pread" && operation.number("region") < 7 && same_length(first, second) &&
+         !device_of(sequence, index).starts_with("edu");
 }
 
 // "... bits 0:1040": those of the second are among those of the first.
-bool stale_bits(const Sequence& sequence, std::size_t index, const std::string& first, const std::string& second) {
-  const auto gets = [](const Operation& operation) { return operation.name == "dirty" || (operation.name == "unmap" && operation.find("flags")); };
-  if (!gets(sequence[index]) || std::count_if(sequence.begin(), sequence.begin() + static_cast<long>(index), gets) < 2) return false;
+bool stale_bits(const Sequence& sequence, std::size_t index, const std::string& first,
+                const std::string& second) {
+  const auto gets = [](const Operation& operation) {
+    return operation.name == "dirty" || (operation.name == "unmap" && operation.find("flags"));
+  };
+  if (!gets(sequence[index]) ||
+      std::count_if(sequence.begin(), sequence.begin() + static_cast<long>(index), gets) < 2)
+    return false;
   const auto bits_of = [](const std::string& answer) {
     std::vector<std::uint8_t> bits;
     const auto from = answer.find(" bits ");
@@ -60,14 +69,17 @@ bool stale_bits(const Sequence& sequence, std::size_t index, const std::string& 
 /// The whole list.  What a program could notice is in doc/vfio-differences.md, too.
 constexpr Mask kMasks[] = {
     {"contents of the registers of NVMe and e1000e", "they are the device's, not the interface's", registers},
-    {"more bits in a dirty bitmap after an earlier one", "the kernel shifts its own bitmap in place and does not shift it back", stale_bits},
+    {"more bits in a dirty bitmap after an earlier one",
+     "the kernel shifts its own bitmap in place and does not shift it back", stale_bits},
 };
 
 }  // namespace
 
-bool forgiven(const Sequence& sequence, std::size_t index, const std::string& first, const std::string& second) {
+bool forgiven(const Sequence& sequence, std::size_t index, const std::string& first,
+              const std::string& second) {
   if (index >= sequence.size()) return false;
-  return std::any_of(std::begin(kMasks), std::end(kMasks), [&](const Mask& mask) { return mask.forgives(sequence, index, first, second); });
+  return std::any_of(std::begin(kMasks), std::end(kMasks),
+                     [&](const Mask& mask) { return mask.forgives(sequence, index, first, second); });
 }
 
 std::string masks_text() {

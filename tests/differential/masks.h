@@ -10,7 +10,8 @@
 namespace differential {
 
 /// The answers to `sequence[index]` are different, and it does not matter.
-bool forgiven(const Sequence& sequence, std::size_t index, const std::string& first, const std::string& second);
+bool forgiven(const Sequence& sequence, std::size_t index, const std::string& first,
+              const std::string& second);
 /// The table, for people.
 std::string masks_text();
 

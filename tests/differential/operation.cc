@@ -19,12 +19,12 @@ const std::vector<Name> kUnmapFlags{{"dirty", VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITM
 const std::vector<Name> kDirtyFlags{{"start", VFIO_IOMMU_DIRTY_PAGES_FLAG_START},
                                     {"stop", VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP},
                                     {"get", VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP}};
-const std::vector<Name> kIrqFlags{{"none", VFIO_IRQ_SET_DATA_NONE},     {"bool", VFIO_IRQ_SET_DATA_BOOL},
-                                  {"eventfd", VFIO_IRQ_SET_DATA_EVENTFD}, {"mask", VFIO_IRQ_SET_ACTION_MASK},
-                                  {"unmask", VFIO_IRQ_SET_ACTION_UNMASK}, {"trigger", VFIO_IRQ_SET_ACTION_TRIGGER}};
-const std::vector<Name> kFeatureFlags{{"get", VFIO_DEVICE_FEATURE_GET},
-                                      {"set", VFIO_DEVICE_FEATURE_SET},
-                                      {"probe", VFIO_DEVICE_FEATURE_PROBE}};
+const std::vector<Name> kIrqFlags{
+    {"none", VFIO_IRQ_SET_DATA_NONE},       {"bool", VFIO_IRQ_SET_DATA_BOOL},
+    {"eventfd", VFIO_IRQ_SET_DATA_EVENTFD}, {"mask", VFIO_IRQ_SET_ACTION_MASK},
+    {"unmask", VFIO_IRQ_SET_ACTION_UNMASK}, {"trigger", VFIO_IRQ_SET_ACTION_TRIGGER}};
+const std::vector<Name> kFeatureFlags{
+    {"get", VFIO_DEVICE_FEATURE_GET}, {"set", VFIO_DEVICE_FEATURE_SET}, {"probe", VFIO_DEVICE_FEATURE_PROBE}};
 
 std::string hex(std::uint64_t value) {
   char text[20];
@@ -78,7 +78,8 @@ std::uint64_t Operation::number(std::string_view key, std::uint64_t fallback) co
   return found ? number_of(*found) : fallback;
 }
 
-std::uint64_t Operation::flags(std::string_view key, const std::vector<Name>& known, std::uint64_t fallback) const {
+std::uint64_t Operation::flags(std::string_view key, const std::vector<Name>& known,
+                               std::uint64_t fallback) const {
   const std::string* found = find(key);
   if (!found) return fallback;
   std::uint64_t flags = 0;

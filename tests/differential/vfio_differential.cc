@@ -80,7 +80,8 @@ class Run {
       }
     }
     if (!options_.files.empty())
-      std::printf("%zu sequences replayed, %zu differ\n", options_.files.size(), static_cast<std::size_t>(failed_));
+      std::printf("%zu sequences replayed, %zu differ\n", options_.files.size(),
+                  static_cast<std::size_t>(failed_));
     return failed_ ? 1 : 0;
   }
 
@@ -92,10 +93,10 @@ class Run {
       operations_ += sequence.size();
       progress();
     }
-    std::printf("%llu operations of seed %llu, %zu kinds of differences, %llu not repeatable, %.0f operations/s\n",
-                count(operations_), count(options_.seed), kinds_.size(), count(once_), rate());
-    for (const auto& [kind, times] : kinds_)
-      std::printf("  %6llu times %s\n", count(times), kind.c_str());
+    std::printf(
+        "%llu operations of seed %llu, %zu kinds of differences, %llu not repeatable, %.0f operations/s\n",
+        count(operations_), count(options_.seed), kinds_.size(), count(once_), rate());
+    for (const auto& [kind, times] : kinds_) std::printf("  %6llu times %s\n", count(times), kind.c_str());
     return kinds_.empty() && once_ == 0 ? 0 : 1;
   }
 
@@ -103,7 +104,8 @@ class Run {
   using Clock = std::chrono::steady_clock;
   static unsigned long long count(std::uint64_t value) { return value; }
   double rate() const {
-    return static_cast<double>(operations_) / std::max(0.001, std::chrono::duration<double>(Clock::now() - began_).count());
+    return static_cast<double>(operations_) /
+           std::max(0.001, std::chrono::duration<double>(Clock::now() - began_).count());
   }
 
   void found(const Sequence& sequence, Difference difference, std::uint64_t n) {
@@ -116,7 +118,8 @@ class Run {
     const auto again = comparison_.run(sequence);
     if (!again || again->index != difference.index) {
       ++once_;
-      std::printf("not repeatable: operation %llu, sequence %llu of seed %llu: %s\n", count(at), count(n), count(options_.seed),
+      std::printf("not repeatable: operation %llu, sequence %llu of seed %llu: %s\n", count(at), count(n),
+                  count(options_.seed),
                   difference.index < sequence.size() ? sequence[difference.index].text().c_str() : "end");
       show({}, difference);
       return;
@@ -125,20 +128,23 @@ class Run {
     const std::string kind = difference.kind();
     aliases_[seen] = kind;
     if (kinds_[kind]++ > 0) return;
-    std::printf("difference %zu, at operation %llu, sequence %llu of seed %llu:\n", kinds_.size(), count(at), count(n), count(options_.seed));
+    std::printf("difference %zu, at operation %llu, sequence %llu of seed %llu:\n", kinds_.size(), count(at),
+                count(n), count(options_.seed));
     show(small, difference);
   }
 
   void show(const Sequence& sequence, const Difference& difference) {
     for (const Operation& operation : sequence) std::printf("    %s\n", operation.text().c_str());
-    std::printf("  # %s: %s\n  # %s: %s\n", first_.name().c_str(), difference.first.c_str(), second_.name().c_str(), difference.second.c_str());
+    std::printf("  # %s: %s\n  # %s: %s\n", first_.name().c_str(), difference.first.c_str(),
+                second_.name().c_str(), difference.second.c_str());
     std::fflush(stdout);
   }
 
   void progress() {
     if (options_.progress == 0 || Clock::now() - told_ < std::chrono::seconds(options_.progress)) return;
     told_ = Clock::now();
-    std::printf("# %llu operations, %.0f/s, %zu kinds of differences\n", count(operations_), rate(), kinds_.size());
+    std::printf("# %llu operations, %.0f/s, %zu kinds of differences\n", count(operations_), rate(),
+                kinds_.size());
     std::fflush(stdout);
   }
 
@@ -154,33 +160,78 @@ class Run {
 
 int main(int argc, char** argv) {
   Options options;
-  enum { kFirst = 1, kSecond, kOperations, kSeed, kDevices, kDifferences, kProgress, kVerbose, kMasks, kWorker, kShow, kHelp };
-  static const option kLong[] = {{"first", 1, nullptr, kFirst},         {"second", 1, nullptr, kSecond},
-                                 {"operations", 1, nullptr, kOperations}, {"seed", 1, nullptr, kSeed},
-                                 {"devices", 1, nullptr, kDevices},     {"differences", 1, nullptr, kDifferences},
-                                 {"progress", 1, nullptr, kProgress},   {"verbose", 0, nullptr, kVerbose},
-                                 {"masks", 0, nullptr, kMasks},         {"worker", 0, nullptr, kWorker},
-                                 {"show", 1, nullptr, kShow},           {"help", 0, nullptr, kHelp},
+  enum {
+    kFirst = 1,
+    kSecond,
+    kOperations,
+    kSeed,
+    kDevices,
+    kDifferences,
+    kProgress,
+    kVerbose,
+    kMasks,
+    kWorker,
+    kShow,
+    kHelp
+  };
+  static const option kLong[] = {{"first", 1, nullptr, kFirst},
+                                 {"second", 1, nullptr, kSecond},
+                                 {"operations", 1, nullptr, kOperations},
+                                 {"seed", 1, nullptr, kSeed},
+                                 {"devices", 1, nullptr, kDevices},
+                                 {"differences", 1, nullptr, kDifferences},
+                                 {"progress", 1, nullptr, kProgress},
+                                 {"verbose", 0, nullptr, kVerbose},
+                                 {"masks", 0, nullptr, kMasks},
+                                 {"worker", 0, nullptr, kWorker},
+                                 {"show", 1, nullptr, kShow},
+                                 {"help", 0, nullptr, kHelp},
                                  {}};
   for (int option; (option = ::getopt_long(argc, argv, "", kLong, nullptr)) != -1;) {
     switch (option) {
-      case kFirst: options.first = optarg; break;
-      case kSecond: options.second = optarg; break;
-      case kOperations: options.operations = number_of(optarg); break;
-      case kSeed: options.seed = number_of(optarg); break;
-      case kDevices: options.devices = split(optarg, ','); break;
-      case kDifferences: options.most = number_of(optarg); break;
-      case kProgress: options.progress = number_of(optarg); break;
-      case kVerbose: options.verbose = true; break;
-      case kMasks: std::fputs(masks_text().c_str(), stdout); return 0;
-      case kShow: options.show = optarg; break;
-      case kWorker: return serve();
-      case kHelp: std::fputs(kUsage, stdout); return 0;
-      default: std::fputs(kUsage, stderr); return 2;
+      case kFirst:
+        options.first = optarg;
+        break;
+      case kSecond:
+        options.second = optarg;
+        break;
+      case kOperations:
+        options.operations = number_of(optarg);
+        break;
+      case kSeed:
+        options.seed = number_of(optarg);
+        break;
+      case kDevices:
+        options.devices = split(optarg, ',');
+        break;
+      case kDifferences:
+        options.most = number_of(optarg);
+        break;
+      case kProgress:
+        options.progress = number_of(optarg);
+        break;
+      case kVerbose:
+        options.verbose = true;
+        break;
+      case kMasks:
+        std::fputs(masks_text().c_str(), stdout);
+        return 0;
+      case kShow:
+        options.show = optarg;
+        break;
+      case kWorker:
+        return serve();
+      case kHelp:
+        std::fputs(kUsage, stdout);
+        return 0;
+      default:
+        std::fputs(kUsage, stderr);
+        return 2;
     }
   }
   if (!options.show.empty()) {
-    std::fputs(text_of(Generator(options.seed, number_of(options.show), options.devices).sequence()).c_str(), stdout);
+    std::fputs(text_of(Generator(options.seed, number_of(options.show), options.devices).sequence()).c_str(),
+               stdout);
     return 0;
   }
   for (int i = optind; i < argc; ++i) options.files.push_back(argv[i]);

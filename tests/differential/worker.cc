@@ -31,7 +31,8 @@ constexpr std::uint64_t kReadOnly = kArenas + 18 * kArenaStride;
 constexpr std::uint64_t kViews = kArenas + 32 * kArenaStride;
 
 void place(std::uint64_t address, std::uint64_t bytes, int prot, int flags, int fd = -1) {
-  if (::mmap(reinterpret_cast<void*>(address), bytes, prot, flags | MAP_FIXED_NOREPLACE, fd, 0) == MAP_FAILED) {
+  if (::mmap(reinterpret_cast<void*>(address), bytes, prot, flags | MAP_FIXED_NOREPLACE, fd, 0) ==
+      MAP_FAILED) {
     std::perror("vfio_differential: memory at a fixed address");
     std::exit(2);
   }
@@ -182,7 +183,8 @@ Worker::Answer Worker::call(const Operation& operation, unsigned long request, c
   std::memcpy(before, structure, left);
   const long value = ::ioctl(fd, request, structure);
   const int error = errno;
-  return {value, error, std::memcmp(before, structure, left) != 0 ? changes(before, structure, left) : std::string()};
+  return {value, error,
+          std::memcmp(before, structure, left) != 0 ? changes(before, structure, left) : std::string()};
 }
 
 std::string Worker::execute(const Operation& operation) {
@@ -190,7 +192,10 @@ std::string Worker::execute(const Operation& operation) {
   Answer answer = run(operation);
   // What follows from an eventfd has its time.
   if (watched_ && operation.name == "set_irqs") ::usleep(3000);
-  if (answer.value == 0 && (operation.name == "ioeventfd" || (operation.name == "set_irqs" && operation.value("flags").find("unmask") != std::string::npos && operation.find("data"))))
+  if (answer.value == 0 &&
+      (operation.name == "ioeventfd" ||
+       (operation.name == "set_irqs" && operation.value("flags").find("unmask") != std::string::npos &&
+        operation.find("data"))))
     watched_ = true;
   static const char* const wrong = std::getenv("VFIO_DIFFERENTIAL_WRONG");
   // For the test of the tester.
@@ -201,9 +206,11 @@ std::string Worker::execute(const Operation& operation) {
 }
 
 Worker::Answer Worker::run(const Operation& operation) {
-  static const std::set<std::string> kContainer{"api", "extension", "set_iommu", "info", "map", "unmap", "dirty"};
-  static const std::set<std::string> kObject{"container", "group",   "device", "eventfd", "close", "dup",  "set_container",
-                                             "unset_container", "status", "ioctl", "poll", "wait", "signal", "munmap"};
+  static const std::set<std::string> kContainer{"api", "extension", "set_iommu", "info",
+                                                "map", "unmap",     "dirty"};
+  static const std::set<std::string> kObject{
+      "container",       "group",  "device", "eventfd", "close", "dup",    "set_container",
+      "unset_container", "status", "ioctl",  "poll",    "wait",  "signal", "munmap"};
   if (kContainer.contains(operation.name)) return run_container(operation);
   if (kObject.contains(operation.name)) return run_object(operation);
   return run_device(operation);
@@ -222,7 +229,8 @@ Worker::Answer Worker::run_object(const Operation& operation) {
   if (name == "device") {
     const std::string device = address_of(operation.value("name", "edu"));
     const int group = slot(operation.word(1));
-    if (const std::string* where = operation.find("at")) return plain(::ioctl(group, VFIO_GROUP_GET_DEVICE_FD, address(*where)));
+    if (const std::string* where = operation.find("at"))
+      return plain(::ioctl(group, VFIO_GROUP_GET_DEVICE_FD, address(*where)));
     const Answer answer = put(first, ::ioctl(group, VFIO_GROUP_GET_DEVICE_FD, device.c_str()));
     if (answer.value >= 0) normalise(slot(first));
     return answer;
@@ -233,13 +241,16 @@ Worker::Answer Worker::run_object(const Operation& operation) {
     std::erase(order_, first);
     return plain(::close(fd));
   }
-  if (name == "dup") return put(operation.word(1), ::fcntl(slot(first), F_DUPFD_CLOEXEC, 0), eventfds_.contains(first));
+  if (name == "dup")
+    return put(operation.word(1), ::fcntl(slot(first), F_DUPFD_CLOEXEC, 0), eventfds_.contains(first));
   if (name == "set_container") {
     const std::int32_t fd = slot(operation.word(1));
     return call(operation, VFIO_GROUP_SET_CONTAINER, Fields().u32(static_cast<std::uint32_t>(fd)).bytes());
   }
   if (name == "unset_container") return plain(::ioctl(slot(first), VFIO_GROUP_UNSET_CONTAINER));
-  if (name == "status") return call(operation, VFIO_GROUP_GET_STATUS, Fields().u32(operation.number("argsz", 8)).fill(4, kFill).bytes());
+  if (name == "status")
+    return call(operation, VFIO_GROUP_GET_STATUS,
+                Fields().u32(operation.number("argsz", 8)).fill(4, kFill).bytes());
   if (name == "ioctl") {
     const unsigned long request = operation.number("request");
     if (const std::string* data = operation.find("data")) return call(operation, request, bytes_of(*data));
@@ -271,7 +282,8 @@ Worker::Answer Worker::wait(const Operation& operation) {
     ::poll(&one, 1, 60);
   }
   const ssize_t got = ::read(fd, &count, sizeof count);
-  return {got, errno, got > 0 && eventfds_.contains(operation.word(0)) ? " count " + hex(count) : std::string()};
+  return {got, errno,
+          got > 0 && eventfds_.contains(operation.word(0)) ? " count " + hex(count) : std::string()};
 }
 
 Worker::Answer Worker::run_container(const Operation& operation) {
@@ -280,37 +292,47 @@ Worker::Answer Worker::run_container(const Operation& operation) {
   const auto plain = [](long value) { return Answer{value, errno, {}}; };
   if (name == "api") return plain(::ioctl(fd, VFIO_GET_API_VERSION, operation.number("n")));
   if (name == "extension") return plain(::ioctl(fd, VFIO_CHECK_EXTENSION, operation.number("n")));
-  if (name == "set_iommu") return plain(::ioctl(fd, VFIO_SET_IOMMU, operation.number("type", VFIO_TYPE1v2_IOMMU)));
+  if (name == "set_iommu")
+    return plain(::ioctl(fd, VFIO_SET_IOMMU, operation.number("type", VFIO_TYPE1v2_IOMMU)));
   if (name == "info")
     return call(operation, VFIO_IOMMU_GET_INFO,
                 Fields().u32(operation.number("argsz", 24)).u32(operation.number("flags")).bytes());
   const std::uint64_t iova = operation.number("iova"), size = operation.number("size", kPage);
   if (name == "map")
-    return call(operation, VFIO_IOMMU_MAP_DMA,
-                Fields()
-                    .u32(operation.number("argsz", 32))
-                    .u32(operation.flags("flags", kMapFlags, VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE))
-                    .u64(address(operation.value("vaddr", "m0")))
-                    .u64(iova)
-                    .u64(size)
-                    .bytes());
+    return call(
+        operation, VFIO_IOMMU_MAP_DMA,
+        Fields()
+            .u32(operation.number("argsz", 32))
+            .u32(operation.flags("flags", kMapFlags, VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE))
+            .u64(address(operation.value("vaddr", "m0")))
+            .u64(iova)
+            .u64(size)
+            .bytes());
   // The other two may have a bitmap.
   const std::string data = operation.value("data", "b0");
   const std::uint64_t bits = size / kPage;
   Fields bitmap;
-  bitmap.u64(operation.number("pgsize", kPage)).u64(operation.number("bytes", (bits + 63) / 64 * 8)).u64(address(data));
+  bitmap.u64(operation.number("pgsize", kPage))
+      .u64(operation.number("bytes", (bits + 63) / 64 * 8))
+      .u64(address(data));
   std::memset(at(kBitmap), 0, kBitmapBytes);
   Answer answer;
   if (name == "unmap") {
     const std::uint64_t flags = operation.flags("flags", kUnmapFlags, 0);
     Fields unmap;
-    unmap.u32(operation.number("argsz", flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP ? 48 : 24)).u32(flags).u64(iova).u64(size);
+    unmap.u32(operation.number("argsz", flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP ? 48 : 24))
+        .u32(flags)
+        .u64(iova)
+        .u64(size);
     if (flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) unmap.append(bitmap);
     answer = call(operation, VFIO_IOMMU_UNMAP_DMA, unmap.bytes());
   } else {
     const std::uint64_t flags = operation.flags("flags", kDirtyFlags, VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP);
     Fields dirty;
-    dirty.u32(operation.number("argsz", flags & VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP ? 48 : 8)).u32(flags).u64(iova).u64(size);
+    dirty.u32(operation.number("argsz", flags & VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP ? 48 : 8))
+        .u32(flags)
+        .u64(iova)
+        .u64(size);
     dirty.append(bitmap);
     answer = call(operation, VFIO_IOMMU_DIRTY_PAGES, dirty.bytes());
   }
@@ -321,7 +343,8 @@ Worker::Answer Worker::run_container(const Operation& operation) {
       Bytes now(at(kBitmap + offset), at(kBitmap + offset) + (bits + 7) / 8);
       if (bits % 8) now.back() &= static_cast<std::uint8_t>((1u << bits % 8) - 1);
       const Bytes zeros(now.size());
-      if (const std::string set = changes(zeros.data(), now.data(), now.size()); !set.empty()) answer.more += " bits" + set;
+      if (const std::string set = changes(zeros.data(), now.data(), now.size()); !set.empty())
+        answer.more += " bits" + set;
     }
   }
   return answer;

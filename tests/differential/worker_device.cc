@@ -25,9 +25,9 @@ struct Hole {
   std::uint16_t offset, bytes;
 };
 constexpr std::uint32_t kEdu = 0x11e81234, kNvme = 0x00101b36, kE1000e = 0x10d38086;
-constexpr Hole kHoles[] = {{kEdu, 0x4e, 0xb2},    {kNvme, 0x4c, 0x14},   {kNvme, 0x68, 0x18},  {kNvme, 0xbc, 0xf44},
-                           {kE1000e, 0x40, 0x60}, {kE1000e, 0xac, 0x1c}, {kE1000e, 0xde, 0x02}, {kE1000e, 0xf4, 0x0c},
-                           {kE1000e, 0x14c, 0xeb4}};
+constexpr Hole kHoles[] = {{kEdu, 0x4e, 0xb2},    {kNvme, 0x4c, 0x14},   {kNvme, 0x68, 0x18},
+                           {kNvme, 0xbc, 0xf44},  {kE1000e, 0x40, 0x60}, {kE1000e, 0xac, 0x1c},
+                           {kE1000e, 0xde, 0x02}, {kE1000e, 0xf4, 0x0c}, {kE1000e, 0x14c, 0xeb4}};
 
 std::uint64_t file_offset(const Operation& operation) {
   if (operation.find("raw")) return operation.number("raw");
@@ -49,7 +49,8 @@ void on_fault(int signal) { siglongjmp(faulted, signal); }
 
 // The signal that a load of four bytes ends with, or 0.
 int try_load(std::uint64_t address, std::uint32_t* value) {
-  struct sigaction action {}, bus {}, segv {};
+  struct sigaction action {
+  }, bus{}, segv{};
   action.sa_handler = on_fault;
   ::sigaction(SIGBUS, &action, &bus);
   ::sigaction(SIGSEGV, &action, &segv);
@@ -89,7 +90,8 @@ void Worker::normalise(int device) {
   // Between the capabilities there is memory that no reset clears.
   static constexpr std::uint8_t kZeros[0x1000] = {};
   for (const Hole& hole : kHoles)
-    if (identity == hole.identity) (void)!::pwrite(device, kZeros, hole.bytes, static_cast<off_t>(kConfig + hole.offset));
+    if (identity == hole.identity)
+      (void)!::pwrite(device, kZeros, hole.bytes, static_cast<off_t>(kConfig + hole.offset));
   if (identity == kE1000e) {
     // Error reporting: masks, severity, ECRC.
     config(0x108, 0, 4);
@@ -108,12 +110,14 @@ Worker::Answer Worker::run_device(const Operation& operation) {
   const int fd = slot(operation.word(0));
   const auto plain = [](long value) { return Answer{value, errno, {}}; };
   const std::uint64_t index = operation.number("index");
-  if (name == "device_info") return call(operation, VFIO_DEVICE_GET_INFO, Fields().u32(operation.number("argsz", 20)).bytes());
+  if (name == "device_info")
+    return call(operation, VFIO_DEVICE_GET_INFO, Fields().u32(operation.number("argsz", 20)).bytes());
   if (name == "region_info")
     return call(operation, VFIO_DEVICE_GET_REGION_INFO,
                 Fields().u32(operation.number("argsz", 32)).u32(0).u32(index).bytes());
   if (name == "irq_info")
-    return call(operation, VFIO_DEVICE_GET_IRQ_INFO, Fields().u32(operation.number("argsz", 16)).u32(0).u32(index).bytes());
+    return call(operation, VFIO_DEVICE_GET_IRQ_INFO,
+                Fields().u32(operation.number("argsz", 16)).u32(0).u32(index).bytes());
   if (name == "set_irqs") return set_irqs(operation);
   if (name == "reset") return plain(::ioctl(fd, VFIO_DEVICE_RESET, operation.number("n")));
   if (name == "hot_reset_info")
@@ -185,11 +189,14 @@ Worker::Answer Worker::access(const Operation& operation, bool write) {
   const int fd = slot(operation.word(0));
   const auto offset = static_cast<off_t>(file_offset(operation));
   if (write) {
-    if (acts(file_offset(operation), operation.find("at") ? operation.number("size", 4) : operation.value("data").size() / 2))
+    if (acts(file_offset(operation),
+             operation.find("at") ? operation.number("size", 4) : operation.value("data").size() / 2))
       return {0, 0, " not done"};
     const Bytes data = bytes_of(operation.value("data"));
     if (const std::string* where = operation.find("at"))
-      return {::pwrite(fd, reinterpret_cast<void*>(address(*where)), operation.number("size", 4), offset), errno, {}};
+      return {::pwrite(fd, reinterpret_cast<void*>(address(*where)), operation.number("size", 4), offset),
+              errno,
+              {}};
     return {::pwrite(fd, data.data(), data.size(), offset), errno, {}};
   }
   const std::size_t size = operation.number("size", 4);
@@ -201,7 +208,8 @@ Worker::Answer Worker::access(const Operation& operation, bool write) {
   std::memset(data, kFill, left);
   const long value = ::pread(fd, data, size, offset);
   const int error = errno;
-  if (value > 0 && operation.value("contents") != "no") return {value, error, ' ' + hex_bytes(data, std::min<std::size_t>(left, value))};
+  if (value > 0 && operation.value("contents") != "no")
+    return {value, error, ' ' + hex_bytes(data, std::min<std::size_t>(left, value))};
   return {value, error, {}};
 }
 
@@ -219,7 +227,8 @@ Worker::Answer Worker::raise(const Operation& operation) {
 // Into the named view if there is one, else for a moment.
 Worker::Answer Worker::map_region(const Operation& operation) {
   int prot = 0;
-  for (const char right : operation.value("prot", "rw")) prot |= right == 'r' ? PROT_READ : right == 'w' ? PROT_WRITE : right == 'x' ? PROT_EXEC : 0;
+  for (const char right : operation.value("prot", "rw"))
+    prot |= right == 'r' ? PROT_READ : right == 'w' ? PROT_WRITE : right == 'x' ? PROT_EXEC : 0;
   int flags = operation.value("flags", "shared") == "private" ? MAP_PRIVATE : MAP_SHARED;
   const std::string view = operation.word(1);
   void* wanted = nullptr;
@@ -229,7 +238,8 @@ Worker::Answer Worker::map_region(const Operation& operation) {
     flags |= MAP_FIXED_NOREPLACE;
   }
   const std::size_t size = operation.number("size", 4096);
-  void* mapped = ::mmap(wanted, size, prot, flags, slot(operation.word(0)), static_cast<off_t>(file_offset(operation)));
+  void* mapped =
+      ::mmap(wanted, size, prot, flags, slot(operation.word(0)), static_cast<off_t>(file_offset(operation)));
   if (mapped == MAP_FAILED) return {-1, errno, {}};
   if (view.empty()) {
     ::munmap(mapped, size);
