@@ -24,3 +24,7 @@ unit_vfio_SOURCES += \
 
 unit_vfio_SOURCES += \
 	tests/unit/vfio_engine_test.cc
+
+# The command, as people type it.
+EXTRA_DIST += tests/unit/command.sh
+TESTS += tests/unit/command.sh
