@@ -79,7 +79,9 @@ std::optional<Difference> Comparison::run(const Sequence& sequence) {
     if (a == b) continue;
     const Operation end{"end", {}, {}};
     const Operation& operation = i < sequence.size() ? sequence[i] : end;
-    if (forgiven(sequence, i, a, b)) continue;
+    const Judgement judgement = judge(sequence, i, a, b);
+    if (judgement == Judgement::forgiven) continue;
+    if (judgement == Judgement::forgiven_to_the_end) return {};
     return Difference{i, subject(operation, a, b), a, b};
   }
   return {};
@@ -146,7 +148,7 @@ std::string Comparison::transcript(const Sequence& sequence) {
     if (a == b) {
       text += "    both: " + a + '\n';
     } else {
-      const bool hidden = forgiven(sequence, i, a, b);
+      const bool hidden = judge(sequence, i, a, b) != Judgement::different;
       text += "    " + first_.name() + ": " + a + '\n' + "    " + second_.name() + ": " + b +
               (hidden ? "   (not compared)" : "") + '\n';
     }

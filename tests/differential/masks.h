@@ -9,9 +9,11 @@
 
 namespace differential {
 
-/// The answers to `sequence[index]` are different, and it does not matter.
-bool forgiven(const Sequence& sequence, std::size_t index, const std::string& first,
-              const std::string& second);
+enum class Judgement { different, forgiven, forgiven_to_the_end };
+
+/// Of different answers to `sequence[index]`.
+Judgement judge(const Sequence& sequence, std::size_t index, const std::string& first,
+                const std::string& second);
 /// The table, for people.
 std::string masks_text();
 
