@@ -126,6 +126,14 @@ int change(const BindOptions& options, bool binds) {
   auto after = options.dry_run ? std::move(before) : devices.list(message);
   if (!after) return failed(after.error());
 
+  if (!binds && !options.dry_run)
+    for (const Item& item : items)
+      if (const auto now = std::ranges::find(*after, item.device.sbdf, &HostDevice::sbdf);
+          now != after->end() && host::is_parking_driver(now->driver)) {
+        complain(to_string(item.device.sbdf) + " was given back, but " + now->driver + " has taken it again");
+        return kFailed;
+      }
+
   auto array = ordered_json::array();
   for (const Item& item : items) {
     const HostDevice& device = item.device;

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <fstream>
 
 #include "hypercall/sysfs_device.h"
 #include "hypercall/unique_fd.h"
@@ -67,6 +68,8 @@ class SysfsHostDevices final : public HostDevices {
   std::string driver_of(Sbdf sbdf) const { return sysfs_link_name(folder(sbdf) + "/driver"); }
 
   HostStep leave(Sbdf sbdf, const std::string& driver);
+  bool in_slots(Sbdf sbdf) const;
+  HostStep leave_slot(Sbdf sbdf);
   HostStep override_with(const HostDevice& device, const std::string& driver);
   HostStep probe(Sbdf sbdf, const std::string& wanted);
 
@@ -113,6 +116,22 @@ HostStep SysfsHostDevices::leave(Sbdf sbdf, const std::string& driver) {
   return {"echo " + address + " > " + at + "/unbind",
           [=, this](std::string&) { return roots_.write(at + "/unbind", address); },
           [=, this](std::string&) { return roots_.write(at + "/bind", address); }};
+}
+
+/// pciback takes what it had once at every probe, override or not, until it is told
+/// to forget it (drivers/xen/xen-pciback/pci_stub.c of Linux).
+bool SysfsHostDevices::in_slots(Sbdf sbdf) const {
+  std::ifstream slots(bus() + "/drivers/pciback/slots");
+  for (std::string line; std::getline(slots, line);)
+    if (line == to_string(sbdf)) return true;
+  return false;
+}
+
+HostStep SysfsHostDevices::leave_slot(Sbdf sbdf) {
+  const std::string address = to_string(sbdf), at = bus() + "/drivers/pciback";
+  return {"echo " + address + " > " + at + "/remove_slot",
+          [=, this](std::string&) { return roots_.write(at + "/remove_slot", address); },
+          [=, this](std::string&) { return roots_.write(at + "/new_slot", address); }};
 }
 
 HostStep SysfsHostDevices::override_with(const HostDevice& device, const std::string& driver) {
@@ -166,6 +185,7 @@ Result<HostSteps> SysfsHostDevices::unbind_steps(const HostDevice& device, std::
   HostSteps steps;
   if (!device.driver.empty() && !is_parking_driver(device.driver)) return steps;
   if (!device.driver.empty()) steps.push_back(leave(device.sbdf, device.driver));
+  if (in_slots(device.sbdf)) steps.push_back(leave_slot(device.sbdf));
   if (!device.driver_override.empty()) steps.push_back(override_with(device, ""));
   steps.push_back(probe(device.sbdf, ""));
   return steps;

@@ -195,6 +195,25 @@ TEST_F(HostCommandTest, PcibackIsTheDriverOfXenPciback) {
   wanted.driver = "xen-pciback";
   EXPECT_EQ(do_bind(wanted), 0);
   EXPECT_EQ(machine.driver(kNvme), "pciback");
+  // It would take the device again at the probe.
+  for (unsigned n = 1; n <= 4; ++n) {
+    machine.fail_at = n;
+    EXPECT_EQ(do_unbind(options({kNvme})), kFailed);
+    EXPECT_EQ(machine.driver(kNvme), "pciback") << n;
+    EXPECT_EQ(machine.slots.size(), 1u) << n;
+  }
+  machine.fail_at = 0;
+  EXPECT_EQ(do_unbind(options({kNvme})), 0);
+  EXPECT_EQ(machine.driver(kNvme), "nvme");
+  EXPECT_TRUE(machine.slots.empty());
+}
+
+TEST_F(HostCommandTest, WhoTakesItBackIsSaid) {
+  auto wanted = options({kNvme});
+  EXPECT_EQ(do_bind(wanted), 0);
+  machine.wanted[kNvme] = "vfio-pci";  // by new_id
+  EXPECT_EQ(do_unbind(wanted), kFailed);
+  EXPECT_TRUE(says("vfio-pci has taken it again")) << err;
 }
 
 TEST_F(HostCommandTest, ResetIsWhileNobodyHasIt) {

@@ -131,16 +131,30 @@ class FakeHost {
   void give(const std::string& address, const std::string& name) {
     if (!std::filesystem::exists(sys / "bus/pci/drivers" / name)) add_driver(name);
     link(device(address) / "driver", sys / "bus/pci/drivers" / name);
+    if (name == "pciback") {
+      slots.insert(address);
+      list_slots();
+    }
+  }
+  void list_slots() {
+    std::string all;
+    for (const std::string& address : slots) all += address + '\n';
+    for (const char* file : {"new_slot", "remove_slot"}) write(sys / "bus/pci/drivers/pciback" / file, "");
+    write(sys / "bus/pci/drivers/pciback/slots", all);
   }
   bool matches(const std::string& address, const std::string& name) const {
     const std::string only = overridden(address);
+    if (name == "pciback" && slots.contains(address)) return true;
     return only != "(null)" ? only == name : wanted.at(address) == name;
   }
   void probe(const std::string& address) {
     if (!driver(address).empty()) return;
+    std::vector<std::string> names = {"pciback"};  // loaded first, the worst case
     for (const auto& entry : std::filesystem::directory_iterator(sys / "bus/pci/drivers"))
-      if (const std::string name = entry.path().filename();
-          matches(address, name) && !refuses.contains(name)) {
+      if (entry.path().filename() != "pciback") names.push_back(entry.path().filename());
+    for (const std::string& name : names)
+      if (std::filesystem::exists(sys / "bus/pci/drivers" / name) && matches(address, name) &&
+          !refuses.contains(name)) {
         give(address, name);
         return;
       }
@@ -164,6 +178,12 @@ class FakeHost {
     } else if (name == "bind") {
       if (!driver(word).empty() || !matches(word, owner)) return Error{ENODEV, "write"};
       give(word, owner);
+    } else if (name == "new_slot") {
+      slots.insert(word);
+      list_slots();
+    } else if (name == "remove_slot") {
+      if (slots.erase(word) == 0) return Error{ENOENT, "write"};
+      list_slots();
     } else if (name == "reset") {
       resets.push_back(file.parent_path().filename());
     } else {
@@ -174,6 +194,7 @@ class FakeHost {
 
  public:
   std::vector<std::string> resets;
+  std::set<std::string> slots;  ///< that pciback takes at any probe
 };
 
 }  // namespace pviommu::host
