@@ -28,3 +28,6 @@ unit_vfio_SOURCES += \
 # The command, as people type it.
 EXTRA_DIST += tests/unit/command.sh
 TESTS += tests/unit/command.sh
+
+unit_vfio_SOURCES += \
+	tests/unit/vfio_rules_test.cc
