@@ -2,9 +2,11 @@
 // Every Xen hypercall of a program's whole life fails once, for every one of
 // them, on real Xen.
 //
-//   xen_failures EDU [NVME]        addresses; prints one protocol line a device
+//   xen_failures EDU [NVME]        addresses; prints one protocol line a device, and one
+//                                  for the first in guest mode
 //
-// A life: container, map, device, map, interrupts of each kind on and off, unmap,
+// A life: container, map, device, map, interrupts of each kind on, to other targets
+// and off, unmap,
 // close with a mapping left.  The step that fails must answer EIO (what is injected) and leave
 // things as they were, so that it works when it is tried again; after the end
 // there is no carrier, nothing pinned, no ledger, and another life works.
@@ -26,8 +28,10 @@
 #include "hypercall/statistics.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/ledger.h"
+#include "tiny_guest.h"
 #include "vfio_local_client.h"
 #include "vfio-glue/engine.h"
+#include "vfio-glue/vfio_notification.h"
 
 using namespace pviommu;
 
@@ -51,7 +55,9 @@ std::uint64_t failed_calls() {
 
 class Life {
  public:
-  Life(const std::string& hypervisor, Sbdf sbdf, std::size_t pages) : sbdf_(sbdf), bytes_(pages * kPageSize) {
+  /// `guest`: with `guest_mode` whose memory is mapped, else one more target of vectors.
+  Life(const std::string& hypervisor, Sbdf sbdf, std::size_t pages, const tiny::Guest* guest, bool guest_mode)
+      : sbdf_(sbdf), bytes_(pages * kPageSize), guest_(guest), guest_mode_(guest_mode) {
     memory_ = static_cast<std::uint8_t*>(
         ::mmap(nullptr, 2 * bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     // Every other page, in this order: frames that are no neighbours.
@@ -85,20 +91,29 @@ class Life {
     step("SET_IOMMU", [&] {
       return client_.ioctl(container_, VFIO_SET_IOMMU, reinterpret_cast<void*>(VFIO_TYPE1v2_IOMMU));
     });
-    step("MAP 1", [&] { return map(0x10000, kPageSize); });
+    step("MAP 1", [&] { return map(tiny::kFree, kPageSize); });
     step("GET_DEVICE_FD", [&] {
       const std::string name = to_string(sbdf_);
       const long fd = client_.ioctl(group_, VFIO_GROUP_GET_DEVICE_FD, const_cast<char*>(name.c_str()));
       if (fd >= 0) device_ = static_cast<int>(fd);
       return fd < 0 ? fd : 0;
     });
-    step("MAP", [&] { return map(0x400000, bytes_); });
+    const std::uint64_t second = guest_mode_ ? tiny::kFree + kPageSize : 0x400000;
+    step("MAP", [&] { return map(second, bytes_); });
     for (const std::uint32_t index : {VFIO_PCI_MSIX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX}) {
       if (vectors(index) == 0) continue;
-      step("SET_IRQS on", [&] { return set_irqs(index, true); });
+      ask_kinds(index);
+      if (!guest_mode_) step("SET_IRQS on", [&] { return set_irqs(index, true); });
+      if (!guest_mode_) step("event channel", [&] { return notify(index, PVIOMMU_NOTIFY_EVENT_CHANNEL, PVIOMMU_DOMID_SELF, 0); });
+      if (guest_ != nullptr) {
+        step("guest vector", [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0x50); });
+        step("another guest vector", [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0x51); });
+      }
+      if (!guest_mode_) step("event channel again", [&] { return notify(index, PVIOMMU_NOTIFY_EVENT_CHANNEL, PVIOMMU_DOMID_SELF, 0); });
+      if (!guest_mode_) step("eventfd", [&] { return notify(index, PVIOMMU_NOTIFY_EVENTFD, 0, static_cast<std::uint32_t>(event_)); });
       step("SET_IRQS off", [&] { return set_irqs(index, false); });
     }
-    step("UNMAP", [&] { return unmap(0x400000, bytes_); });
+    step("UNMAP", [&] { return unmap(second, bytes_); });
     client_.close(device_);
     client_.close(group_);
     client_.close(container_);
@@ -124,7 +139,27 @@ class Life {
       problem(what + " a second time: " + std::strerror(static_cast<int>(-again)));
   }
 
-  long map(std::uint64_t iova, std::uint64_t size) { return client_.map(container_, iova, memory_, size); }
+  long map(std::uint64_t iova, std::uint64_t size) {
+    return client_.map(container_, iova, guest_mode_ ? guest_->memory() + iova : memory_, size);
+  }
+  void ask_kinds(std::uint32_t index) {
+    struct {
+      pviommu_irq_info info;
+      pviommu_irq_info_cap_notifications notifications;
+    } asked{};
+    asked.info.info = {.argsz = sizeof asked, .flags = PVIOMMU_IRQ_INFO_FLAG_CAPS, .index = index, .count = 0};
+    if (client_.ioctl(device_, VFIO_DEVICE_GET_IRQ_INFO, &asked) != 0) problem("GET_IRQ_INFO");
+  }
+  long notify(std::uint32_t index, std::uint32_t kind, std::uint32_t domid, std::uint32_t value) {
+    struct {  // vfio_irq_set and its data
+      std::uint32_t argsz, flags, index, start, count;
+      pviommu_notification wanted;
+    } call{sizeof call, PVIOMMU_IRQ_SET_DATA_NOTIFICATION | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 1, {}};
+    call.wanted.kind = kind;
+    call.wanted.domid = domid;
+    call.wanted.port = value;
+    return client_.ioctl(device_, VFIO_DEVICE_SET_IRQS, &call);
+  }
   long unmap(std::uint64_t iova, std::uint64_t size) { return client_.unmap(container_, iova, size); }
   long set_irqs(std::uint32_t index, bool on) { return client_.set_irqs(device_, index, on, event_); }
   unsigned vectors(std::uint32_t index) {
@@ -134,6 +169,8 @@ class Life {
 
   const Sbdf sbdf_;
   const std::size_t bytes_;
+  const tiny::Guest* guest_;
+  const bool guest_mode_;
   std::uint8_t* memory_ = nullptr;
   int event_ = -1;
   std::unique_ptr<vfio::Engine> engine_;
@@ -153,7 +190,8 @@ void expect_nothing(xen::XenCalls& calls) {
 }
 
 /// Every n; how many there were.
-unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages) {
+unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages, const tiny::Guest* guest, bool guest_mode) {
+  const std::string domain = guest_mode ? "domain=" + std::to_string(guest->domid()) : "";
   unsigned quiet = 0, n = 0, seen = 0;
   // Calls whose failure is nobody's business (a second try works) are not
   // counted as failed; three in a row mean that the life is over.
@@ -161,7 +199,7 @@ unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages) {
     context = to_string(sbdf) + ", hypercall " + std::to_string(++n);
     const std::uint64_t before = failed_calls();
     {
-      Life life("xen:fail=" + std::to_string(n), sbdf, pages);
+      Life life("xen:" + domain + (guest_mode ? "," : "") + "fail=" + std::to_string(n), sbdf, pages, guest, guest_mode);
       life.run();
     }
     quiet = failed_calls() == before ? quiet + 1 : 0;
@@ -170,9 +208,9 @@ unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages) {
     if (n % 50 == 0) std::fprintf(stderr, "# %s: %u hypercalls\n", to_string(sbdf).c_str(), n);
   }
   context = to_string(sbdf) + ", afterwards";
-  Life("xen", sbdf, pages).run();
+  Life("xen:" + domain, sbdf, pages, guest, guest_mode).run();
   expect_nothing(calls);
-  if (seen < 20) problem("only " + std::to_string(seen) + " hypercalls failed: the test sees nothing");
+  if (seen < (guest_mode ? 8 : 20)) problem("only " + std::to_string(seen) + " hypercalls failed: the test sees nothing");
   return n - quiet;
 }
 
@@ -185,18 +223,29 @@ int main(int argc, char** argv) {
     return 2;
   }
   int status = 0;
-  for (int i = 1; i < argc; ++i) {
-    const auto sbdf = parse_sbdf(argv[i]);
-    if (!sbdf) return 2;
-    problems.clear();
-    // Once for batches; for the others the rest of a life is what counts.
-    const unsigned count = try_device(**calls, *sbdf, i == 1 ? kManyPages : 3);
+  const auto show = [&](const std::string& what, unsigned count) {
     if (problems.empty()) {
-      std::printf("ok failures: each of %u hypercalls of a life of %s\n", count, argv[i]);
+      std::printf("ok failures: each of %u hypercalls of a life of %s\n", count, what.c_str());
     } else {
       status = 1;
-      std::printf("not ok failures: a life of %s - %s\n", argv[i], problems[0].c_str());
+      std::printf("not ok failures: a life of %s - %s\n", what.c_str(), problems[0].c_str());
     }
+    problems.clear();
+  };
+  const std::uint32_t domid = tiny::Guest::make({});
+  {
+    const tiny::Guest guest(domid);
+    for (int i = 1; i < argc; ++i) {
+      const auto sbdf = parse_sbdf(argv[i]);
+      if (!sbdf) return 2;
+      // Once for batches and all targets; for the others the rest of a life is what counts.
+      show(argv[i], try_device(**calls, *sbdf, i == 1 ? kManyPages : 3, i == 1 ? &guest : nullptr, false));
+    }
+    show(std::string(argv[1]) + " in guest mode", try_device(**calls, *parse_sbdf(argv[1]), 3, &guest, true));
+    const bool alive = tiny::Guest::alive(domid);
+    std::printf("%s failures: the guest lives on%s\n", alive ? "ok" : "not ok", alive ? "" : " - it has ended");
+    if (!alive) status = 1;
   }
+  tiny::Guest::destroy(domid);
   return status;
 }

@@ -31,9 +31,10 @@ XEN_BINARIES += xen_bench xen_failures
 xen_bench_SOURCES = tests/rigs/xen/bench.cc tests/unit/vfio_local_client.h
 xen_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
 xen_bench_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
-xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/unit/vfio_local_client.h
-xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
-xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
+xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/rigs/xen/tiny_guest.cc tests/rigs/xen/tiny_guest.h \
+	tests/unit/vfio_local_client.h
+xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS) -D__XEN_TOOLS__=1
+xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxendevicemodel $(SYSTEM_LIBS)
 endif
 if WITH_XEN
 if HAVE_GTEST
