@@ -122,7 +122,7 @@ Status GuestDevice::start(std::string& message) {
 GuestDevice::~GuestDevice() {
   if (!program_->device) return;
   if (!msi_.empty()) complain("MSI off", disable(VFIO_PCI_MSI_IRQ_INDEX));
-  if (msix_on_) complain("MSI-X off", disable(VFIO_PCI_MSIX_IRQ_INDEX));
+  if (vectors_ != 0) complain("MSI-X off", disable(VFIO_PCI_MSIX_IRQ_INDEX));
   for (unsigned i = 0; i < kPciBars; ++i) take_out(i);
 }
 
@@ -402,34 +402,52 @@ void GuestDevice::update_msi() {
 
 void GuestDevice::update_msix() {
   const bool on = kept(capabilities_.msix->offset + 2u, 2) & PCI_MSIX_FLAGS_ENABLE;
-  if (on != msix_on_) {
-    Status status;
-    if (on) {
-      std::vector<pviommu_notification> none(table_.size());
-      status = set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, 0, none);
-    } else {
-      status = disable(VFIO_PCI_MSIX_IRQ_INDEX);
-    }
-    complain("MSI-X of the guest", status);
+  if (!on && vectors_ != 0) {
+    const Status status = disable(VFIO_PCI_MSIX_IRQ_INDEX);
+    complain("MSI-X of the guest off", status);
     if (!status) return;
-    msix_on_ = on;
-    for (Entry& entry : table_) entry.target = {};
+    vectors_ = 0;
   }
+  msix_on_ = on;
   for (unsigned i = 0; on && i < table_.size(); ++i) update_entry(i);
 }
 
 /// A masked entry is bound to nothing: Xen masks the hardware's, which holds an
 /// arrival until the guest unmasks its own.
+pviommu_notification GuestDevice::wanted(const Entry& entry) const {
+  if ((entry.words[3] & PCI_MSIX_ENTRY_CTRL_MASKBIT) ||
+      (kept(capabilities_.msix->offset + 2u, 2) & PCI_MSIX_FLAGS_MASKALL))
+    return {};
+  return target_of(std::uint64_t{entry.words[1]} << 32 | entry.words[0], entry.words[2]);
+}
+
 void GuestDevice::update_entry(unsigned index) {
   Entry& entry = table_[index];
-  const bool masked = (entry.words[3] & PCI_MSIX_ENTRY_CTRL_MASKBIT) ||
-                      (kept(capabilities_.msix->offset + 2u, 2) & PCI_MSIX_FLAGS_MASKALL);
-  pviommu_notification wanted{};
-  if (!masked) wanted = target_of(std::uint64_t{entry.words[1]} << 32 | entry.words[0], entry.words[2]);
-  if (same(wanted, entry.target)) return;
-  const Status status = set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, index, {&wanted, 1});
-  if (status) entry.target = wanted;
+  pviommu_notification target = wanted(entry);
+  if (index >= vectors_) {
+    if (target.kind != PVIOMMU_NOTIFY_NONE) complain("MSI-X of the guest", enable_msix(index + 1));
+    return;
+  }
+  if (same(target, entry.target)) return;
+  const Status status = set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, index, {&target, 1});
+  if (status) entry.target = target;
   complain("an MSI-X vector of the guest", status);
+}
+
+/// A guest has fewer interrupts than a table has entries, so only those are taken
+/// that it uses: up to the last one with a message, which drivers write for all of
+/// theirs before they unmask the first.
+Status GuestDevice::enable_msix(unsigned count) {
+  for (unsigned i = count; i < table_.size(); ++i)
+    if (table_[i].words[2] != 0) count = i + 1;
+  if (vectors_ != 0) PVIOMMU_TRY(disable(VFIO_PCI_MSIX_IRQ_INDEX));
+  vectors_ = 0;
+  std::vector<pviommu_notification> targets;
+  for (unsigned i = 0; i < count; ++i) targets.push_back(wanted(table_[i]));
+  PVIOMMU_TRY(set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, 0, targets));
+  for (unsigned i = 0; i < count; ++i) table_[i].target = targets[i];
+  vectors_ = count;
+  return {};
 }
 
 }  // namespace pviommu::vfio

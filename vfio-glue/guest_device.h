@@ -74,6 +74,8 @@ class GuestDevice final : public GuestFunction {
   void update_msi();
   void update_msix();
   void update_entry(unsigned index);
+  Status enable_msix(unsigned count);
+  pviommu_notification wanted(const Entry& entry) const;
   pviommu_notification target_of(std::uint64_t address, std::uint32_t data) const;
   Status set_irqs(std::uint32_t index, std::uint32_t start, std::span<pviommu_notification> targets);
   Status disable(std::uint32_t index);
@@ -91,7 +93,8 @@ class GuestDevice final : public GuestFunction {
   std::array<bool, 256> kept_{};
   std::vector<pviommu_notification> msi_;  ///< as they were set last; empty: off
   std::vector<Entry> table_;
-  bool msix_on_ = false;
+  bool msix_on_ = false;  ///< by the guest's word
+  unsigned vectors_ = 0;  ///< of MSI-X, that the hypervisor has given
 };
 
 }  // namespace pviommu::vfio

@@ -123,6 +123,7 @@ Result<LedgerDevice*> Ledger::add(Sbdf sbdf) {
     if (device.used.load(std::memory_order_acquire) != 0) continue;
     device.sbdf = sbdf.raw();
     device.carrier.store(0);
+    device.prepared.store(0);
     device.vectors.store(0);
     device.enabled_here = 0;
     device.used.store(1, std::memory_order_release);

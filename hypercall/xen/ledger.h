@@ -57,6 +57,8 @@ struct LedgerDevice {
   std::atomic<std::uint32_t> used;       ///< 1: the rest is valid
   std::uint32_t sbdf;
   std::uint32_t enabled_here;            ///< 1: sysfs `enable` was 0 before us
+  std::atomic<std::uint32_t> prepared;   ///< 1: PHYSDEVOP_prepare_msix may have been done
+  std::uint32_t padding;
   std::atomic<std::uint32_t> carrier;    ///< domid + 1, a guest's too, while the device may be there; 0: with dom0
   std::atomic<std::uint32_t> vectors;    ///< entries below that may be in use
   LedgerVector vector[kVectors];
@@ -70,7 +72,7 @@ struct LedgerBar {
 };
 
 struct LedgerHeader {
-  static constexpr std::uint64_t kMagic = 0x32756d6d6f697670;  // "pviommu2"
+  static constexpr std::uint64_t kMagic = 0x33756d6d6f697670;  // "pviommu3"
   static constexpr unsigned kDevices = 32;
   static constexpr unsigned kBars = 256;
   std::uint64_t magic;

@@ -51,7 +51,7 @@ XenHypervisor::OpenDevice::~OpenDevice() {
     if (const auto found = xen_.devices_.find(sbdf_.raw()); found != xen_.devices_.end() && found->second == this)
       xen_.devices_.erase(found);
     if (ledger_ != nullptr) {
-      clean = owner_ == Owner::dom0 && vectors_.slots.empty();
+      clean = owner_ == Owner::dom0 && vectors_.slots.empty() && ledger_->prepared.load() == 0;
       // What is left in the ledger is the guardian's to put back.
       if (clean) xen_.ledger_->remove(*ledger_);
     }
@@ -118,10 +118,12 @@ Status XenHypervisor::OpenDevice::hot_reset() {
 
 Status XenHypervisor::OpenDevice::attach(Domid carrier) {
   if (owner_ != Owner::dom0) return Error{EBUSY, "attach: the device is attached"};
+  if (xen_.guest_ && msix_) PVIOMMU_TRY(prepare_msix(*xen_.calls_, *ledger_));
   ledger_->carrier.store(carrier.raw() + 1u);
   const Status assigned = assign_device(*xen_.calls_, carrier, sbdf_);
   if (!assigned) {
     ledger_->carrier.store(0);
+    (void)release_msix(*xen_.calls_, *ledger_).ok();  // if not, the reaper does
     return assigned;
   }
   owner_ = Owner::carrier;
@@ -133,14 +135,17 @@ Status XenHypervisor::OpenDevice::detach(Domid carrier) {
     guest_ended();
     if (owner_ == Owner::dom0) return {};
   }
-  if (owner_ == Owner::dom0 || ledger_->carrier.load() != carrier.raw() + 1u)
+  if (ledger_->carrier.load() != carrier.raw() + 1u)
     return Error{ENOENT, "detach: the device is not there"};
   if (owner_ == Owner::carrier) {
     PVIOMMU_TRY(deassign_device(*xen_.calls_, carrier, sbdf_));
     owner_ = Owner::quarantine;
   }
-  PVIOMMU_TRY(fetch_from_quarantine(*xen_.calls_, sbdf_));
-  owner_ = Owner::dom0;
+  if (owner_ == Owner::quarantine) {
+    PVIOMMU_TRY(fetch_from_quarantine(*xen_.calls_, sbdf_));
+    owner_ = Owner::dom0;
+  }
+  PVIOMMU_TRY(release_msix(*xen_.calls_, *ledger_));
   ledger_->carrier.store(0);
   return {};
 }
@@ -160,6 +165,7 @@ void XenHypervisor::OpenDevice::guest_ended() {
     owner_ = Owner::quarantine;
   }
   if (!fetch_from_quarantine(*xen_.calls_, sbdf_)) return;
+  (void)release_msix(*xen_.calls_, *ledger_).ok();  // with pirqs of the guest in the way, the reaper's
   owner_ = Owner::dom0;
   ledger_->carrier.store(0);
 }

@@ -12,6 +12,14 @@ namespace {
 unsigned bus_and_segment(Sbdf sbdf) { return (sbdf.raw() >> 8 & 0xff) | (sbdf.raw() >> 16) << 16; }
 unsigned devfn(Sbdf sbdf) { return sbdf.raw() & 0xff; }
 
+physdev_pci_device place_of(Sbdf sbdf) {
+  physdev_pci_device place{};
+  place.seg = static_cast<std::uint16_t>(sbdf.raw() >> 16);
+  place.bus = static_cast<std::uint8_t>(sbdf.raw() >> 8);
+  place.devfn = static_cast<std::uint8_t>(sbdf.raw());
+  return place;
+}
+
 /// Xen has no more to give, as opposed to: something went wrong.
 bool shortage(const Error& error) {
   return error.raw != 0 && (error.code == ENOSPC || error.code == ENFILE);
@@ -59,6 +67,25 @@ bool gone(const LedgerVector& vector, const Error& error) {
 }
 
 }  // namespace
+
+Status prepare_msix(XenCalls& calls, LedgerDevice& device) {
+  physdev_pci_device place = place_of(Sbdf(device.sbdf));
+  device.prepared.store(1);
+  const auto done = calls.physdev(PHYSDEVOP_prepare_msix, &place, sizeof place, "PHYSDEVOP_prepare_msix");
+  if (done) return {};
+  device.prepared.store(0);
+  return done.error();
+}
+
+Status release_msix(XenCalls& calls, LedgerDevice& device) {
+  if (device.prepared.load() == 0) return {};
+  physdev_pci_device place = place_of(Sbdf(device.sbdf));
+  const auto done = calls.physdev(PHYSDEVOP_release_msix, &place, sizeof place, "PHYSDEVOP_release_msix");
+  // EBUSY: nothing was prepared.
+  if (!done && !(done.error().code == EBUSY && done.error().raw != 0)) return done.error();
+  device.prepared.store(0);
+  return {};
+}
 
 Result<unsigned> map_pirqs(XenCalls& calls, DeviceVectors& device, Ledger& book, std::uint16_t domid,
                            VectorKind kind, unsigned count, const MsiPlace& place) {

@@ -21,6 +21,11 @@ Status unmap_pirqs(XenCalls& calls, DeviceVectors& device);
 /// After a reset of the device: Xen writes its messages again.
 Status restore_messages(XenCalls& calls, const DeviceVectors& device);
 
+/// For a domain other than dom0 Xen maps entries of an MSI-X table only where it has
+/// looked at the table before, while the device was dom0's and its memory decoded
+/// (msix_capability_init(), ENODATA).  As xen-pciback does.
+Status prepare_msix(XenCalls& calls, LedgerDevice& device);
+
 /// Binds the pirq to a vector of its guest's, or changes that.  `gflags`:
 /// XEN_DOMCTL_VMSI_X86_*, without UNMASKED, which is added.
 Status bind_guest_vector(XenCalls& calls, LedgerVector& vector, std::uint8_t gvec, std::uint32_t gflags);
@@ -28,6 +33,8 @@ Status bind_guest_vector(XenCalls& calls, LedgerVector& vector, std::uint8_t gve
 // For the reaper too.  All: nothing to do is no error.
 Status close_ledger_port(XenCalls& calls, LedgerVector& vector);
 Status unbind_guest_vector(XenCalls& calls, LedgerVector& vector);
+/// The device is dom0's again and has no pirqs.
+Status release_msix(XenCalls& calls, LedgerDevice& device);
 Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector);
 
 }  // namespace pviommu::xen

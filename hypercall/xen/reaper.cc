@@ -89,6 +89,7 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
     good &= insist(report, name + ": event channel", [&] { return close_ledger_port(calls, vector); });
     good &= insist(report, name + ": pirq", [&] { return unmap_ledger_pirq(calls, vector); });
   }
+  good &= insist(report, name + ": MSI-X", [&] { return release_msix(calls, device); });
   if (good) {
     report.done.push_back(name);
     device.used.store(0);

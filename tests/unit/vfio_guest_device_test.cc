@@ -163,6 +163,14 @@ TEST(GuestDevice, MsixByItsTable) {
   guest.device->memory_write(table(3, 3), 4, 0);
   EXPECT_TRUE(raise(3));
   EXPECT_EQ(guest.interrupts(0x72), 1u);
+  // One beyond those that were taken: all go on.
+  guest.device->memory_write(table(9, 0), 8, 0xfee00000);
+  guest.device->memory_write(table(9, 2), 4, 0x79);
+  guest.device->memory_write(table(9, 3), 4, 0);
+  EXPECT_TRUE(raise(9));
+  EXPECT_TRUE(raise(3));
+  EXPECT_EQ(guest.interrupts(0x79), 1u);
+  EXPECT_EQ(guest.interrupts(0x72), 2u);
   guest.write(msix + 2, 2, 0);
   EXPECT_FALSE(raise(3));
 }
