@@ -12,6 +12,11 @@ namespace {
 
 /// Length of an extended capability; 0: hidden.
 Result<std::size_t> extended_length(PciDevice& device, unsigned id, std::size_t at) {
+  // A register that a broken device has no room for reads as 0.
+  const auto look = [&](std::size_t reg, unsigned width) -> Result<std::uint32_t> {
+    if (at + reg + width > device.config_size()) return 0u;
+    return device.config_read(at + reg, width);
+  };
   switch (id) {
     case PCI_EXT_CAP_ID_ERR:
       return std::size_t{PCI_ERR_ROOT_COMMAND};
@@ -31,20 +36,20 @@ Result<std::size_t> extended_length(PciDevice& device, unsigned id, std::size_t 
       return std::size_t{PCI_EXT_CAP_PRI_SIZEOF};
     case PCI_EXT_CAP_ID_VNDR:
       return std::size_t {
-        PVIOMMU_TRY(device.config_read(at + PCI_VNDR_HEADER, 4))
+        PVIOMMU_TRY(look(PCI_VNDR_HEADER, 4))
         >> 20
       };
     case PCI_EXT_CAP_ID_ACS: {
-      if (!(PVIOMMU_TRY(device.config_read(at + PCI_ACS_CAP, 1)) & PCI_ACS_EC)) return std::size_t{8};
-      const std::size_t bits = PVIOMMU_TRY(device.config_read(at + PCI_ACS_EGRESS_BITS, 1));
+      if (!(PVIOMMU_TRY(look(PCI_ACS_CAP, 1)) & PCI_ACS_EC)) return std::size_t{8};
+      const std::size_t bits = PVIOMMU_TRY(look(PCI_ACS_EGRESS_BITS, 1));
       return 8 + (bits ? (bits + 31) / 32 * 32 : 256) / 8;
     }
     case PCI_EXT_CAP_ID_VC:
     case PCI_EXT_CAP_ID_VC9:
     case PCI_EXT_CAP_ID_MFVC: {
-      const auto more = PVIOMMU_TRY(device.config_read(at + PCI_VC_PORT_CAP1, 4))
+      const auto more = PVIOMMU_TRY(look(PCI_VC_PORT_CAP1, 4))
       &PCI_VC_CAP1_EVCC;
-      const auto arbitration = PVIOMMU_TRY(device.config_read(at + PCI_VC_PORT_CAP2, 4));
+      const auto arbitration = PVIOMMU_TRY(look(PCI_VC_PORT_CAP2, 4));
       const std::size_t phases = arbitration & PCI_VC_CAP2_128_PHASE  ? 128
                                  : arbitration & PCI_VC_CAP2_64_PHASE ? 64
                                  : arbitration & PCI_VC_CAP2_32_PHASE ? 32
@@ -53,16 +58,16 @@ Result<std::size_t> extended_length(PciDevice& device, unsigned id, std::size_t 
       return phases ? (length + 15) / 16 * 16 + phases * 4 / 8 : length;
     }
     case PCI_EXT_CAP_ID_REBAR: {
-      const auto control = PVIOMMU_TRY(device.config_read(at + PCI_REBAR_CTRL, 1));
+      const auto control = PVIOMMU_TRY(look(PCI_REBAR_CTRL, 1));
       return std::size_t{4} + (control & PCI_REBAR_CTRL_NBAR_MASK) / 32 * 8;
     }
     case PCI_EXT_CAP_ID_DPA: {
-      const auto substates = PVIOMMU_TRY(device.config_read(at + PCI_DPA_CAP, 1))
+      const auto substates = PVIOMMU_TRY(look(PCI_DPA_CAP, 1))
       &PCI_DPA_CAP_SUBSTATE_MASK;
       return std::size_t{PCI_DPA_BASE_SIZEOF} + substates + 1;
     }
     case PCI_EXT_CAP_ID_TPH: {
-      const auto tags = PVIOMMU_TRY(device.config_read(at + PCI_TPH_CAP, 4));
+      const auto tags = PVIOMMU_TRY(look(PCI_TPH_CAP, 4));
       if ((tags & PCI_TPH_CAP_LOC_MASK) != PCI_TPH_LOC_CAP) return std::size_t{PCI_TPH_BASE_SIZEOF};
       return std::size_t{PCI_TPH_BASE_SIZEOF} + ((tags & PCI_TPH_CAP_ST_MASK) >> PCI_TPH_CAP_ST_SHIFT) * 2 +
              2;

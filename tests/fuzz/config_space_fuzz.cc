@@ -53,6 +53,16 @@ class HostileDevice final : public PciDevice {
       input.fill(&bytes_[at] + 2, std::min<std::size_t>(input.byte() % 24u, bytes_.size() - at - 2));
       at += 4 + input.byte() % 17u * 4;
     }
+    for (unsigned count = how & 1 ? input.byte() % 8u : 0, place = 0x100; count && place < 4096; --count) {
+      const auto id = static_cast<std::uint8_t>(input.byte() % 48u);
+      unsigned next = place + 4 + input.byte() % 33u * 4;
+      if (input.one_in(8)) next = 0x1000 - input.byte() % 16u * 4;
+      bytes_[place] = id;
+      bytes_[place + 2] = static_cast<std::uint8_t>(next << 4 | 1);
+      bytes_[place + 3] = static_cast<std::uint8_t>(next >> 4);
+      input.fill(&bytes_[place] + 4, std::min<std::size_t>(input.byte() % 24u, bytes_.size() - place - 4));
+      place = next;
+    }
     for (unsigned count = input.byte() % 16u; count; --count)
       bytes_[input.raw<std::uint16_t>() % bytes_.size()] = input.byte();
   }
@@ -117,7 +127,7 @@ class HostileDevice final : public PciDevice {
                "access of %u bytes at 0x%zx", width, offset);
   }
   bool may_change(std::size_t offset) const {
-    if (offset >= 256) return false;
+    if (offset >= 256) return true;  // some of it is writable: error reporting, vendors
     if (offset < 0x40) return offset == 4 || offset == 5 || offset == 0xc || offset == 0xd || offset == 0xf;
     return interrupts_ == nullptr || !interrupts_->covers(offset);
   }

@@ -238,6 +238,20 @@ TEST_F(ConfigSpaceTest, EveryFailingAccessIsReported) {
   EXPECT_TRUE(fails(2, [&] { return space->restore(); }));
 }
 
+TEST_F(ConfigSpaceTest, ExtendedCapabilitiesAtTheEnd) {
+  for (unsigned id = 0; id < 48; ++id) {
+    device.clear(4096);
+    device.list({{0x40, PCI_CAP_ID_EXP}});
+    device.put16(0x100, PCI_EXT_CAP_ID_DSN);
+    device.put16(0x102, 0xffc << 4 | 1);
+    device.put16(0xffc, id);
+    device.put16(0xffe, 1);
+    open();
+    for (std::size_t at = 0x100; at < 0x1000; at += 4) set(at, 4, ~0u);
+    EXPECT_EQ(get(0x100, 2), unsigned{PCI_EXT_CAP_ID_DSN}) << id;
+  }
+}
+
 TEST_F(ConfigSpaceTest, PowerAndReset) {
   device.list({{0x40, PCI_CAP_ID_EXP}, {0x80, PCI_CAP_ID_PM}});
   device.put16(0x40 + PCI_EXP_DEVCAP + 2, PCI_EXP_DEVCAP_FLR >> 16);
