@@ -5,6 +5,8 @@
 // load more than without us.  Paths are in preload_paths.cc.
 #undef _FORTIFY_SOURCE  // the definitions here are behind the checked ones
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -25,9 +27,11 @@ namespace {
 
 OpenFileRef find(int fd) { return fd_table.find(fd); }
 
-// What the kernel does for every file before it asks the driver.
-bool is_ioctl_of_every_file(unsigned long request) {
-  return request == FIOCLEX || request == FIONCLEX || request == FIONBIO || request == FIOASYNC;
+// What the kernel does for every file before it asks the driver (do_vfs_ioctl()), and the
+// stand-in answers as a device node does.
+bool is_ioctl_of_every_file(std::uint32_t request) {
+  return request == FIOCLEX || request == FIONCLEX || request == FIONBIO || request == FIOASYNC ||
+         request == FIGETBSZ || request == FIFREEZE || request == FITHAW || request == FS_IOC_FIEMAP;
 }
 
 // readv() and writev(): one call a segment, as the kernel does for a file
@@ -126,8 +130,10 @@ int wrap_ioctl(int fd, unsigned long request, ...) {
   void* argument = va_arg(list, void*);
   va_end(list);
   if (const OpenFileRef file = find(fd)) {
-    if (is_ioctl_of_every_file(request)) [[unlikely]]
+    const auto number = static_cast<std::uint32_t>(request);
+    if (is_ioctl_of_every_file(number)) [[unlikely]]
       return real().ioctl(fd, request, argument);
+    if (number == FIOQSIZE) return static_cast<int>(returned(-ENOTTY));  // of files and folders only
     return static_cast<int>(returned(front_end().ioctl(*file, request, argument)));
   }
   return real().ioctl(fd, request, argument);

@@ -288,10 +288,11 @@ Operation Generator::group_call() {
 
 Operation Generator::raw() {
   Operation operation{"ioctl", {any_slot()}, {}};
-  const std::uint64_t request = random_.chance(90)
-                                    ? 0x3b64 + random_.below(24)
-                                    : random_.pick<std::uint64_t>({0x3b00, 0x5401, 0xffffffff, 0x3b63,
-                                                                   0x80003b64, 0x13b64, 0x100003b64});
+  const std::uint64_t request =
+      random_.chance(90)
+          ? 0x3b64 + random_.below(24)
+          : random_.pick<std::uint64_t>({0x3b00, 0x5401, 0x2, 0x5460, 0xc020660b, 0xc0045877, 0xffffffff,
+                                         0x3b63, 0x80003b64, 0x13b64, 0x100003b64});
   operation.set("request", request);
   if (random_.chance(50))
     return operation.set("arg",

@@ -34,6 +34,7 @@ DIFFERENTIAL_FOUND = \
 	tests/differential/found/express-device-control.txt \
 	tests/differential/found/extended-capabilities.txt \
 	tests/differential/found/extended-space.txt \
+	tests/differential/found/ioctls-of-every-file.txt \
 	tests/differential/found/load-without-decoding.txt \
 	tests/differential/found/low-power.txt \
 	tests/differential/found/mmap-overflow.txt \
