@@ -134,17 +134,22 @@ Result<std::unique_ptr<Guest>> find_guest(XenCalls& calls, std::string_view text
     found = find_domain(calls, [&](const auto& info) { return names.of(info.domain) == text; });
   }
   if (!found) return tell(found.error().code, to_string(found.error()));
-  if (!*found) return tell(ENOENT, "no domain runs by that name, ID or UUID (`xl list -v` shows those that do)");
+  if (!*found)
+    return tell(ENOENT, "no domain runs by that name, ID or UUID (`xl list -v` shows those that do)");
   const xen_domctl_getdomaininfo& info = **found;
   CarrierTag tag;
   if (info.domain == 0) return tell(EINVAL, "this is dom0 itself; to use a device here leave domain= out");
-  if (parse_handle(info.handle, tag)) return tell(EINVAL, "this is a carrier domain of pviommu's, not a guest");
+  if (parse_handle(info.handle, tag))
+    return tell(EINVAL, "this is a carrier domain of pviommu's, not a guest");
   if ((info.flags & XEN_DOMINF_dying) != 0) return tell(ESRCH, "the domain is being destroyed");
   if ((info.flags & XEN_DOMINF_hvm_guest) == 0)
-    return tell(EOPNOTSUPP, "this is a PV guest, whose memory Xen does not translate; HVM and PVH guests can have devices so");
+    return tell(
+        EOPNOTSUPP,
+        "this is a PV guest, whose memory Xen does not translate; HVM and PVH guests can have devices so");
   if (!has_iommu(calls, Domid(info.domain)))
-    return tell(EOPNOTSUPP, "the domain was made without an IOMMU; make it with passthrough=\"enabled\" (xl) or with a "
-                            "<hostdev> or <iommu> of libvirt's");
+    return tell(EOPNOTSUPP,
+                "the domain was made without an IOMMU; make it with passthrough=\"enabled\" (xl) or with a "
+                "<hostdev> or <iommu> of libvirt's");
   std::unique_ptr<Guest> guest(new Guest);
   guest->domid = Domid(info.domain);
   std::memcpy(guest->handle.data(), info.handle, guest->handle.size());
@@ -161,7 +166,8 @@ bool guest_lives(XenCalls& calls, const Guest& guest) {
 
 // ---- mappings --------------------------------------------------------------------
 
-Result<std::unique_ptr<GuestMapping>> GuestMapping::make(XenCalls& calls, const Guest& guest, Ledger& ledger) {
+Result<std::unique_ptr<GuestMapping>> GuestMapping::make(XenCalls& calls, const Guest& guest,
+                                                         Ledger& ledger) {
   std::unique_ptr<GuestMapping> mapping(new GuestMapping(calls, guest, ledger));
   mapping->bars_ = PVIOMMU_TRY(Mapping::make(calls, guest.domid));
   return mapping;
@@ -241,7 +247,8 @@ BatchResult GuestMapping::unmap(std::span<const UnmapRun> runs) {
       const UnmapRun one[] = {run};
       BatchResult removed;
       if (!guest_.gone.load()) removed = bars_->unmap(one);
-      if (!removed.status && removed.status.error().code == ESRCH && removed.status.error().raw != 0) removed = {};
+      if (!removed.status && removed.status.error().code == ESRCH && removed.status.error().raw != 0)
+        removed = {};
       if (!removed.status) {
         result.pages_done += removed.pages_done;
         result.status = removed.status;

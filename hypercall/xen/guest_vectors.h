@@ -28,12 +28,16 @@ class GuestVectors final : public Interrupts {
   Status unbind(DeviceVectors& device, unsigned index) override;
   // Xen masks a vector that is bound for nobody but the guest's own device model.
   Status mask(DeviceVectors&, unsigned) override { return Error{EOPNOTSUPP, "mask_vector: in guest mode"}; }
-  Status unmask(DeviceVectors&, unsigned) override { return Error{EOPNOTSUPP, "unmask_vector: in guest mode"}; }
+  Status unmask(DeviceVectors&, unsigned) override {
+    return Error{EOPNOTSUPP, "unmask_vector: in guest mode"};
+  }
   Result<bool> pending(DeviceVectors&, unsigned) override {
     return Error{EOPNOTSUPP, "vector_pending: in guest mode"};
   }
   Status raise(DeviceVectors& device, unsigned index) override;
-  Result<EventPort> port(DeviceVectors&, unsigned) override { return Error{ENOENT, "event_port: bound to none"}; }
+  Result<EventPort> port(DeviceVectors&, unsigned) override {
+    return Error{ENOENT, "event_port: bound to none"};
+  }
 
  private:
   Status ended() const { return Error{ESRCH, "the guest has ended"}; }

@@ -22,12 +22,13 @@ struct DeviceVectors {
   struct Slot {
     LedgerVector* ledger = nullptr;
     bool bound = false;
-    Notification target;          ///< while bound
-    std::uint32_t send_port = 0;  ///< target event_channel: what EVTCHNOP_send names; 0: the pirq's own is handed over
-    bool own_send_port = false;   ///< made by us for the binding
+    Notification target;  ///< while bound
+    std::uint32_t send_port =
+        0;  ///< target event_channel: what EVTCHNOP_send names; 0: the pirq's own is handed over
+    bool own_send_port = false;  ///< made by us for the binding
     bool masked = false;
     bool pending = false;
-    bool told = false;            ///< that the target cannot be reached
+    bool told = false;  ///< that the target cannot be reached
   };
   Sbdf sbdf;
   VectorKind kind = VectorKind::msi;

@@ -45,6 +45,7 @@ XEN_MODULE = \
 	hypercall/xen/message.h \
 	hypercall/xen/pirq_vectors.cc \
 	hypercall/xen/pirq_vectors.h \
+	hypercall/xen/port_swap.cc \
 	hypercall/xen/xen_hypervisor.cc \
 	hypercall/xen/xen_hypervisor.h
 EXTRA_DIST += $(XEN_COMMON) $(XEN_MODULE) hypercall/xen/guardian.cc

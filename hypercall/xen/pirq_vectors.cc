@@ -31,8 +31,7 @@ std::array<std::atomic<int>, 8> descriptors;
 void note_descriptor(int fd) {
   static const bool registered = [] {
     ::pthread_atfork(nullptr, nullptr, [] {
-      for (auto& slot : descriptors)
-        UniqueFd(slot.exchange(0) - 1).reset();
+      for (auto& slot : descriptors) UniqueFd(slot.exchange(0) - 1).reset();
     });
     return true;
   }();
@@ -119,67 +118,13 @@ Status PirqVectors::bind_port(LedgerVector& vector) {
   Status bound;
   if (delivery_ == Delivery::swap_port) {
     bound = swap_port(vector);
-  } else if (const auto done = calls_.event_channel_in_place(EVTCHNOP_bind_pirq, &vector.bind, "EVTCHNOP_bind_pirq");
+  } else if (const auto done =
+                 calls_.event_channel_in_place(EVTCHNOP_bind_pirq, &vector.bind, "EVTCHNOP_bind_pirq");
              !done) {
     bound = done.error();
   }
   vector.state.store(bound ? LedgerVector::bound : LedgerVector::mapped, std::memory_order_release);
   return bound;
-}
-
-/// A port that the kernel has bound for us becomes the pirq's.  Xen gives the
-/// lowest free port: the one just closed, unless somebody was faster.
-Status PirqVectors::swap_port(LedgerVector& vector) {
-  ioctl_evtchn_bind_unbound_port unbound{DOMID_SELF};
-  const int port = ::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_UNBOUND_PORT, &unbound);
-  if (port < 0) return Error{errno, "IOCTL_EVTCHN_BIND_UNBOUND_PORT"};
-  evtchn_bind_pirq bind{};
-  bind.pirq = vector.bind.pirq;
-  Status status = calls_.close_and_bind(static_cast<std::uint32_t>(port), bind);
-  if (status && bind.port != static_cast<std::uint32_t>(port)) {
-    evtchn_close close{};
-    close.port = bind.port;
-    (void)calls_.event_channel(EVTCHNOP_close, &close, sizeof close, "EVTCHNOP_close");
-    status = Error{EAGAIN, "the port was lost to another user of dom0"};
-  }
-  if (status) {
-    vector.bind.port = static_cast<std::uint32_t>(port);
-    return {};
-  }
-  // The kernel still has the port: it must be somebody's in Xen before it is
-  // given back.
-  if (const Status back = take_back(static_cast<std::uint32_t>(port)); !back)
-    std::fprintf(stderr, "pviommu: event channel %d: %s; dom0's kernel may not survive its end\n", port,
-                 to_string(back.error()).c_str());
-  ioctl_evtchn_unbind unbind{static_cast<unsigned>(port)};
-  (void)::ioctl(fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind);
-  return status;
-}
-
-/// Makes `port` a port of ours in Xen, where it is free or already is.
-Status PirqVectors::take_back(std::uint32_t port) {
-  std::vector<std::uint32_t> others;
-  Status status = Error{EBUSY, "the port is another user's now"};
-  for (int tries = 0; tries < 64; ++tries) {
-    evtchn_status state{};
-    state.dom = DOMID_SELF;
-    state.port = port;
-    if (calls_.event_channel(EVTCHNOP_status, &state, sizeof state, "EVTCHNOP_status") &&
-        state.status == EVTCHNSTAT_unbound) {
-      status = {};
-      break;
-    }
-    evtchn_alloc_unbound alloc{};
-    alloc.dom = alloc.remote_dom = DOMID_SELF;
-    if (!calls_.event_channel(EVTCHNOP_alloc_unbound, &alloc, sizeof alloc, "EVTCHNOP_alloc_unbound")) continue;
-    if (alloc.port != port) others.push_back(alloc.port);
-  }
-  for (const std::uint32_t other : others) {
-    evtchn_close close{};
-    close.port = other;
-    (void)calls_.event_channel(EVTCHNOP_close, &close, sizeof close, "EVTCHNOP_close");
-  }
-  return status;
 }
 
 Result<unsigned> PirqVectors::allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
@@ -238,14 +183,16 @@ Status PirqVectors::let_go(unsigned port, std::unique_lock<std::mutex>& guard) {
 /// The consumer's descriptor lets go; what is in its ring is its arrivals.
 Status PirqVectors::take_from_consumer(unsigned port) {
   ioctl_evtchn_unbind unbind{port};
-  if (::ioctl(consumer_fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0) return Error{errno, "IOCTL_EVTCHN_UNBIND"};
+  if (::ioctl(consumer_fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0)
+    return Error{errno, "IOCTL_EVTCHN_UNBIND"};
   return {};
 }
 
 namespace {
 
 bool handed_over(const Notification& target) {
-  return target.kind == NotificationKind::event_channel && target.domid == kDomidSelf && target.port == EventPort(0);
+  return target.kind == NotificationKind::event_channel && target.domid == kDomidSelf &&
+         target.port == EventPort(0);
 }
 
 }  // namespace
@@ -280,7 +227,8 @@ Status PirqVectors::open_send_port(const Notification& target, DeviceVectors::Sl
       slot.send_port = port;
       return {};
     }
-    if (state.status != EVTCHNSTAT_unbound) return Error{EINVAL, "bind_vector: nothing can be sent to that event channel"};
+    if (state.status != EVTCHNSTAT_unbound)
+      return Error{EINVAL, "bind_vector: nothing can be sent to that event channel"};
   }
   const unsigned domid = target.domid == kDomidSelf ? DOMID_SELF : target.domid.raw();
   ioctl_evtchn_bind_interdomain bind{domid, port};
@@ -308,7 +256,8 @@ Status PirqVectors::bind(DeviceVectors& device, unsigned index, const Notificati
   const bool to_consumer = handed_over(target);
   if (to_consumer && slot->masked) return Error{EBUSY, "bind_vector: masked"};
   DeviceVectors::Slot sends;
-  if (target.kind == NotificationKind::event_channel && !to_consumer) PVIOMMU_TRY(open_send_port(target, sends));
+  if (target.kind == NotificationKind::event_channel && !to_consumer)
+    PVIOMMU_TRY(open_send_port(target, sends));
 
   const unsigned port = slot->ledger->bind.port;
   const bool from_consumer = slot->bound && handed_over(slot->target);
@@ -344,8 +293,7 @@ Status PirqVectors::bind(DeviceVectors& device, unsigned index, const Notificati
 Status PirqVectors::first_bind(DeviceVectors& device, unsigned index, bool to_consumer) {
   LedgerVector& vector = *device.find(index)->ledger;
   PVIOMMU_TRY(bind_port(vector));
-  const Status status =
-      to_consumer ? hand_over(vector.bind.port) : receive(device, index, vector.bind.port);
+  const Status status = to_consumer ? hand_over(vector.bind.port) : receive(device, index, vector.bind.port);
   for (int again = 0; !status && again < 3; ++again)
     if (close_ledger_port(calls_, vector)) break;
   return status;
@@ -361,13 +309,15 @@ Status PirqVectors::unbind(DeviceVectors& device, unsigned index) {
   // away again is a crash of dom0.
   if (consumer_has ? !slot->masked : port < targets_.size() && targets_[port].device != nullptr) {
     ioctl_evtchn_unbind unbind{port};
-    if (::ioctl((consumer_has ? consumer_fd_ : fd_).get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0 && errno != ENOTCONN)
+    if (::ioctl((consumer_has ? consumer_fd_ : fd_).get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0 &&
+        errno != ENOTCONN)
       return Error{errno, "IOCTL_EVTCHN_UNBIND"};
     if (!consumer_has) targets_[port] = {};
   }
   if (const Status closed = close_ledger_port(calls_, *slot->ledger); !closed) {
     // As before, then.  When not even that works, the next unbind goes on from here.
-    if (delivery_ == Delivery::bind_static) (void)(consumer_has ? hand_over(port) : receive(device, index, port));
+    if (delivery_ == Delivery::bind_static)
+      (void)(consumer_has ? hand_over(port) : receive(device, index, port));
     return closed;
   }
   close_send_port(*slot);
@@ -391,7 +341,8 @@ Status PirqVectors::unmask(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
   DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr) return Error{ENOENT, "unmask_vector"};
-  if (slot->bound && handed_over(slot->target) && slot->masked) PVIOMMU_TRY(hand_over(slot->ledger->bind.port));
+  if (slot->bound && handed_over(slot->target) && slot->masked)
+    PVIOMMU_TRY(hand_over(slot->ledger->bind.port));
   slot->masked = false;
   if (!slot->pending || !slot->bound) return {};
   slot->pending = false;
@@ -413,7 +364,8 @@ Status PirqVectors::raise(DeviceVectors& device, unsigned index) {
   if (slot == nullptr || !slot->bound) return Error{ENOENT, "raise_vector: not bound"};
   if (slot->target.kind == NotificationKind::sink) return Error{EOPNOTSUPP, "raise_vector: bound to a sink"};
   if (handed_over(slot->target))
-    return Error{EOPNOTSUPP, "raise_vector: only the device can send to an event channel that was handed over"};
+    return Error{EOPNOTSUPP,
+                 "raise_vector: only the device can send to an event channel that was handed over"};
   return pass_on(*slot, {device.sbdf, device.kind, index});
 }
 

@@ -32,8 +32,8 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "hypercall/unique_fd.h"
@@ -119,12 +119,12 @@ class PirqVectors final : public Interrupts {
   std::uint32_t wake_port_ = 0, waker_port_ = 0;
   std::atomic<bool> stop_{false};
   std::thread thread_;
-  std::mutex lock_;               ///< held while a sink is called
-  std::vector<Target> targets_;   ///< by port
+  std::mutex lock_;              ///< held while a sink is called
+  std::vector<Target> targets_;  ///< by port
   std::condition_variable fence_;
   std::atomic<std::uint64_t> fences_asked_{0};
   std::uint64_t fences_done_ = 0;
-  bool broken_ = false;           ///< the thread has ended
+  bool broken_ = false;  ///< the thread has ended
 };
 
 }  // namespace pviommu::xen

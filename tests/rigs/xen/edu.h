@@ -35,14 +35,18 @@ class Edu {
     return value ? *value : ~0u;
   }
   std::uint32_t command() { return config(PCI_COMMAND, 2); }
-  void start() { (void)device_->config_write(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE); }
+  void start() {
+    (void)device_->config_write(PCI_COMMAND, 2,
+                                PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
+  }
   void stop() {
     (void)device_->config_write(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
     enable_msi(false);
   }
   void enable_msi(bool on) {
     const std::uint32_t control = config(msi_ + 2, 2);
-    (void)device_->config_write(msi_ + 2, 2, on ? control | PCI_MSI_FLAGS_ENABLE : control & ~PCI_MSI_FLAGS_ENABLE);
+    (void)device_->config_write(msi_ + 2, 2,
+                                on ? control | PCI_MSI_FLAGS_ENABLE : control & ~PCI_MSI_FLAGS_ENABLE);
   }
 
   std::uint32_t read(std::uint64_t at, unsigned width = 4) {

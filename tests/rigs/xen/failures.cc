@@ -29,9 +29,9 @@
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/ledger.h"
 #include "tiny_guest.h"
-#include "vfio_local_client.h"
 #include "vfio-glue/engine.h"
 #include "vfio-glue/vfio_notification.h"
+#include "vfio_local_client.h"
 
 using namespace pviommu;
 
@@ -104,13 +104,21 @@ class Life {
       if (vectors(index) == 0) continue;
       ask_kinds(index);
       if (!guest_mode_) step("SET_IRQS on", [&] { return set_irqs(index, true); });
-      if (!guest_mode_) step("event channel", [&] { return notify(index, PVIOMMU_NOTIFY_EVENT_CHANNEL, PVIOMMU_DOMID_SELF, 0); });
+      if (!guest_mode_)
+        step("event channel",
+             [&] { return notify(index, PVIOMMU_NOTIFY_EVENT_CHANNEL, PVIOMMU_DOMID_SELF, 0); });
       if (guest_ != nullptr) {
-        step("guest vector", [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0x50); });
-        step("another guest vector", [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0x51); });
+        step("guest vector",
+             [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0x50); });
+        step("another guest vector",
+             [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0x51); });
       }
-      if (!guest_mode_) step("event channel again", [&] { return notify(index, PVIOMMU_NOTIFY_EVENT_CHANNEL, PVIOMMU_DOMID_SELF, 0); });
-      if (!guest_mode_) step("eventfd", [&] { return notify(index, PVIOMMU_NOTIFY_EVENTFD, 0, static_cast<std::uint32_t>(event_)); });
+      if (!guest_mode_)
+        step("event channel again",
+             [&] { return notify(index, PVIOMMU_NOTIFY_EVENT_CHANNEL, PVIOMMU_DOMID_SELF, 0); });
+      if (!guest_mode_)
+        step("eventfd",
+             [&] { return notify(index, PVIOMMU_NOTIFY_EVENTFD, 0, static_cast<std::uint32_t>(event_)); });
       step("SET_IRQS off", [&] { return set_irqs(index, false); });
     }
     step("UNMAP", [&] { return unmap(second, bytes_); });
@@ -147,7 +155,8 @@ class Life {
       pviommu_irq_info info;
       pviommu_irq_info_cap_notifications notifications;
     } asked{};
-    asked.info.info = {.argsz = sizeof asked, .flags = PVIOMMU_IRQ_INFO_FLAG_CAPS, .index = index, .count = 0};
+    asked.info.info = {
+        .argsz = sizeof asked, .flags = PVIOMMU_IRQ_INFO_FLAG_CAPS, .index = index, .count = 0};
     if (client_.ioctl(device_, VFIO_DEVICE_GET_IRQ_INFO, &asked) != 0) problem("GET_IRQ_INFO");
   }
   long notify(std::uint32_t index, std::uint32_t kind, std::uint32_t domid, std::uint32_t value) {
@@ -190,7 +199,8 @@ void expect_nothing(xen::XenCalls& calls) {
 }
 
 /// Every n; how many there were.
-unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages, const tiny::Guest* guest, bool guest_mode) {
+unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages, const tiny::Guest* guest,
+                    bool guest_mode) {
   const std::string domain = guest_mode ? "domain=" + std::to_string(guest->domid()) : "";
   unsigned quiet = 0, n = 0, seen = 0;
   // Calls whose failure is nobody's business (a second try works) are not
@@ -199,7 +209,8 @@ unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages, const ti
     context = to_string(sbdf) + ", hypercall " + std::to_string(++n);
     const std::uint64_t before = failed_calls();
     {
-      Life life("xen:" + domain + (guest_mode ? "," : "") + "fail=" + std::to_string(n), sbdf, pages, guest, guest_mode);
+      Life life("xen:" + domain + (guest_mode ? "," : "") + "fail=" + std::to_string(n), sbdf, pages, guest,
+                guest_mode);
       life.run();
     }
     quiet = failed_calls() == before ? quiet + 1 : 0;
@@ -210,7 +221,8 @@ unsigned try_device(xen::XenCalls& calls, Sbdf sbdf, std::size_t pages, const ti
   context = to_string(sbdf) + ", afterwards";
   Life("xen:" + domain, sbdf, pages, guest, guest_mode).run();
   expect_nothing(calls);
-  if (seen < (guest_mode ? 8 : 20)) problem("only " + std::to_string(seen) + " hypercalls failed: the test sees nothing");
+  if (seen < (guest_mode ? 8 : 20))
+    problem("only " + std::to_string(seen) + " hypercalls failed: the test sees nothing");
   return n - quiet;
 }
 
@@ -243,7 +255,8 @@ int main(int argc, char** argv) {
     }
     show(std::string(argv[1]) + " in guest mode", try_device(**calls, *parse_sbdf(argv[1]), 3, &guest, true));
     const bool alive = tiny::Guest::alive(domid);
-    std::printf("%s failures: the guest lives on%s\n", alive ? "ok" : "not ok", alive ? "" : " - it has ended");
+    std::printf("%s failures: the guest lives on%s\n", alive ? "ok" : "not ok",
+                alive ? "" : " - it has ended");
     if (!alive) status = 1;
   }
   tiny::Guest::destroy(domid);

@@ -37,8 +37,12 @@ struct Named final : PinnedMemory {
   Named(const void* memory, std::size_t bytes)
       : PinnedMemory(HvaRange::from_size(Hva(reinterpret_cast<std::uintptr_t>(memory)), bytes).value()) {}
   bool holds_pages() const override { return false; }
-  Status from_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return Error{EOPNOTSUPP, "test"}; }
-  Status to_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return Error{EOPNOTSUPP, "test"}; }
+  Status from_file(int, std::uint64_t, std::uint64_t, std::size_t) override {
+    return Error{EOPNOTSUPP, "test"};
+  }
+  Status to_file(int, std::uint64_t, std::uint64_t, std::size_t) override {
+    return Error{EOPNOTSUPP, "test"};
+  }
 };
 
 constexpr std::uint8_t kVector = 0x50;
@@ -63,8 +67,12 @@ class GuestMode : public testing::Test {
   void TearDown() override {
     if (edu) {
       edu->stop();
-      if (bound) { EXPECT_TRUE(hypervisor->unbind_vector(vector)); }
-      if (allocated) { EXPECT_TRUE(hypervisor->free_vectors(kFirstEdu, VectorKind::msi)); }
+      if (bound) {
+        EXPECT_TRUE(hypervisor->unbind_vector(vector));
+      }
+      if (allocated) {
+        EXPECT_TRUE(hypervisor->free_vectors(kFirstEdu, VectorKind::msi));
+      }
       EXPECT_TRUE(hypervisor->detach(space, kFirstEdu));
       edu.reset();
       EXPECT_TRUE(hypervisor->destroy_space(space));
@@ -72,7 +80,9 @@ class GuestMode : public testing::Test {
     hypervisor.reset();
     if (!guest) return;
     const std::uint32_t domid = guest->domid();
-    if (!ended) { EXPECT_TRUE(tiny::Guest::alive(domid)); }
+    if (!ended) {
+      EXPECT_TRUE(tiny::Guest::alive(domid));
+    }
     guest.reset();
     if (!ended) tiny::Guest::destroy(domid);
   }
@@ -126,7 +136,9 @@ TEST_F(GuestMode, ThousandMessagesAndNothingInDom0) {
   EXPECT_EQ(channels_of_programs(), before);
   EXPECT_EQ(hypervisor->event_fd(), -1);
   for (unsigned other = 0x20; other < 0x100; ++other)
-    if (other != kVector) { EXPECT_EQ(guest->count(other), 0u) << other; }
+    if (other != kVector) {
+      EXPECT_EQ(guest->count(other), 0u) << other;
+    }
 }
 
 TEST_F(GuestMode, AnotherVectorOfTheGuest) {
@@ -186,7 +198,8 @@ TEST_F(GuestMode, MappingMemoryIsACheck) {
     EXPECT_EQ(mapped.pages_done, 0u);
   }
   // Memory of dom0's own is never the guest's.
-  void* own = ::mmap(nullptr, 0x4000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* own =
+      ::mmap(nullptr, 0x4000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   Named mine(own, 0x4000);
   frames.clear();
   EXPECT_EQ(hypervisor->frames_of(mine, frames).error().code, EFAULT);
@@ -257,8 +270,10 @@ TEST(GuestNames, EachWrongOneHasALine) {
   EXPECT_NE(said("0").find("domain=0: this is dom0 itself"), std::string::npos) << said("0");
   EXPECT_NE(said("999").find("domain=999: no domain runs"), std::string::npos) << said("999");
   EXPECT_NE(said("web").find("domain=web: names need xenstore"), std::string::npos) << said("web");
-  EXPECT_NE(said(std::to_string(pv)).find("this is a PV guest"), std::string::npos) << said(std::to_string(pv));
-  EXPECT_NE(said(std::to_string(bare)).find("without an IOMMU"), std::string::npos) << said(std::to_string(bare));
+  EXPECT_NE(said(std::to_string(pv)).find("this is a PV guest"), std::string::npos)
+      << said(std::to_string(pv));
+  EXPECT_NE(said(std::to_string(bare)).find("without an IOMMU"), std::string::npos)
+      << said(std::to_string(bare));
   EXPECT_NE(said("00000000-0000-4000-8000-000000000009").find("no domain runs"), std::string::npos);
   EXPECT_EQ(said("00000000-0000-4000-8000-000000000004"), "opened");
   EXPECT_EQ(said(std::to_string(good)), "opened");
@@ -280,12 +295,18 @@ int hold(std::uint32_t id, unsigned offset) {
     if (!status) std::fprintf(stderr, "%s: %s\n", what, to_string(status.error()).c_str());
     return !status;
   };
-  if (failed("attach", hypervisor.attach(*space, kFirstEdu)) || failed("attach", hypervisor.attach(*space, kSecondEdu)))
+  if (failed("attach", hypervisor.attach(*space, kFirstEdu)) ||
+      failed("attach", hypervisor.attach(*space, kSecondEdu)))
     return 1;
   edu->start();
   if (const auto granted = hypervisor.allocate_vectors(kFirstEdu, VectorKind::msi, 1); !granted) return 1;
   edu->enable_msi(true);
-  const Notification target{NotificationKind::guest_vector, nullptr, Domid(static_cast<std::uint16_t>(id)), EventPort(0), kVector, 0};
+  const Notification target{NotificationKind::guest_vector,
+                            nullptr,
+                            Domid(static_cast<std::uint16_t>(id)),
+                            EventPort(0),
+                            kVector,
+                            0};
   if (failed("bind", hypervisor.bind_vector({kFirstEdu, VectorKind::msi, 0}, target)) ||
       failed("frames_of_mmio", hypervisor.frames_of_mmio(kSecondEdu, 0, offset, 0x1000, frames)))
     return 1;

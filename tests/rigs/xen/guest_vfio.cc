@@ -70,7 +70,11 @@ struct Program {
     struct {  // vfio_irq_set and its data
       std::uint32_t argsz, flags, index, start, count;
       pviommu_notification wanted;
-    } call{sizeof call, PVIOMMU_IRQ_SET_DATA_NOTIFICATION | VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_MSI_IRQ_INDEX, 0, 1,
+    } call{sizeof call,
+           PVIOMMU_IRQ_SET_DATA_NOTIFICATION | VFIO_IRQ_SET_ACTION_TRIGGER,
+           VFIO_PCI_MSI_IRQ_INDEX,
+           0,
+           1,
            wanted};
     const long result = client.ioctl(device, VFIO_DEVICE_SET_IRQS, &call);
     wanted = call.wanted;
@@ -110,7 +114,8 @@ TEST(GuestVfio, AProgramInGuestMode) {
     // An identity, seen through a foreign mapping; what is no RAM, and what is not the guest's.
     EXPECT_EQ(program.client.map(program.container, 0, guest.memory(), tiny::kPages * 4096), 0);
     EXPECT_EQ(program.client.map(program.container, tiny::kPages * 4096, guest.memory(), 4096), -EFAULT);
-    void* own = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void* own =
+        ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     EXPECT_EQ(program.client.unmap(program.container, 0, tiny::kPages * 4096), 0);
     EXPECT_EQ(program.client.map(program.container, 0, own, 4096), -EFAULT);
     ::munmap(own, 4096);
@@ -136,7 +141,8 @@ TEST(NotifyVfio, KindsAreExchangedWhileTheDeviceSends) {
     const tiny::Guest guest(domid);
     Program program("xen");
     ASSERT_GT(program.device, 0);
-    EXPECT_EQ(program.kinds(), PVIOMMU_NOTIFY_EVENTFD | PVIOMMU_NOTIFY_EVENT_CHANNEL | PVIOMMU_NOTIFY_GUEST_VECTOR);
+    EXPECT_EQ(program.kinds(),
+              PVIOMMU_NOTIFY_EVENTFD | PVIOMMU_NOTIFY_EVENT_CHANNEL | PVIOMMU_NOTIFY_GUEST_VECTOR);
     const UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     unsigned in_guest = 0;
     for (unsigned round = 0; round < 50; ++round) {

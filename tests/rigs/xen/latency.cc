@@ -93,9 +93,12 @@ int latency() {
   Notification injected{NotificationKind::guest_vector, nullptr, domid, EventPort(0), kVector, 0};
   const auto calls = need(xen::XenCalls::open(), "Xen");
 
-  const auto show = [](const char* what, double took) { std::printf("%-44s %6.1f k-instructions\n", what, took); };
+  const auto show = [](const char* what, double took) {
+    std::printf("%-44s %6.1f k-instructions\n", what, took);
+  };
   std::printf("from edu's doorbell, median of 201:\n");
-  const double back = median([&] { need(calls->inject_msi(domid.raw(), 0xfee00000, kVector), "inject"); }, answered);
+  const double back =
+      median([&] { need(calls->inject_msi(domid.raw(), 0xfee00000, kVector), "inject"); }, answered);
   double direct = 0;
   {
     const auto xen = open_xen("xen:domain=" + std::to_string(guest.domid()));
@@ -129,7 +132,8 @@ int latency() {
            eventfd_t count;
            (void)::eventfd_read(eventfd.fd.get(), &count);
          }));
-    need(xen->bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf, EventPort(0), 0, 0}), "bind");
+    need(xen->bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf, EventPort(0), 0, 0}),
+         "bind");
     show("event channel, handed over", median(raise, [&] {
            pollfd wait{xen->event_fd(), POLLIN, 0};
            (void)::poll(&wait, 1, -1);
@@ -144,7 +148,9 @@ int latency() {
       if (::read(other.get(), &came, sizeof came) != sizeof came) std::exit(1);
       (void)!::write(other.get(), &came, sizeof came);
     };
-    need(xen->bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf, EventPort(static_cast<std::uint32_t>(theirs)), 0, 0}), "bind");
+    need(xen->bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf,
+                                 EventPort(static_cast<std::uint32_t>(theirs)), 0, 0}),
+         "bind");
     show("event channel of dom0, sent to", median(raise, take));
     show("guest vector in guest mode, and the answer", direct);
     need(xen->bind_vector(kEdu, injected), "bind");

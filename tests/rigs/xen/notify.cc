@@ -227,7 +227,8 @@ TEST_F(Notify, ChannelsOfAGuest) {
   evtchn_alloc_unbound alloc{};
   alloc.dom = static_cast<domid_t>(guest->domid());
   alloc.remote_dom = DOMID_SELF;
-  ASSERT_TRUE((*calls)->event_channel(EVTCHNOP_alloc_unbound, &alloc, sizeof alloc, "EVTCHNOP_alloc_unbound"));
+  ASSERT_TRUE(
+      (*calls)->event_channel(EVTCHNOP_alloc_unbound, &alloc, sizeof alloc, "EVTCHNOP_alloc_unbound"));
   ASSERT_TRUE(bind_channel(domid(), alloc.port));
   // The guest's pending bits are in its shared page, which it has nowhere yet.
   constexpr xen_pfn_t kFrame = 0x200;
@@ -336,8 +337,9 @@ TEST_F(Notify, SwitchingLosesAndDoublesNothing) {
   other.join();
   EXPECT_EQ(stuck, 0u);
   EXPECT_EQ(all(), raised.load());
-  std::printf("# %u messages in %u rounds: %u to the sink, %u to the guest, %u sent on, %u to the other descriptor\n",
-              raised.load(), rounds, sink.count.load(), guest->count(0x50), sent.load(), handed.load());
+  std::printf(
+      "# %u messages in %u rounds: %u to the sink, %u to the guest, %u sent on, %u to the other descriptor\n",
+      raised.load(), rounds, sink.count.load(), guest->count(0x50), sent.load(), handed.load());
   EXPECT_GT(sent.load(), 10u);
   EXPECT_GT(sink.count.load(), 10u);
   EXPECT_GT(guest->count(0x50), 10u);
@@ -361,7 +363,8 @@ int consume(int pid, int theirs) {
     if (events[1].revents != 0) return 0;
     std::uint32_t ports[8];
     const ssize_t got = ::read(fd.get(), ports, sizeof ports);
-    if (got > 0 && (::write(1, ports, static_cast<std::size_t>(got)) != got || ::write(fd.get(), ports, static_cast<std::size_t>(got)) != got))
+    if (got > 0 && (::write(1, ports, static_cast<std::size_t>(got)) != got ||
+                    ::write(fd.get(), ports, static_cast<std::size_t>(got)) != got))
       return 1;
   }
 }

@@ -56,20 +56,26 @@ void write_image(std::uint8_t* memory) {
   std::memcpy(memory + kGdt, gdt, sizeof gdt);
   for (std::uint32_t vector = 0; vector < 256; ++vector) {
     const std::uint32_t handler = kHandlers + vector * kHandlerBytes;
-    const std::uint64_t gate = (handler & 0xffff) | 8 << 16 | std::uint64_t{0x8e00} << 32 |
-                               std::uint64_t{handler >> 16} << 48;
+    const std::uint64_t gate =
+        (handler & 0xffff) | 8 << 16 | std::uint64_t{0x8e00} << 32 | std::uint64_t{handler >> 16} << 48;
     std::memcpy(memory + kIdt + 8 * vector, &gate, 8);
     Code code{memory + handler};
-    code.bytes({0x50, 0x52, 0x0f, 0x31, 0xa3}).word(kTimes + 8 * vector)  // push eax, edx; rdtsc; mov [], eax
-        .bytes({0x89, 0x15}).word(kTimes + 8 * vector + 4)                // mov [], edx
-        .bytes({0xf0, 0xff, 0x05}).word(kCounts + 4 * vector);            // lock inc dword []
+    code.bytes({0x50, 0x52, 0x0f, 0x31, 0xa3})
+        .word(kTimes + 8 * vector)  // push eax, edx; rdtsc; mov [], eax
+        .bytes({0x89, 0x15})
+        .word(kTimes + 8 * vector + 4)  // mov [], edx
+        .bytes({0xf0, 0xff, 0x05})
+        .word(kCounts + 4 * vector);  // lock inc dword []
     if (vector >= 0x70 && vector < 0x80)
-      code.bytes({0x53, 0x51, 0x6a, 32, 0x58})  // push ebx, ecx; eax: event_channel_op; ebx: which; ecx: of what
+      code.bytes(
+              {0x53, 0x51, 0x6a, 32, 0x58})  // push ebx, ecx; eax: event_channel_op; ebx: which; ecx: of what
           .bytes({0x6a, vector == 0x70 ? EVTCHNOP_bind_interdomain : EVTCHNOP_send, 0x5b, 0xb9})
           .word(vector == 0x70 ? kChannel : kChannel + 8)
-          .bytes({0x0f, 0x01, 0xd9, 0x59, 0x5b});                         // vmmcall; pop ecx, ebx
-    code.bytes({0xc7, 0x05}).word(0xfee000b0).word(0)                     // end of interrupt
-        .bytes({0x5a, 0x58, 0xcf});                                       // pop edx, eax; iret
+          .bytes({0x0f, 0x01, 0xd9, 0x59, 0x5b});  // vmmcall; pop ecx, ebx
+    code.bytes({0xc7, 0x05})
+        .word(0xfee000b0)
+        .word(0)                     // end of interrupt
+        .bytes({0x5a, 0x58, 0xcf});  // pop edx, eax; iret
   }
 }
 
@@ -107,7 +113,8 @@ void set_vcpu(xc_interface* control, std::uint32_t domid) {
   cpu.rflags = 2;
   cpu.rip = kCode;
   cpu.rsp = kStackEnd;
-  need(::xc_domain_hvm_setcontext(control, domid, reinterpret_cast<std::uint8_t*>(&context), sizeof context) == 0,
+  need(::xc_domain_hvm_setcontext(control, domid, reinterpret_cast<std::uint8_t*>(&context),
+                                  sizeof context) == 0,
        "xc_domain_hvm_setcontext");
 }
 
@@ -184,7 +191,8 @@ void Guest::answer_to(std::uint32_t port) {
   std::memcpy(memory_ + kChannel, &bind, sizeof bind);
   // A message of dom0's own, to the vector that makes the call.
   xendevicemodel_handle* model = ::xendevicemodel_open(nullptr, 0);
-  need(model != nullptr && ::xendevicemodel_inject_msi(model, static_cast<domid_t>(domid_), 0xfee00000, 0x70) == 0,
+  need(model != nullptr &&
+           ::xendevicemodel_inject_msi(model, static_cast<domid_t>(domid_), 0xfee00000, 0x70) == 0,
        "XEN_DMOP_inject_msi");
   (void)::xendevicemodel_close(model);
   need(await(0x70, count(0x70) + 1, 500) != 0, "the guest's EVTCHNOP_bind_interdomain");

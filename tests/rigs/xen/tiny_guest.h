@@ -32,7 +32,7 @@ constexpr std::uint64_t kFree = 0x10000;
 class Guest {
  public:
   struct Kind {
-    bool hvm = true;    ///< false: a PV domain that never runs
+    bool hvm = true;  ///< false: a PV domain that never runs
     bool iommu = true;
     std::uint8_t uuid_last = 1;  ///< of 00000000-0000-4000-8000-0000000000NN
   };
