@@ -12,6 +12,7 @@ XEN_TESTS_ONE = \
 XEN_TESTS_OTHER = \
 	tests/rigs/xen/kill.test.sh \
 	tests/rigs/xen/isolation.test.sh \
+	tests/rigs/xen/libvirt.test.sh \
 	tests/rigs/xen/notify.test.sh \
 	tests/rigs/xen/doctor.test.sh
 
@@ -22,6 +23,7 @@ EXTRA_DIST += $(XEN_TESTS_ONE) $(XEN_TESTS_OTHER) \
 	tests/rigs/xen/dom0-init \
 	tests/rigs/xen/fetch \
 	tests/rigs/xen/lib.sh \
+	tests/rigs/xen/libvirt \
 	tests/rigs/xen/shell
 
 # Programs for dom0; boot takes them along.
