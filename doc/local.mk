@@ -5,6 +5,7 @@ EXTRA_DIST += \
 	doc/architecture.md \
 	doc/developer.md \
 	doc/iommu-drivers.md \
+	doc/notification.md \
 	doc/power.md \
 	doc/vfio-differences.md \
 	doc/xen-dom0.md
