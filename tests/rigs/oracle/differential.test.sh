@@ -25,8 +25,12 @@ side="pviommu run --quiet --hypervisor=model:$model --"
 compare() {  # NAME OPTION...
   name=\$1
   shift
-  if vfio_differential --second "\$side" "\$@" >/tmp/"\$name" 2>&1; then
-    echo "# \$(tail -n 1 /tmp/"\$name")"
+  { vfio_differential --second "\$side" --progress 60 "\$@" 2>&1; echo \$? >/tmp/"\$name".status; } | tee /tmp/"\$name" |
+    while IFS= read -r line; do
+      case \$line in '# '*/s,*) echo "# \$name: \${line#??}" ;; esac
+    done
+  if [ "\$(cat /tmp/"\$name".status)" = 0 ]; then
+    echo "# \$name: \$(tail -n 1 /tmp/"\$name")"
     ok "\$name"
   else
     cat /tmp/"\$name"
