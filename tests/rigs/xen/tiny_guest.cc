@@ -169,7 +169,7 @@ bool Guest::alive(std::uint32_t domid) {
   const Control control;
   xc_dominfo_t info{};
   return ::xc_domain_getinfo(control.handle, domid, 1, &info) == 1 && info.domid == domid && !info.dying &&
-         !info.shutdown && !info.paused;
+         !info.shutdown && !info.crashed && !info.paused;
 }
 
 Guest::Guest(std::uint32_t domid) : domid_(domid), foreign_(::xenforeignmemory_open(nullptr, 0)) {
