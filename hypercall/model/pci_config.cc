@@ -69,7 +69,10 @@ void PciFunction::add_express(unsigned version) {
   set(mask, reg::kExpressDevCtl, 2, version == 1 ? 0x000f : 0);  // error reporting
   set(body, reg::kExpressLinkCap, 4, 0x0411);  // 2.5 GT/s, one lane, L0s
   set(body, reg::kExpressLinkSta, 2, 0x0011);
-  if (version > 1) set(body, reg::kExpressDevCap2, 4, reg::kDevCap2Prefixes);
+  if (version > 1) {
+    set(body, reg::kExpressDevCap2, 4, reg::kDevCap2Prefixes);
+    set(mask, reg::kExpressDevCtl2, 2, reg::kDevCtl2BlockPrefixes);
+  }
   const std::size_t size = (version > 1 ? reg::kExpressSize : reg::kExpress1Size) - 2;
   express_ = add_capability(reg::kCapExpress, std::span(body).first(size), std::span(mask).first(size));
   write_clears_[express_ + reg::kExpressDevSta] = 0x0f;

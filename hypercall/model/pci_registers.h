@@ -48,9 +48,11 @@ inline constexpr std::size_t kExpressDevSta = 0x0a;
 inline constexpr std::size_t kExpressLinkCap = 0x0c;
 inline constexpr std::size_t kExpressLinkSta = 0x12;
 inline constexpr std::size_t kExpressDevCap2 = 0x24;
+inline constexpr std::size_t kExpressDevCtl2 = 0x28;
 inline constexpr std::uint32_t kDevCapRoleBasedErrors = 1u << 15;
 inline constexpr std::uint32_t kDevCapFlr = 1u << 28;
 inline constexpr std::uint32_t kDevCap2Prefixes = 0x300000;  // extended format, end-to-end prefixes
+inline constexpr std::uint16_t kDevCtl2BlockPrefixes = 1u << 15;
 inline constexpr std::uint16_t kDevCtlFlr = 1u << 15;
 
 // MSI capability (7.7.1):

@@ -31,6 +31,7 @@ DIFFERENTIAL_FOUND = \
 	tests/differential/found/dirty-unmap-order.txt \
 	tests/differential/found/empty-access.txt \
 	tests/differential/found/eventfd-before-ioeventfd.txt \
+	tests/differential/found/express-device-control-2.txt \
 	tests/differential/found/express-device-control.txt \
 	tests/differential/found/extended-capabilities.txt \
 	tests/differential/found/extended-space.txt \

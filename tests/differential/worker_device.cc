@@ -92,6 +92,7 @@ void Worker::normalise(int device) {
   for (const Hole& hole : kHoles)
     if (identity == hole.identity)
       (void)!::pwrite(device, kZeros, hole.bytes, static_cast<off_t>(kConfig + hole.offset));
+  if (identity == kNvme) config(0xa8, 0, 2);  // device control 2
   if (identity == kE1000e) {
     // Error reporting: masks, severity, ECRC.
     config(0x108, 0, 4);
