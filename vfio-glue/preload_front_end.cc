@@ -365,7 +365,7 @@ std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t byte
   const auto begin = static_cast<std::uint64_t>(offset);  // negative: in no region
   if (bytes == 0 || !page_aligned(begin)) return -EINVAL;
   const std::size_t whole = round_up(bytes);
-  if (whole < bytes) return -ENOMEM;
+  if (whole < bytes || whole > kUserEnd) return -ENOMEM;
   if (begin > ~std::uint64_t{0} - whole) return -EOVERFLOW;
   if (!reads(*file)) return -EACCES;
   if ((prot & PROT_WRITE) != 0 && (flags & MAP_TYPE) == MAP_SHARED && !writes(*file)) return -EACCES;
