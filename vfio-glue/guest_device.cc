@@ -409,6 +409,9 @@ void GuestDevice::update_msix() {
     vectors_ = 0;
   }
   msix_on_ = on;
+  // On in the device as early as in the guest's eyes: queues that are made before
+  // have no messages on some devices (QEMU's NVMe).
+  if (on && vectors_ == 0) complain("MSI-X of the guest", enable_msix(1));
   for (unsigned i = 0; on && i < table_.size(); ++i) update_entry(i);
 }
 
