@@ -66,7 +66,6 @@ void PciFunction::add_express(unsigned version) {
   // On bus 0 a function is part of the root complex.
   set(body, reg::kExpressFlags, 2, (on_root_bus() ? 0x0090u : 0u) | version);
   set(body, reg::kExpressDevCap, 4, reg::kDevCapRoleBasedErrors | (identity_.flr ? reg::kDevCapFlr : 0));
-  set(mask, reg::kExpressDevCtl, 2, version == 1 ? 0x000f : 0);  // error reporting
   set(body, reg::kExpressLinkCap, 4, 0x0411);  // 2.5 GT/s, one lane, L0s
   set(body, reg::kExpressLinkSta, 2, 0x0011);
   if (version > 1) {

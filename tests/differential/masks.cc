@@ -22,19 +22,19 @@ bool same_length(const std::string& first, const std::string& second) {
          first.substr(0, first.find(' ')) == second.substr(0, second.find(' '));
 }
 
-// The device that a slot was given last.
-std::string device_of(const Sequence& sequence, std::size_t index) {
+// A slot that was, or may be, given another device than edu.
+bool not_edu(const Sequence& sequence, std::size_t index) {
   const std::string slot = sequence[index].word(0);
-  for (std::size_t i = index; i-- > 0;)
-    if (sequence[i].name == "device" && sequence[i].word(0) == slot) return sequence[i].value("name", "edu");
-  return {};
+  return std::any_of(sequence.begin(), sequence.begin() + static_cast<long>(index), [&](const Operation& one) {
+    return one.name == "device" && one.word(0) == slot && !one.value("name", "edu").starts_with("edu");
+  });
 }
 
 bool registers(const Sequence& sequence, std::size_t index, const std::string& first,
                const std::string& second) {
   const Operation& operation = sequence[index];
   return operation.name == "pread" && operation.number("region") < 7 && same_length(first, second) &&
-         !device_of(sequence, index).starts_with("edu");
+         not_edu(sequence, index);
 }
 
 // "... bits 0:1040": those of the second are among those of the first.
