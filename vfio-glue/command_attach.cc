@@ -56,6 +56,17 @@ UniqueFd go_to_background() {
   ::_exit(status);
 }
 
+/// Nobody reads what we say any more, and who waits for the end of our output does not
+/// wait for the guest: what there is to say goes to a file beside the device's lock.
+void say_into_log(const std::string& device) {
+  const auto folder = DeviceLock::folder();
+  UniqueFd log(folder ? ::open((*folder + "/attach-" + device + ".log").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
+                      : -1);
+  const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  (void)::dup2(nothing.get(), STDIN_FILENO);
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) (void)::dup2(log ? log.get() : nothing.get(), fd);
+}
+
 std::string with_domain(const std::string& hypervisor, const std::string& domain) {
   return hypervisor + (hypervisor.find(':') == hypervisor.npos ? ":" : ",") + "domain=" + domain;
 }
@@ -131,6 +142,7 @@ int attach(AttachOptions options) {
   std::fflush(stdout);
   if (answer) {
     const std::uint8_t fine = 0;
+    say_into_log(to_string(*sbdf));
     if (::write(answer.get(), &fine, 1) != 1) return kFailed;  // nobody waits any more
     answer.reset();
   }
@@ -139,8 +151,7 @@ int attach(AttachOptions options) {
     complain(options.device + ": the guest's accesses: " + to_string(end.error()));
     return kFailed;
   }
-  if (!options.background)
-    std::printf("%s: %s\n", to_string(*sbdf).c_str(), *end == GuestBus::End::stopped ? "detached" : "the guest has ended");
+  std::printf("%s: %s\n", to_string(*sbdf).c_str(), *end == GuestBus::End::stopped ? "detached" : "the guest has ended");
   return 0;
 }
 
