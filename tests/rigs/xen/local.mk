@@ -7,6 +7,7 @@ XEN_TESTS_ONE = \
 	tests/rigs/xen/conformance.test.sh \
 	tests/rigs/xen/failures.test.sh \
 	tests/rigs/xen/guest.test.sh \
+	tests/rigs/xen/attach.test.sh \
 	tests/rigs/xen/io.test.sh \
 	tests/rigs/xen/kernel61.test.sh
 XEN_TESTS_OTHER = \
@@ -22,9 +23,11 @@ EXTRA_DIST += $(XEN_TESTS_ONE) $(XEN_TESTS_OTHER) \
 	tests/rigs/xen/boot \
 	tests/rigs/xen/dom0-init \
 	tests/rigs/xen/fetch \
+	tests/rigs/xen/guest-init \
 	tests/rigs/xen/lib.sh \
 	tests/rigs/xen/libvirt \
-	tests/rigs/xen/shell
+	tests/rigs/xen/shell \
+	tests/rigs/xen/tools
 
 # Programs for dom0; boot takes them along.
 XEN_BINARIES =

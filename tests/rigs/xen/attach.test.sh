@@ -1,0 +1,128 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A Linux guest, made by xl, uses the NVMe that `pviommu attach` puts on its bus, with
+# its own driver; then it reboots, and is destroyed.  Beside it the stock way, by
+# xen-pciback and qemu-xen.  What the guests wrote is compared from outside.
+#
+#   MiB   0 .. 2    random, read by the guest
+#         2 .. 4    zeros; the guest writes "guest" lines
+. "$(dirname "$0")/lib.sh"
+prefix='attach: '
+work=$(mktemp -d "${TMPDIR:-/tmp}/pviommu-attach.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
+truncate -s 8M "$work/disk"
+head -c 2M /dev/urandom | dd of="$work/disk" conv=notrunc iflag=fullblock status=none
+head -c 2M "$work/disk" | md5sum | cut -d' ' -f1 >"$work/sum"
+cp "$work/disk" "$work/wanted"
+yes guest | head -c 2M | dd of="$work/wanted" bs=1M seek=2 conv=notrunc iflag=fullblock status=none
+"$rig/tools" >/dev/null || { not_ok tools "xl and its friends could not be had"; finish; }
+
+in_dom0 --tools --timeout 500 --disk "$work/disk" --add "$work/sum" <<'EOF'
+export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/tools/lib PATH=$PATH:/usr/lib/xen-4.17/bin
+nvme=0000:00:05.0
+mkdir -p /run/xen /run/xenstored /var/lib/xenstored
+xenstored --pid-file /run/xenstored.pid && xen-init-dom0 >/dev/null && xenconsoled
+mount -t tracefs tracefs /sys/kernel/tracing
+modprobe xen-privcmd
+echo 'p:hypercalls privcmd_ioctl' >/sys/kernel/tracing/kprobe_events
+echo 1 >/sys/kernel/tracing/events/kprobes/hypercalls/enable
+# Calls of dom0's programs to the hypervisor, all of them.
+hypercalls() { awk '$1 == "hypercalls" { print $2 }' /sys/kernel/tracing/kprobe_profile; }
+
+# config NAME [LINE]: the guest, without a device but what LINE says.
+config() {
+  cat >/tmp/$1.cfg <<CFG
+name="$1"
+type="hvm"
+memory=160
+vcpus=1
+kernel="/guest/vmlinuz"
+ramdisk="/guest/initrd"
+cmdline="console=ttyS0 panic=1 xen_nopv quiet loglevel=4 noxsave mitigations=off job=$1"
+passthrough="enabled"
+serial="file:/tmp/$1.serial"
+vga="none"
+usb=0
+vnc=0
+on_reboot="restart"
+$2
+CFG
+}
+# says NAME TEXT [SECONDS]: the guest says so on its console.
+says() {
+  for _ in $(seq ${3:-120}); do
+    grep -q "guest: $2" /tmp/$1.serial 2>/dev/null && return 0
+    sleep 1
+  done
+  echo "the console of $1:"
+  cut -c1-160 /tmp/$1.serial
+  return 1
+}
+used() {
+  equal "$1 reads what is on the disk" "guest: read $(cat /root/sum)" "$(grep 'guest: read' /tmp/$1.serial | tr -d '\r')"
+  check "$1 writes" grep -q 'guest: written' /tmp/$1.serial
+  interrupts=$(sed -n 's/.*guest: vectors \([0-9]*\) interrupts \([0-9]*\).*/\1 \2/p' /tmp/$1.serial)
+  [ "${interrupts% *}" -ge 2 ] && [ "${interrupts#* }" -gt 50 ] && ok "$1 has its interrupts" || not_ok "$1 has its interrupts" "vectors and interrupts: $interrupts"
+}
+attached() { pidof pviommu >/dev/null; }
+ends() {
+  for _ in $(seq 100); do
+    attached || return 0
+    usleep 100000
+  done
+  echo "pviommu attach is still there"
+  return 1
+}
+
+config io
+before=$(hypercalls)
+check "a paused guest" xl create -e -q -p /tmp/io.cfg
+created=$(hypercalls)
+check "attach" pviommu attach --background $nvme io
+second=$(pviommu attach --background $nvme io 2>&1)
+[ $? -ne 0 ] && ok "not twice" || not_ok "not twice" "$second"
+xl unpause io
+check "io finds the NVMe" says io done
+used io
+ours="$(($(hypercalls) - created)), and $((created - before)) to make the guest"
+vectors=$interrupts
+check "detach" pviommu detach $nvme
+attached && not_ok "its process has ended" "it has not" || ok "its process has ended"
+equal "the guest lives on" 1 "$(xl list | grep -c '^io ')"
+nothing_left "detach"
+equal "nothing to detach" "pviommu: $nvme is not attached to a guest" "$(pviommu detach $nvme 2>&1)"
+check "attach again" pviommu attach --background $nvme io
+xl destroy io
+check "destroying the guest ends it" ends
+equal "the guest is gone" 0 "$(xl list | grep -c '^io \|(null)')"
+nothing_left "destroy"
+
+config reboot
+check "another guest" xl create -q -p /tmp/reboot.cfg
+check "attach to it" pviommu attach --background $nvme reboot
+xl unpause reboot
+check "it reboots" says reboot "reboots"
+check "the reboot ends it" ends
+nothing_left "reboot"
+for _ in $(seq 50); do xl list | grep -q '^reboot ' && break; usleep 200000; done
+check "the guest starts anew" xl destroy reboot
+
+# The stock way.
+modprobe xen-pciback
+check "pciback takes the device" xl pci-assignable-add 00:05.0
+config stock 'pci=["00:05.0"]'
+before=$(hypercalls)
+check "the stock way: a paused guest" xl create -e -q -p /tmp/stock.cfg
+created=$(hypercalls)
+xl unpause stock
+check "stock finds the NVMe" says stock done
+used stock
+note "NVMe for a guest, 4 MiB of I/O: calls to the hypervisor by dom0's programs; vectors and interrupts in the guest"
+note "  pviommu attach           $ours; $vectors"
+note "  xen-pciback, qemu-xen    $(($(hypercalls) - created)), and $((created - before)) to make the guest with it; $interrupts"
+xl destroy stock
+xl pci-assignable-remove 00:05.0 >/dev/null 2>&1
+EOF
+check "the disk is as the guests left it" cmp "$work/disk" "$work/wanted"
+finish
