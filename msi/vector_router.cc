@@ -212,8 +212,9 @@ Result<unsigned> VectorRouter::enable(VectorKind kind, unsigned count) {
   }
 
   // Where the hardware can mask a vector, an arrival nobody waits for stays
-  // pending in it; messages of plain MSI are lost.
-  const bool holds = kind != VectorKind::msi || capabilities_.msi->maskable;
+  // pending in it; messages of plain MSI are lost.  A line masks itself, and is
+  // looked at when the program unmasks it.
+  const bool holds = kind == VectorKind::msix || (kind == VectorKind::msi && capabilities_.msi->maskable);
   const bool level = kind == VectorKind::intx;
   for (unsigned i = 0; i < count; ++i) slots_[i].start(level, holds, level && program_intx_disabled_);
   PVIOMMU_TRY(bind(kind, count));

@@ -85,7 +85,7 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   /// Where arrivals at vectors [start, start + size) go from now on: all of them, or,
   /// after an error, none.  Replacing loses no arrival and doubles none, whatever the
   /// kinds.  What arrived while there was no eventfd is sent at once where the
-  /// hardware would have held it (MSI-X, maskable MSI, INTx).  EINVAL: not active
+  /// hardware would have held it (MSI-X, maskable MSI).  EINVAL: not active
   /// vectors; EOPNOTSUPP: a kind that the hypervisor has not declared, or for INTx
   /// another one than sink.
   Status set_targets(unsigned start, std::span<Target> targets);

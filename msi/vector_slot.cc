@@ -47,7 +47,9 @@ VectorSlot::Arrival VectorSlot::arrive() noexcept {
       next |= kPending;
       arrival = Arrival::held;
     } else if ((word & kArmed) == 0) {
-      return Arrival::dropped;
+      if ((word & kLevel) == 0) return Arrival::dropped;
+      next |= kMasked;
+      arrival = Arrival::dropped;
     } else {
       next += user(side(word));
       if ((word & kLevel) != 0) next |= kMasked;

@@ -328,12 +328,14 @@ Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) 
 }
 
 Status AddressSpace::map_mmio(Iova iova, Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t size,
-                              Hva hva, Access access) {
+                              Hva hva, Access access, bool permitted) {
   const std::lock_guard guard(lock_);
   if (!domain_) return closed();
   const auto cursor = PVIOMMU_TRY(reserve(iova, hva, size, access, true));
   Status status;
-  if (!capabilities().peer_to_peer) {
+  if (!permitted) {
+    status = Error{EFAULT, "map: the program cannot do so itself"};
+  } else if (!capabilities().peer_to_peer) {
     status = Error{EOPNOTSUPP, "map: peer-to-peer"};
   } else {
     // A BAR is not the program's memory: neither pinned nor counted.

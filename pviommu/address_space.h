@@ -59,9 +59,9 @@ class AddressSpace {
   /// RLIMIT_MEMLOCK; EFAULT memory; then the driver's error.
   Status map(Iova iova, Hva hva, std::uint64_t size, Access access);
   /// Maps a piece of a device's BAR (peer-to-peer).  EOPNOTSUPP when the driver
-  /// declares no peer_to_peer.
+  /// declares no peer_to_peer; EFAULT, in its order, unless the program's own mapping permits `access`.
   Status map_mmio(Iova iova, Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t size, Hva hva,
-                  Access access);
+                  Access access, bool permitted = true);
 
   /// Bytes unmapped.  The range by the space's rule; see UnmapRule.
   Result<std::uint64_t> unmap(Iova iova, std::uint64_t size);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "vfio-glue/container.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -231,8 +233,9 @@ long Container::map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1
   if (!file) return -EFAULT;
   const auto place = file->device().mmio_place(mmio.offset);
   if (!place) return -place.error().code;
+  const int needed = map.flags & VFIO_DMA_MAP_FLAG_WRITE ? PROT_WRITE : PROT_READ;
   return errno_of(space_->map_mmio(Iova(map.iova), file->device().info().sbdf, place->bar, place->offset, map.size,
-                                   Hva(map.vaddr), access_of(map.flags)));
+                                   Hva(map.vaddr), access_of(map.flags), (mmio.prot & needed) != 0));
 }
 
 long Container::unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap) {

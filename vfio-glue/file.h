@@ -51,6 +51,7 @@ class Client {
   struct MmioMapping {
     FileRef file;
     std::uint64_t offset = 0;  ///< file offset (index << 40 | byte) of the address
+    int prot = 0;              ///< PROT_* that all of it has now
   };
   virtual MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) = 0;
   /// File::mappings_fault() of the files on `object` has changed; when this returns

@@ -2,6 +2,7 @@
 #include "vfio-glue/guest_device.h"
 
 #include <linux/pci_regs.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <bit>
@@ -59,7 +60,7 @@ class GuestDevice::Program final : public Client {
   }
   Result<UniqueFd> duplicate_eventfd(int) override { return Error{EBADF, "no eventfds here"}; }
   /// There is no memory to map but BARs, and their addresses are file offsets.
-  MmioMapping mmio_at(std::uint64_t address, std::uint64_t) override { return {device, address - kMmio}; }
+  MmioMapping mmio_at(std::uint64_t address, std::uint64_t) override { return {device, address - kMmio, PROT_READ | PROT_WRITE}; }
 
   template <class T>
   long ioctl(const FileRef& file, std::uint32_t request, T* argument) {

@@ -491,7 +491,9 @@ Result<UniqueFd> FrontEnd::duplicate_eventfd(int fd) {
 Client::MmioMapping FrontEnd::mmio_at(std::uint64_t address, std::uint64_t bytes) {
   const BarMappings::Mapping found = mappings_.find(address, bytes);
   if (!found.open_file || !found.open_file->ours()) return {};
-  return {FileRef(&found.open_file->file()), found.offset};
+  int prot = PROT_READ | PROT_WRITE | PROT_EXEC;
+  for (const Stretch& part : stretches_of(address, bytes, found.prot)) prot &= part.prot;
+  return {FileRef(&found.open_file->file()), found.offset, prot};
 }
 
 // ---- life of the process ----------------------------------------------------

@@ -48,8 +48,8 @@ class E1000e final : public PciFunction {
     add_bar(kVectors, kVectorsSize, {.mappable = true});
     set_interrupt_pin(1);
     // Where QEMU's card has its capabilities.
-    // PCI Power Management 1.2: version 2, PME from D0 and D3hot; state and PME enable.
-    constexpr std::array<std::uint8_t, 6> kPower{0x22, 0xc8}, kPowerWritable{0, 0, 0x03, 0x01};
+    // PCI Power Management 1.2: version 2, PME from D0 and D3hot; state, PME enable, data select.
+    constexpr std::array<std::uint8_t, 6> kPower{0x22, 0xc8}, kPowerWritable{0, 0, 0x03, 0x1f};
     next_capability_at(0xc8);
     add_capability(reg::kCapPower, kPower, kPowerWritable);
     add_msi(1, /*address_64bit=*/true, /*per_vector_mask=*/false);

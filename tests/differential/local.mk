@@ -35,10 +35,13 @@ DIFFERENTIAL_FOUND = \
 	tests/differential/found/express-device-control.txt \
 	tests/differential/found/extended-capabilities.txt \
 	tests/differential/found/extended-space.txt \
+	tests/differential/found/intx-without-eventfd.txt \
 	tests/differential/found/ioctls-of-every-file.txt \
 	tests/differential/found/load-without-decoding.txt \
 	tests/differential/found/low-power.txt \
+	tests/differential/found/map-of-an-unreachable-bar.txt \
 	tests/differential/found/mmap-overflow.txt \
+	tests/differential/found/power-data-select.txt \
 	tests/differential/found/power-states.txt \
 	tests/differential/found/pread-of-everything.txt \
 	tests/differential/found/region-info-cap-offset.txt \

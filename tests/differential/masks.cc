@@ -33,7 +33,9 @@ bool not_edu(const Sequence& sequence, std::size_t index) {
 bool registers(const Sequence& sequence, std::size_t index, const std::string& first,
                const std::string& second) {
   const Operation& operation = sequence[index];
-  return operation.name == "pread" && operation.number("region") < 7 && same_length(first, second) &&
+  // Where the file offset is, whatever was shifted out at its top.
+  const std::uint64_t region = operation.number("region") << 40 >> 40;
+  return operation.name == "pread" && region < 7 && same_length(first, second) &&
          not_edu(sequence, index);
 }
 

@@ -348,13 +348,14 @@ TEST_F(Intx, FailedUnmaskStaysMasked) {
   EXPECT_EQ(a.take(), 1u);
 }
 
-TEST_F(Intx, LineWithoutEventfdWaits) {
+// The kernel's handler masks the line and finds nobody to tell.
+TEST_F(Intx, LineWithoutEventfdMasksItself) {
   EXPECT_TRUE(router->set_eventfd(0, UniqueFd()));  // D180
   EXPECT_TRUE(router->mask());                      // D180b
   EXPECT_TRUE(router->unmask());
   hypervisor.line(true);
   EXPECT_TRUE(router->set_eventfd(0, a.duplicate()));
-  EXPECT_EQ(a.take(), 1u);
+  EXPECT_EQ(a.take(), 0u);
   EXPECT_TRUE(router->unmask());
   EXPECT_EQ(a.take(), 1u);
 }

@@ -19,7 +19,8 @@ class HotReset : public testing::Test {
     for (auto [group, number] : {std::pair{&three, 3}, {&four, 4}, {&nine, 9}}) {
       *group = rig.open_group(static_cast<unsigned>(number));
       EXPECT_EQ(rig.client.ioctl(*group, VFIO_GROUP_SET_CONTAINER, &container), 0);
-      if (number == 3) EXPECT_EQ(rig.client.ioctl(container, VFIO_SET_IOMMU, reinterpret_cast<void*>(VFIO_TYPE1v2_IOMMU)), 0);
+      if (number != 3) continue;
+      EXPECT_EQ(rig.client.ioctl(container, VFIO_SET_IOMMU, reinterpret_cast<void*>(VFIO_TYPE1v2_IOMMU)), 0);
     }
     edu = open(three, "0000:01:00.0");
     card = open(four, "0000:01:00.1");
