@@ -154,18 +154,21 @@ Status ConfigSpace::load_capabilities() {
     // A broken device may have one inside another: it ends there.
     std::size_t whole = std::min<std::size_t>(one.length, 4);
     while (whole < one.length && !heads[one.at + whole]) ++whole;
-    load_capability(one.id, one.at, whole);
+    PVIOMMU_TRY(load_capability(one.id, one.at, whole));
     set16(one.at, 0xffff, 0);
   }
   return {};
 }
 
 /// `length` bytes of it are there; without its registers it is but a read-only entry.
-void ConfigSpace::load_capability(std::uint8_t id, std::size_t at, std::size_t length) {
+Status ConfigSpace::load_capability(std::uint8_t id, std::size_t at, std::size_t length) {
   switch (id) {
     case PCI_CAP_ID_PM:
       if (length < PCI_PM_SIZEOF) break;
       pm_ = at;
+      // Awake, and nothing selected: what the last program left does not stay, as the
+      // kernel's pci_power_up() sees to when a device is opened.
+      if (!interrupts_->covers(at + PCI_PM_CTRL)) PVIOMMU_TRY(device_->config_write(at + PCI_PM_CTRL, 2, 0));
       // The state is changed by us, on the program's behalf (after_write).
       set16(at + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK | PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS,
             static_cast<std::uint16_t>(
@@ -201,6 +204,7 @@ void ConfigSpace::load_capability(std::uint8_t id, std::size_t at, std::size_t l
     default:
       break;  // MSI and MSI-X: msi::VirtualCapability
   }
+  return {};
 }
 
 bool ConfigSpace::memory_enabled() const { return real_command_ & PCI_COMMAND_MEMORY; }

@@ -81,7 +81,7 @@ class ConfigSpace {
   ConfigSpace(PciDevice& device, ConfigEffects& effects, msi::VirtualCapability& interrupts);
   Status load();
   Status load_capabilities();
-  void load_capability(std::uint8_t id, std::size_t at, std::size_t length);
+  Status load_capability(std::uint8_t id, std::size_t at, std::size_t length);
   Status load_extended_capabilities();
   void allow_extended_writes(unsigned id, std::size_t at, std::size_t length);
   void set8(std::size_t offset, std::uint8_t virt, std::uint8_t write);
