@@ -98,7 +98,7 @@ vfio::Client::MmioMapping Program::mmio_at(std::uint64_t address, std::uint64_t 
     const Mapping& mapping = mappings_[i];
     if (!mapping.file || address < start || address - start >= mapping.bytes) continue;
     if (bytes > mapping.bytes - (address - start)) continue;
-    return {mapping.file, mapping.offset + (address - start)};
+    return {mapping.file, mapping.offset + (address - start), PROT_READ | PROT_WRITE};
   }
   return {};
 }
