@@ -154,6 +154,7 @@ TEST_F(Targets, WithoutArrivalsHere) {
 // 3,000 arrivals while the vector goes round all kinds: none lost, none twice.
 TEST_F(Targets, NothingIsLostOnTheWay) {
   enable(VectorKind::msix, 1);
+  ASSERT_TRUE(set(0, eventfd(fd)));  // without a target, arrivals would become one pending bit
   constexpr unsigned kArrivals = 3000;
   std::atomic<bool> done{false};
   std::thread sender([&] {
@@ -163,18 +164,15 @@ TEST_F(Targets, NothingIsLostOnTheWay) {
     }
     done = true;
   });
-  unsigned rounds = 0;
-  while (!done) {
+  do {
     ASSERT_TRUE(set(0, guest(0x50)));
     ASSERT_TRUE(set(0, eventfd(fd)));
     ASSERT_TRUE(set(0, channel(5)));
     ASSERT_TRUE(set(0, guest(0x51)));
     ASSERT_TRUE(set(0, eventfd(fd)));
-    ++rounds;
-  }
+  } while (!done);
   sender.join();
   EXPECT_EQ(arrived(0) + fd.take(), kArrivals);
-  EXPECT_GT(rounds, 0u);
 }
 
 }  // namespace

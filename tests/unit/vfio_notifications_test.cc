@@ -235,18 +235,15 @@ TEST(Notifications, AVectorMovesWhileTheDeviceFires) {
         ASSERT_EQ(device->pwrite(client, reinterpret_cast<std::uint64_t>(&value), 4, offset), 4);
     }
   });
-  unsigned rounds = 0;
-  while (fired < kArrivals) {
+  do {
     ASSERT_EQ(irqs.set({Irqs::guest(0x50)}), 0);
     ASSERT_EQ(irqs.set({Irqs::guest(0x51)}), 0);
     ASSERT_EQ(irqs.set({irqs.eventfd()}), 0);
     events += irqs.eventfd_count();
-    ++rounds;
-  }
+  } while (fired < kArrivals);
   firing.join();
   events += irqs.eventfd_count();
   EXPECT_EQ(events + irqs.guest_count(0x50) + irqs.guest_count(0x51), kArrivals);
-  EXPECT_GT(rounds, 0u);
 }
 
 }  // namespace
