@@ -149,9 +149,8 @@ long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
   if (element) {
     if (set.argsz - sizeof set < std::uint64_t{set.count} * element) return -EINVAL;
     const std::uint64_t data = call.argument + sizeof set;
-    if (element == sizeof(pviommu_notification)) {
-      return set_notifications(call, request, data);
-    } else if (element == sizeof(std::int32_t)) {
+    if (element == sizeof(pviommu_notification)) return set_notifications(call, request, data);
+    if (element == sizeof(std::int32_t)) {
       eventfds.resize(set.count);
       if (set.count && !call.client.copy_in(eventfds.data(), data, set.count * sizeof(std::int32_t))) return -EFAULT;
       request.eventfds = eventfds;
