@@ -215,31 +215,32 @@ void expect_faults(const volatile std::uint32_t* at, const char* why) { EXPECT_E
 
 TEST_F(EduCalls, MappingFollowsMemoryDecoding) {
   if (!(device.region(0).info.flags & VFIO_REGION_INFO_FLAG_MMAP)) GTEST_SKIP() << "BAR0 cannot be mapped on this machine";
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::uint32_t id = Machine::edu_order(0x010000ed);
-  const auto map = [](const Device& of, std::size_t pages = 1, int prot = PROT_READ | PROT_WRITE) {
-    return static_cast<volatile std::uint32_t*>(::mmap(nullptr, pages * kPage, prot, MAP_SHARED, of.fd(), 0));
+  const auto map = [page](const Device& of, std::size_t pages = 1, int prot = PROT_READ | PROT_WRITE) {
+    return static_cast<volatile std::uint32_t*>(::mmap(nullptr, pages * page, prot, MAP_SHARED, of.fd(), 0));
   };
-  const auto unmap = [](volatile std::uint32_t* at, std::size_t pages = 1) { return ::munmap(const_cast<std::uint32_t*>(at), pages * kPage); };
+  const auto unmap = [page](volatile std::uint32_t* at, std::size_t pages = 1) { return ::munmap(const_cast<std::uint32_t*>(at), pages * page); };
   auto* bar = map(device, 4);
   ASSERT_NE(bar, MAP_FAILED);
   const Outcome again = session.group.device(Machine::get().edu);
   ASSERT_EQ(again.error, 0);
   Device second(static_cast<int>(again.value));
   auto* of_second = map(second);
-  auto* const third_page = const_cast<std::uint32_t*>(bar) + 2 * kPage / 4;
+  auto* const third_page = const_cast<std::uint32_t*>(bar) + 2 * page / 4;
   EXPECT_EQ(load_or_fault(bar), id);
   // A page that cannot be written, and one that is not there: both stay so.
-  ASSERT_EQ(::mprotect(const_cast<std::uint32_t*>(bar) + kPage / 4, kPage, PROT_READ), 0);
-  ASSERT_EQ(unmap(bar + 3 * kPage / 4), 0);
+  ASSERT_EQ(::mprotect(const_cast<std::uint32_t*>(bar) + page / 4, page, PROT_READ), 0);
+  ASSERT_EQ(unmap(bar + 3 * page / 4), 0);
   const std::uint32_t command = device.config(PCI_COMMAND, 2);
   device.set_config(PCI_COMMAND, 2, 0);
   expect_faults(bar, "E46");
-  expect_faults(bar + kPage / 4, "each page");
+  expect_faults(bar + page / 4, "each page");
   expect_faults(of_second, "a mapping by another descriptor");
   auto* late = map(device);
   ASSERT_NE(late, MAP_FAILED);
   expect_faults(late, "a mapping that is made meanwhile");
-  ASSERT_EQ(::mprotect(third_page, kPage, PROT_READ), 0) << "rights can be changed meanwhile";
+  ASSERT_EQ(::mprotect(third_page, page, PROT_READ), 0) << "rights can be changed meanwhile";
   auto* gone = map(device);
   ASSERT_EQ(unmap(gone), 0);
   device.set_config(PCI_COMMAND, 2, command);
@@ -248,12 +249,12 @@ TEST_F(EduCalls, MappingFollowsMemoryDecoding) {
   EXPECT_EQ(load_or_fault(of_second), id);
   bar[1] = Machine::edu_order(0x12345678);
   EXPECT_EQ(device.bar0(4), 0xedcba987u) << "and it is the device again";
-  for (volatile std::uint32_t* read_only : {bar + kPage / 4, bar + 2 * kPage / 4}) {
+  for (volatile std::uint32_t* read_only : {bar + page / 4, bar + 2 * page / 4}) {
     EXPECT_NE(load_or_fault(read_only), std::nullopt);
     const Fd zero(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
     EXPECT_EQ(outcome_of(::read(zero.get(), const_cast<std::uint32_t*>(read_only), 4)), failed(EFAULT)) << "not writable";
   }
-  ::munmap(const_cast<std::uint32_t*>(late), kPage);
+  ::munmap(const_cast<std::uint32_t*>(late), page);
   unmap(of_second);
   unmap(bar, 3);
 }
