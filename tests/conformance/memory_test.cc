@@ -2,13 +2,17 @@
 // Memory that changes while it is mapped, locked memory, forked children, dirty pages.
 // The letters name cases of the reference answers.
 #include <gtest/gtest.h>
+#include <linux/memfd.h>
+#include <linux/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <functional>
+#include <thread>
 
 #include "declared.h"
 #include "vfio_client.h"
@@ -84,6 +88,57 @@ TEST_P(MemoryOf, EveryKind) {
   EXPECT_EQ(container.map(0x10000, mixed.address(), 2 * kPage), failed(EFAULT));
   EXPECT_EQ(container.live(), 0);
   EXPECT_EQ(container.map(0x10000, mixed.address(), kPage), ok()) << "C41";
+}
+
+// Pages of hugetlbfs, whole and in parts, private and of a file.
+TEST_P(MemoryOf, HugePages) {
+  constexpr std::uint64_t kHuge = 2ull << 20;
+  const auto take = [](int flags, int fd) { return ::mmap(nullptr, 2 * kHuge, PROT_READ | PROT_WRITE, flags, fd, 0); };
+  const Fd file(::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB));
+  if (!file || ::ftruncate(file.get(), 2 * kHuge) != 0) GTEST_SKIP() << "no huge pages of 2 MiB";
+  for (const int fd : {-1, file.get()}) {
+    void* pages = take(fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB : MAP_SHARED, fd);
+    if (pages == MAP_FAILED) GTEST_SKIP() << "no huge pages are reserved (vm.nr_hugepages)";
+    const auto at = reinterpret_cast<std::uint64_t>(pages);
+    EXPECT_EQ(container.map(kRoomyIova, at, 2 * kHuge), ok());
+    EXPECT_EQ(container.map(0x10000, at + kPage, kPage, kReadOnly), ok()) << "a part, a second time";
+    EXPECT_EQ(container.unmap(kRoomyIova, 2 * kHuge).size, 2 * kHuge);
+    EXPECT_EQ(container.map(kRoomyIova + kPage, at + kHuge - kPage, 2 * kPage), ok()) << "of both";
+    EXPECT_EQ(::munmap(pages, 2 * kHuge), 0) << "still mapped for the device";
+    EXPECT_EQ(container.unmap(0, 0, VFIO_DMA_UNMAP_FLAG_ALL).size, 3 * kPage);
+  }
+  EXPECT_EQ(container.live(), 0);
+}
+
+// A descriptor is closed while another thread is in a call on it: the call is done or
+// finds no file; what it mapped is the container's, which others hold.
+TEST_P(MemoryOf, ADescriptorIsClosedUnderACall) {
+  unsigned done = 0;
+  for (unsigned round = 0; round < 300; ++round) {
+    const int second = ::fcntl(container.fd(), F_DUPFD_CLOEXEC, 200);
+    ASSERT_GE(second, 0);
+    std::atomic<bool> calling{false};
+    Outcome outcome;
+    std::thread caller([&] {
+      vfio_iommu_type1_dma_map map{sizeof map, kReadOnly | kWriteOnly, hva, 0x10000, 16 * kPage};
+      calling = true;
+      outcome = outcome_of(::ioctl(second, VFIO_IOMMU_MAP_DMA, &map));
+    });
+    while (!calling) std::this_thread::yield();
+    for (unsigned wait = 0; wait < round * 20; ++wait) calling.load();
+    EXPECT_EQ(::close(second), 0);
+    caller.join();
+    const std::uint64_t mapped = container.unmap(0x10000, 16 * kPage).size;
+    if (outcome == ok()) {
+      ++done;
+      EXPECT_EQ(mapped, 16 * kPage);
+    } else {
+      EXPECT_EQ(outcome, failed(EBADF));
+      EXPECT_EQ(mapped, 0u);
+    }
+  }
+  EXPECT_GT(done, 0u);
+  EXPECT_EQ(container.live(), 0);
 }
 
 TEST_P(MemoryOf, VaddrOfParts) {

@@ -9,7 +9,12 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/pviommu-oracle-test.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
-in_guest --timeout 240 >"$work/kernel" <<'EOF'
+: "${PVIOMMU_BUILD:=$rig/../../../build}"
+
+LD_LIBRARY_PATH=$PVIOMMU_BUILD/.libs in_guest --timeout 240 \
+  --add "$PVIOMMU_BUILD/vfio-glue/pviommu:/programs/pviommu" \
+  --add "$PVIOMMU_BUILD/.libs/libpviommu-preload.so:/libraries/libpviommu-preload.so" >"$work/kernel" <<'EOF'
+echo 16 >/proc/sys/vm/nr_hugepages
 check "devices are given to vfio-pci" give_to_vfio $nvme $edu $edu2 $e1000e $nvme_port $pair
 modprobe i2c-i801
 # What the kernel does and pviommu does not; a message may be lost while the kernel
@@ -19,6 +24,10 @@ export CONFORMANCE_E1000E=$e1000e CONFORMANCE_NVME_PORT=$nvme_port CONFORMANCE_P
 gtest_in_guest vfio_conformance
 prefix='kernel: behind a port: '
 CONFORMANCE_NVME=$nvme_port gtest_in_guest vfio_conformance --gtest_filter='Nvme*-NvmeCalls.*'
+# Huge pages are there in this guest only.
+prefix='model: '
+PVIOMMU_PRELOAD=/libraries/libpviommu-preload.so gtest_in_guest pviommu run --quiet \
+  "--hypervisor=model:edu,dma_mask=0xffffffffffffffff,addr=$edu" -- vfio_conformance --gtest_filter='*.HugePages/*'
 vfio_answers | sed 's/^/answer: /'
 EOF
 grep -v '^answer: ' "$work/kernel"
