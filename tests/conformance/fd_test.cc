@@ -47,19 +47,6 @@ std::string link_of(int fd) {
   return ::readlink(link, target, sizeof target - 1) > 0 ? target : "";
 }
 
-/// The exit status of a forked child that runs `body`.
-template <class Body>
-int in_child(Body&& body) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::alarm(20);
-    ::_exit(body());
-  }
-  int status = -1;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
 TEST(Fd, Duplicates) {
   Container container;
   ASSERT_GE(container.fd(), 0);

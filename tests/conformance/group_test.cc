@@ -2,7 +2,6 @@
 // The group: opening, joining a container, device descriptors, closing orders.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <memory>
 
@@ -25,14 +24,7 @@ TEST(Group, OpensOnce) {
   Group group(edu_group());
   ASSERT_GE(group.fd(), 0);
   EXPECT_EQ(open_group(), failed(EBUSY));
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const Outcome outcome = open_group();
-    ::_exit(outcome == failed(EBUSY) ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0) << "from another process: EBUSY";
+  EXPECT_EQ(in_child([] { return open_group() == failed(EBUSY) ? 0 : 1; }), 0) << "from another process: EBUSY";
 }
 
 TEST(Group, StatusByArgsz) {

@@ -6,7 +6,6 @@
 #include <linux/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -31,18 +30,6 @@ class MemoryOf : public testing::TestWithParam<unsigned long> {
   Memory memory{16 * kPage};
   const std::uint64_t hva = memory.address();
 };
-
-/// A forked child's answer: 0, or the number of the first step that went wrong.
-int child_says(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::alarm(20);
-    ::_exit(body());
-  }
-  int status = -1;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
 
 TEST_P(MemoryOf, UnmappedOrProtectedWhileMapped) {
   ASSERT_EQ(container.map(0x10000, hva, 4 * kPage), ok());
@@ -182,14 +169,14 @@ TEST_P(MemoryOf, AChildMaySeeTheSameBar) {
   auto* bar = static_cast<volatile std::uint32_t*>(
       ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, session.device.fd(), 0));
   ASSERT_NE(bar, MAP_FAILED);
-  EXPECT_EQ(child_says([&] { return Machine::edu_order(bar[0]) == 0x010000edu ? 0 : 1; }), 0) << "D93 D94";
+  EXPECT_EQ(in_child([&] { return Machine::edu_order(bar[0]) == 0x010000edu ? 0 : 1; }), 0) << "D93 D94";
   ::munmap(const_cast<std::uint32_t*>(bar), kPage);
 }
 
 TEST_P(MemoryOf, AChildHasItsParentsFiles) {
   if (!with("inherited")) GTEST_SKIP() << "VFIO files work in the process that opened them";
   ASSERT_EQ(container.map(0x10000, hva, kPage), ok());
-  EXPECT_EQ(child_says([&] {
+  EXPECT_EQ(in_child([&] {
               if (session.device.config(0, 4) != 0x11e81234u) return 1;
               Memory own(kPage);
               if (container.map(0x20000, own.address(), kPage) != ok()) return 2;
@@ -215,7 +202,8 @@ class LockedMemory : public testing::Test {
  protected:
   /// The body runs in a child that opened its own session.
   static int as_user(const std::function<int(Session&, Memory&)>& body) {
-    const int said = child_says([&] {
+    given_back();  // by the test before
+    const int said = in_child([&] {
       Session session(Machine::get().edu);
       Memory memory(32 * kPage);
       const rlim_t bytes = (16 + locked_pages()) * kPage;

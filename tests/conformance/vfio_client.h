@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -227,5 +228,9 @@ class Edu {
   bool transfer(std::uint64_t source, std::uint64_t destination, std::size_t bytes, std::uint32_t command);
   Device& device_;
 };
+
+/// The exit status of a forked child that runs `body`; 1000 and more: the signal that ended
+/// it.  What the body throws ends it, with 99: a test's child must not run the next tests.
+int in_child(const std::function<int()>& body);
 
 }  // namespace conformance
