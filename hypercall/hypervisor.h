@@ -219,7 +219,9 @@ class Hypervisor {
   virtual Result<EventPort> event_port(const Vector& vector) = 0;
 
   /// Readable while notifications of event channels of this domain wait that are
-  /// read here; -1 when the backend has none.  Owned by the hypervisor.
+  /// read here; -1 when the backend has none.  Owned by the hypervisor.  Who has it, or
+  /// a copy in another process, can do without read_events(): read(2) gives ports of 4
+  /// bytes, written back when the next may come, as on /dev/xen/evtchn; non-blocking.
   virtual int event_fd() const = 0;
   /// Takes waiting event channels; 0 when none waits.
   virtual Result<std::size_t> read_events(std::span<EventPort> out) = 0;

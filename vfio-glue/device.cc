@@ -201,15 +201,16 @@ std::optional<IrqInfo> Device::irq(std::uint32_t index) const {
                 PVIOMMU_NOTIFY_EVENT_CHANNEL == bit(NotificationKind::event_channel) &&
                 PVIOMMU_NOTIFY_GUEST_VECTOR == bit(NotificationKind::guest_vector));
   const std::uint32_t kinds = hypervisor_.capabilities().notifications;
+  const int event_fd = kinds & PVIOMMU_NOTIFY_EVENT_CHANNEL ? hypervisor_.event_fd() : -1;
   switch (index) {
     case VFIO_PCI_INTX_IRQ_INDEX:
       return IrqInfo{router_.available(VectorKind::intx),
                      VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
                      kinds & PVIOMMU_NOTIFY_EVENTFD};
     case VFIO_PCI_MSI_IRQ_INDEX:
-      return IrqInfo{router_.available(VectorKind::msi), kMsi, kinds};
+      return IrqInfo{router_.available(VectorKind::msi), kMsi, kinds, event_fd};
     case VFIO_PCI_MSIX_IRQ_INDEX:
-      return IrqInfo{router_.available(VectorKind::msix), kMsi, kinds};
+      return IrqInfo{router_.available(VectorKind::msix), kMsi, kinds, event_fd};
     case VFIO_PCI_ERR_IRQ_INDEX:
       if (!express_) return std::nullopt;
       return IrqInfo{1, kMsi, PVIOMMU_NOTIFY_EVENTFD};

@@ -52,6 +52,7 @@ struct IrqInfo {
   std::uint32_t count = 0;
   std::uint32_t flags = 0;  ///< VFIO_IRQ_INFO_*
   std::uint32_t kinds = 0;  ///< PVIOMMU_NOTIFY_* bits
+  int event_fd = -1;        ///< where ports that are made are read; the hypervisor's
 };
 
 /// A SET_IRQS whose header has passed validation (irq_set.cc).

@@ -87,14 +87,15 @@ long DeviceFile::get_irq_info(const Call& call, vfio_irq_info& info) {
   const bool chain = (info.flags & PVIOMMU_IRQ_INFO_FLAG_CAPS) && info.argsz >= sizeof(pviommu_irq_info);
   info.flags = irq->flags;
   info.count = irq->count;
-  return chain ? reply_with_kinds(call, info, irq->kinds) : call.reply(info);
+  return chain ? reply_with_kinds(call, info, *irq) : call.reply(info);
 }
 
 /// GET_IRQ_INFO of a program that knows vfio_notification.h.
-long DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, std::uint32_t kinds) {
+long DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, const IrqInfo& irq) {
   pviommu_irq_info reply{.info = info, .cap_offset = 0, .reserved = 0};
   pviommu_irq_info_cap_notifications capability{};
-  capability.kinds = kinds;
+  capability.kinds = irq.kinds;
+  capability.event_fd = irq.event_fd;
   InfoChain chain(sizeof reply);
   chain.add(PVIOMMU_IRQ_INFO_CAP_NOTIFICATIONS, 1, &capability, sizeof capability);
   reply.info.flags |= PVIOMMU_IRQ_INFO_FLAG_CAPS;
@@ -105,6 +106,7 @@ long DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, s
     if (!call.client.copy_out(call.argument + sizeof reply, chain.bytes().data(), chain.bytes().size()))
       return -EFAULT;
     knows_notifications_ = true;
+    if (irq.event_fd >= 0) call.client.lend(irq.event_fd);
   }
   return call.reply(reply);
 }

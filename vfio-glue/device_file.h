@@ -36,7 +36,7 @@ class DeviceFile final : public File {
   long get_info(const Call& call, vfio_device_info& info);
   long get_region_info(const Call& call, vfio_region_info& info);
   long get_irq_info(const Call& call, vfio_irq_info& info);
-  long reply_with_kinds(const Call& call, const vfio_irq_info& info, std::uint32_t kinds);
+  long reply_with_kinds(const Call& call, const vfio_irq_info& info, const IrqInfo& irq);
   long set_irqs(const Call& call, vfio_irq_set& set);
   long set_notifications(const Call& call, IrqSet& request, std::uint64_t data);
   long reset(const Call& call);

@@ -57,6 +57,9 @@ class Client {
   /// File::mappings_fault() of the files on `object` has changed; when this returns
   /// their mappings are so.  Nothing to do for a caller that cannot map.
   virtual void refresh_mappings(const void* object) { (void)object; }
+  /// The caller was told the number of a descriptor of ours (one an engine) and may
+  /// duplicate it.  Nothing to do for a caller that ours are not kept from.
+  virtual void lend(int fd) { (void)fd; }
 
  protected:
   ~Client() = default;

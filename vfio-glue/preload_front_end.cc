@@ -278,7 +278,7 @@ int FrontEnd::close(int fd) {
 int FrontEnd::dup(int fd) { return dup_above(fd, F_DUPFD, 0); }
 
 int FrontEnd::dup_above(int fd, int command, int lowest) {
-  if (is_internal_fd(fd) && hidden(fd)) return -EBADF;
+  if (is_internal_fd(fd) && fd != lent_ && hidden(fd)) return -EBADF;
   OpenFileRef open_file = table_.find(fd);
   const int made = real().fcntl(fd, command, lowest);
   if (made < 0) return -errno;
@@ -303,7 +303,7 @@ int FrontEnd::dup_onto(int fd, int target, int flags) {
       table_.contains(fd) || table_.contains(target) || is_internal_fd(fd) || is_internal_fd(target);
   if (!involved || fd == target || inside_engine() || shares_memory_with_another_process())
     return duplicate();
-  if (is_internal_fd(fd)) return -EBADF;
+  if (is_internal_fd(fd) && fd != lent_) return -EBADF;
   if (is_internal_fd(target)) {
     say("dup2 onto descriptor " + std::to_string(target) +
         " refused: the VFIO engine of this process uses it");

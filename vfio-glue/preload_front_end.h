@@ -76,6 +76,7 @@ class FrontEnd final : public Client {
   Result<UniqueFd> duplicate_eventfd(int fd) override;
   MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) override;
   void refresh_mappings(const void* object) override;
+  void lend(int fd) override { lent_ = fd; }
 
   // ---- life of the process --------------------------------------------------
 
@@ -114,6 +115,7 @@ class FrontEnd final : public Client {
   std::atomic<const SysfsView*> view_{nullptr};
   std::atomic<std::uint64_t> view_incarnation_{0};  ///< of the process that made the tree and removes it
   std::atomic<bool> told_about_fork_{false};
+  std::atomic<int> lent_{-1};  ///< the engine's, which the program may duplicate
 };
 
 /// The one of this process, and its table (apart, for a lookup of one load).

@@ -43,7 +43,14 @@ struct pviommu_irq_info {
 struct pviommu_irq_info_cap_notifications {
   struct vfio_info_cap_header header; /* version 1 */
   __u32 kinds;                        /* NONE is always possible */
-  __u32 reserved;
+  /*
+   * Descriptor of this process on which the ports that were made for it (EVENT_CHANNEL of
+   * PVIOMMU_DOMID_SELF, port 0) are read, as on /dev/xen/evtchn: read(2) gives ports of 4
+   * bytes, each written back when its consumer is ready for the next; non-blocking, for
+   * poll(2).  -1: there is none.  pviommu's own, and open as long as the device is: a
+   * program does not close it, and duplicates what it keeps or passes on.
+   */
+  __s32 event_fd;
 };
 
 /* A data kind of SET_IRQS beside VFIO_IRQ_SET_DATA_*; with ACTION_TRIGGER only. */
@@ -60,10 +67,14 @@ struct pviommu_notification {
     /*
      * EVENT_CHANNEL.  Of another domain: a port that it has allocated for this one.  Of
      * PVIOMMU_DOMID_SELF: a port of this domain that is sent to; 0: a port is made, its
-     * number is written back here, and it waits for its consumer.
+     * number is written back here, and it is read on event_fd.
      */
     __u32 port;
-    __u32 gvec; /* GUEST_VECTOR: vector of the local APIC, 16 to 255 */
+    /*
+     * GUEST_VECTOR: vector of the local APIC, 16 to 255; 0: the event channel that the guest
+     * has bound, or will bind, to its pirq gflags.
+     */
+    __u32 gvec;
     __u32 none; /* NONE: 0 */
   };
   /* GUEST_VECTOR: destination and delivery mode, as XEN_DOMCTL_VMSI_X86_*; else 0. */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "hypercall/model/msi_routing.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 
 #include "hypercall/statistics.h"
 
@@ -45,7 +45,10 @@ EventPort own_port(const Vector& vector, unsigned handle) {
 }  // namespace
 
 MsiRouting::MsiRouting() : by_handle_(kHandles, nullptr) {
-  event_fd_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return;
+  event_fd_.reset(ends[0]);
+  post_fd_.reset(ends[1]);
 }
 
 MsiRouting::~MsiRouting() = default;
@@ -268,22 +271,37 @@ void MsiRouting::line(Sbdf source, bool asserted) {
 
 void MsiRouting::post_event(EventPort port) {
   std::lock_guard guard(events_lock_);
-  if (std::find(events_.begin(), events_.end(), port) != events_.end()) return;
-  events_.push_back(port);
-  const std::uint64_t one = 1;
-  // Only fails when the counter is full, and then it is readable anyway.
-  [[maybe_unused]] const auto written = ::write(event_fd_.get(), &one, sizeof one);
+  // What readers have written back is for Xen, which holds a port until then.
+  std::array<std::uint32_t, 64> written_back;
+  while (::recv(post_fd_.get(), written_back.data(), sizeof written_back, 0) > 0) {
+  }
+  const std::size_t seen = peek_events();
+  const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(seen);
+  if (std::find(waiting_.begin(), end, port.raw()) != end) return;
+  const std::uint32_t number = port.raw();
+  if (::send(post_fd_.get(), &number, sizeof number, MSG_NOSIGNAL) == sizeof number) return;
+  // Each message takes a buffer of its own, and a socket has a few hundred: all in one.
+  const ssize_t got = ::recv(event_fd_.get(), waiting_.data(), seen * sizeof number, 0);
+  const std::size_t taken = got > 0 ? static_cast<std::size_t>(got) / sizeof number : 0;
+  waiting_[taken] = number;
+  if (::send(post_fd_.get(), waiting_.data(), (taken + 1) * sizeof number, MSG_NOSIGNAL) < 0)
+    std::fprintf(stderr, "pviommu: model: event channels are lost, which nobody reads\n");
+}
+
+/// What waits is the first so many of waiting_, which has room for one more; lock held.
+std::size_t MsiRouting::peek_events() {
+  for (;; waiting_.resize(waiting_.size() * 2)) {
+    const std::size_t room = waiting_.size() * sizeof waiting_[0];
+    const ssize_t got = ::recv(event_fd_.get(), waiting_.data(), room, MSG_PEEK);
+    if (got < 0) return 0;
+    if (static_cast<std::size_t>(got) < room) return static_cast<std::size_t>(got) / sizeof waiting_[0];
+  }
 }
 
 std::size_t MsiRouting::read_events(std::span<EventPort> out) {
-  std::lock_guard guard(events_lock_);
-  const std::size_t taken = std::min(out.size(), events_.size());
-  std::copy_n(events_.begin(), taken, out.begin());
-  events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(taken));
-  if (events_.empty()) {
-    std::uint64_t count;
-    [[maybe_unused]] const auto got = ::read(event_fd_.get(), &count, sizeof count);
-  }
+  std::size_t taken = 0;
+  for (std::uint32_t port; taken < out.size(); out[taken++] = EventPort(port))
+    if (::recv(event_fd_.get(), &port, sizeof port, 0) != sizeof port) break;
   return taken;
 }
 

@@ -99,6 +99,7 @@ class MsiRouting {
   Route* find(const Vector& vector) const;  ///< table_ held
   Arrival deliver(Route& route);            ///< the route's lock held
   void post_event(EventPort port);
+  std::size_t peek_events();
 
   mutable std::shared_mutex table_;
   std::map<Sbdf, Block> blocks_;
@@ -107,9 +108,11 @@ class MsiRouting {
   std::map<Sbdf, bool> lines_;  ///< levels, also while nothing is allocated
   std::mutex lines_lock_;
 
-  UniqueFd event_fd_;
+  // A pair of sockets: what waits is what was written to one and not yet read from the
+  // other, each port once, as event channels are bits.
+  UniqueFd event_fd_, post_fd_;
   std::mutex events_lock_;
-  std::vector<EventPort> events_;  ///< waiting, each once, as event channels are bits
+  std::vector<std::uint32_t> waiting_ = std::vector<std::uint32_t>(64);
 
   mutable std::mutex guests_lock_;
   std::map<Domid, std::vector<GuestInterrupt>> guests_;

@@ -75,7 +75,10 @@ class XenHypervisor final : public Hypervisor {
   Result<bool> vector_pending(const Vector& vector) override;
   Status raise_vector(const Vector& vector) override;
   Result<EventPort> event_port(const Vector& vector) override;
-  int event_fd() const override { return channels_ ? channels_->consumer_fd() : -1; }
+  /// Only what is bound statically can be handed over.
+  int event_fd() const override {
+    return channels_ && channels_->delivery() == Delivery::bind_static ? channels_->consumer_fd() : -1;
+  }
   Result<std::size_t> read_events(std::span<EventPort> out) override {
     return channels_ ? channels_->read_events(out) : std::size_t{0};
   }

@@ -238,6 +238,22 @@ TEST_F(ModelVectors, EventChannelsAreBits) {
   EXPECT_EQ(model.read_events(ports).value(), 0u);
 }
 
+// More of them than a socket has buffers for messages.
+TEST_F(ModelVectors, EventChannelsThatNobodyReadsAreKept) {
+  ASSERT_TRUE(model.allocate_vectors(Machine::kFirst, VectorKind::msix, 1));
+  enable_msix();
+  constexpr unsigned kPorts = 3000;
+  for (unsigned round = 0; round < 2; ++round)
+    for (unsigned port = 1; port <= kPorts; ++port) {
+      ASSERT_TRUE(model.bind_vector(vector(VectorKind::msix, 0),
+                                    {.kind = NotificationKind::event_channel, .port = EventPort(port)}));
+      probe.fire(0);
+    }
+  std::vector<EventPort> ports(kPorts + 1);
+  ASSERT_EQ(model.read_events(ports).value(), kPorts);
+  for (unsigned i = 0; i < kPorts; ++i) ASSERT_EQ(ports[i], EventPort(i + 1));
+}
+
 TEST_F(ModelVectors, GuestVectors) {
   ASSERT_TRUE(model.allocate_vectors(Machine::kFirst, VectorKind::msix, 1));
   enable_msix();

@@ -36,6 +36,7 @@ enum FakeRequest : std::uint32_t {
   kEventfd = 5,     ///< argument: fd; 0 or -errno
   kMmioAt = 6,      ///< argument: address; returns offset / 4096, or -1 (EPERM)
   kSlow = 7,        ///< 20 ms
+  kLend = 8,        ///< argument: fd
 };
 
 class FakeFile final : public File {
@@ -77,6 +78,9 @@ class FakeFile final : public File {
       }
       case kSlow:
         ::usleep(20000);
+        return 0;
+      case kLend:
+        client.lend(static_cast<int>(argument));
         return 0;
       default:
         return -ENOTTY;

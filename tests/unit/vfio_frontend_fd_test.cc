@@ -208,6 +208,22 @@ TEST_F(FrontEndTest, TheEnginesDescriptorsAreNotTheProgramsToClose) {
   EXPECT_EQ(ioctl(container_, kEventfd, static_cast<std::uint64_t>(internal)), -EBADF);
 }
 
+TEST_F(FrontEndTest, ADescriptorThatWasLentCanBeDuplicatedAndNotClosed) {
+  open_container();
+  const int lent = next_internal_fd(0), other = next_internal_fd(lent + 1);
+  ASSERT_EQ(ioctl(container_, kLend, static_cast<std::uint64_t>(lent)), 0);
+  for (const int copy : {front_.dup(lent), front_.dup_above(lent, F_DUPFD_CLOEXEC, 100),
+                         front_.dup_onto(lent, 200, O_CLOEXEC)}) {
+    EXPECT_TRUE(kernel_has(copy));
+    EXPECT_EQ(front_.close(copy), 0);
+  }
+  EXPECT_EQ(front_.close(lent), -EBADF);
+  EXPECT_TRUE(kernel_has(lent));
+  if (other >= 0) {
+    EXPECT_EQ(front_.dup(other), -EBADF);
+  }
+}
+
 TEST_F(FrontEndTest, AccessModes) {
   const int fd = front_.open_node("vfio", O_RDONLY);
   const OpenFileRef file = front_.table().find(fd);

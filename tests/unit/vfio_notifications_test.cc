@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // vfio_notification.h as a program uses it, on the model: what is asked for and
 // answered, each kind, errors, and a vector that moves while the device fires.
+#include <fcntl.h>
+#include <poll.h>
+
 #include <atomic>
 #include <thread>
 
@@ -128,6 +131,7 @@ TEST(Notifications, AreInvisibleToWhoDoesNotAsk) {
   EXPECT_EQ(irqs.reply.capability.header.next, 0u);
   EXPECT_EQ(irqs.reply.capability.kinds,
             PVIOMMU_NOTIFY_EVENTFD | PVIOMMU_NOTIFY_EVENT_CHANNEL | PVIOMMU_NOTIFY_GUEST_VECTOR);
+  EXPECT_EQ(irqs.reply.capability.event_fd, irqs.rig.model->event_fd());
   EXPECT_EQ(irqs.set({irqs.eventfd()}), 0);
 }
 
@@ -139,6 +143,7 @@ TEST(Notifications, OfTheOtherIndexes) {
     info.info.info = {.argsz = sizeof info, .flags = PVIOMMU_IRQ_INFO_FLAG_CAPS, .index = other, .count = 0};
     ASSERT_EQ(irqs.rig.client.ioctl(irqs.device, VFIO_DEVICE_GET_IRQ_INFO, &info), 0);
     EXPECT_EQ(info.capability.kinds, PVIOMMU_NOTIFY_EVENTFD);
+    EXPECT_EQ(info.capability.event_fd, -1);
     Irqs::Set set{{sizeof set, VFIO_IRQ_SET_ACTION_TRIGGER | PVIOMMU_IRQ_SET_DATA_NOTIFICATION, other, 0, 1},
                   {}};
     EXPECT_EQ(irqs.rig.client.ioctl(irqs.device, VFIO_DEVICE_SET_IRQS, &set), -ENOTTY);
@@ -173,6 +178,39 @@ TEST(Notifications, EachKindAndBack) {
   EXPECT_TRUE(irqs.ports().empty());
 }
 
+// As a program takes them, with nothing but this interface: read, poll, write back.
+TEST(Notifications, PortsAreReadOnTheDescriptorThatIsTold) {
+  Irqs irqs;
+  ASSERT_EQ(irqs.ask(), 0);
+  const UniqueFd events(::fcntl(irqs.reply.capability.event_fd, F_DUPFD_CLOEXEC, 0));
+  ASSERT_TRUE(events);
+  const auto readable = [&] {
+    pollfd wait{events.get(), POLLIN, 0};
+    return ::poll(&wait, 1, 0) == 1;
+  };
+  ASSERT_EQ(irqs.set({Irqs::channel(0), Irqs::channel(0), irqs.eventfd()}), 0);
+  const std::uint32_t ports[] = {irqs.sent.data[0].port, irqs.sent.data[1].port};
+  ASSERT_NE(ports[0], ports[1]);
+  std::uint32_t read[4];
+  EXPECT_FALSE(readable());
+  EXPECT_EQ(::read(events.get(), read, sizeof read), -1);
+  EXPECT_EQ(errno, EAGAIN);
+  for (unsigned round = 0; round < 1000; ++round) {
+    for (const std::uint32_t vector : {1, 0, 1}) ASSERT_EQ(irqs.trigger(vector), 0);
+    ASSERT_TRUE(readable());
+    ASSERT_EQ(::read(events.get(), read, sizeof read), 8) << "event channels are bits";
+    ASSERT_EQ(read[0], ports[1]);
+    ASSERT_EQ(read[1], ports[0]);
+    ASSERT_EQ(::write(events.get(), read, 8), 8);
+    ASSERT_FALSE(readable());
+  }
+  // Of the eventfd's vector and of one that was taken back nothing is read.
+  ASSERT_EQ(irqs.set({Irqs::none()}, 1), 0);
+  for (const std::uint32_t vector : {0, 2}) ASSERT_EQ(irqs.trigger(vector), 0);
+  ASSERT_EQ(::read(events.get(), read, sizeof read), 4);
+  EXPECT_EQ(read[0], ports[0]);
+}
+
 TEST(Notifications, BadOnesChangeNothing) {
   Irqs irqs;
   ASSERT_EQ(irqs.ask(), 0);
@@ -190,6 +228,7 @@ TEST(Notifications, BadOnesChangeNothing) {
   refused({PVIOMMU_NOTIFY_EVENT_CHANNEL, 7, {0}, 0}, EINVAL);  // a port of another domain cannot be made
   refused({PVIOMMU_NOTIFY_EVENT_CHANNEL, 0x10000, {1}, 0}, EINVAL);
   refused(Irqs::guest(15), EINVAL);
+  refused(Irqs::guest(0), EINVAL);  // of no pirq
   refused({PVIOMMU_NOTIFY_GUEST_VECTOR, kGuest, {256}, 0}, EINVAL);
   refused(Irqs::guest(0x50, PVIOMMU_DOMID_SELF), EINVAL);
   EXPECT_EQ(irqs.set({Irqs::guest(0x60)}, 2), -EINVAL);  // MSI-X does not grow
