@@ -30,6 +30,21 @@ echo 1 >/sys/kernel/tracing/events/kprobes/hypercalls/enable
 # Calls of dom0's programs to the hypervisor, all of them.
 hypercalls() { awk '$1 == "hypercalls" { print $2 }' /sys/kernel/tracing/kprobe_profile; }
 
+# Exits of the guest to Xen; one runs at a time.  From trace on, which costs no calls
+# later, to traced, which tells them in $exits.
+trace() {
+  xentrace -D -S 1024 -e 0x00081000 /tmp/trace >/dev/null 2>&1 &
+  tracer=$!
+  sleep 1
+}
+traced() {
+  kill $tracer
+  wait $tracer 2>/dev/null
+  exits=$(rig_exits </tmp/trace)
+  [ "${exits%% *}" -gt 1000 ] && ok "$1: exits are counted" || not_ok "$1: exits are counted" "$exits"
+  rm -f /tmp/trace
+}
+
 # config NAME [LINE]: the guest, without a device but what LINE says.
 config() {
   cat >/tmp/$1.cfg <<CFG
@@ -76,6 +91,7 @@ ends() {
 }
 
 config io
+trace
 before=$(hypercalls)
 check "a paused guest" xl create -e -q -p /tmp/io.cfg
 created=$(hypercalls)
@@ -87,6 +103,8 @@ check "io finds the NVMe" says io done
 used io
 ours="$(($(hypercalls) - created)), and $((created - before)) to make the guest"
 vectors=$interrupts
+traced io
+our_exits=$exits
 check "detach" pviommu detach $nvme
 attached && not_ok "its process has ended" "it has not" || ok "its process has ended"
 equal "the guest lives on" 1 "$(xl list | grep -c '^io ')"
@@ -112,15 +130,21 @@ check "the guest starts anew" xl destroy reboot
 modprobe xen-pciback
 check "pciback takes the device" xl pci-assignable-add 00:05.0
 config stock 'pci=["00:05.0"]'
+trace
 before=$(hypercalls)
 check "the stock way: a paused guest" xl create -e -q -p /tmp/stock.cfg
 created=$(hypercalls)
 xl unpause stock
 check "stock finds the NVMe" says stock done
 used stock
-note "NVMe for a guest, 4 MiB of I/O: calls to the hypervisor by dom0's programs; vectors and interrupts in the guest"
+stock="$(($(hypercalls) - created)), and $((created - before)) to make the guest with it"
+traced stock
+note "NVMe for a guest, 4 MiB of I/O: calls to the hypervisor by dom0's programs; vectors and interrupts in the"
+note "guest; exits of the guest, from its start to the end of the I/O"
 note "  pviommu attach           $ours; $vectors"
-note "  xen-pciback, qemu-xen    $(($(hypercalls) - created)), and $((created - before)) to make the guest with it; $interrupts"
+note "    $our_exits"
+note "  xen-pciback, qemu-xen    $stock; $interrupts"
+note "    $exits"
 xl destroy stock
 xl pci-assignable-remove 00:05.0 >/dev/null 2>&1
 EOF

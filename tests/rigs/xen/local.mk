@@ -32,7 +32,10 @@ EXTRA_DIST += $(XEN_TESTS_ONE) $(XEN_TESTS_OTHER) \
 # Programs for dom0; boot takes them along.
 XEN_BINARIES =
 if WITH_XEN
-XEN_BINARIES += xen_bench xen_failures
+XEN_BINARIES += rig_exits xen_bench xen_failures
+rig_exits_SOURCES = tests/rigs/xen/exits.cc
+rig_exits_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
+rig_exits_LDADD =
 xen_bench_SOURCES = tests/rigs/xen/bench.cc tests/unit/vfio_local_client.h
 xen_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
 xen_bench_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
