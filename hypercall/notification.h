@@ -54,7 +54,9 @@ struct Notification {
   /// Hypervisor::event_port() tells the number and that its consumer takes.  Of another domain: a port that
   /// it has made for this one.
   EventPort port{};
-  std::uint8_t gvec = 0;       ///< kind guest_vector: vector in the guest's APIC
+  /// Kind guest_vector: vector in the guest's APIC; 0: the event channel that the guest has bound, or will bind,
+  /// to its pirq `gflags`.
+  std::uint8_t gvec = 0;
   std::uint32_t gflags = 0;    ///< kind guest_vector: delivery mode and destination (Xen XEN_DOMCTL_VMSI_X86_*)
   friend bool operator==(const Notification&, const Notification&) = default;
 };

@@ -35,7 +35,9 @@ Result<msi::VectorRouter::Target> target_of(Client& client, const pviommu_notifi
     case PVIOMMU_NOTIFY_GUEST_VECTOR:
       notification.kind = NotificationKind::guest_vector;
       // Vectors 0 to 15 are not the local APIC's to deliver (Intel SDM 3A, 11.5.2).
-      if (wanted.gvec < 16 || wanted.gvec > 255) return Error{EINVAL, "notification: gvec"};
+      if (wanted.gvec == 0 && wanted.gflags == 0) return Error{EINVAL, "notification: pirq"};
+      if ((wanted.gvec != 0 && wanted.gvec < 16) || wanted.gvec > 255)
+        return Error{EINVAL, "notification: gvec"};
       if (notification.domid == kDomidSelf) return Error{EINVAL, "notification: domid"};
       notification.gvec = static_cast<std::uint8_t>(wanted.gvec);
       notification.gflags = wanted.gflags;

@@ -28,6 +28,11 @@ bool same(const pviommu_notification& a, const pviommu_notification& b) {
   return std::memcmp(&a, &b, sizeof a) == 0;
 }
 
+/// An event channel of the guest's, for a pirq that it has chosen.
+bool is_pirq(const pviommu_notification& target) {
+  return target.kind == PVIOMMU_NOTIFY_GUEST_VECTOR && target.gvec == 0;
+}
+
 constexpr std::size_t kPciExtendedConfig = 4096;
 
 constexpr std::uint32_t ones(unsigned width) { return width >= 4 ? ~0u : (1u << 8 * width) - 1; }
@@ -130,6 +135,15 @@ GuestDevice::~GuestDevice() {
 void GuestDevice::complain(const char* what, const Status& status) const {
   if (!status)
     std::fprintf(stderr, "pviommu: %s: %s: %s\n", to_string(sbdf_).c_str(), what, to_string(status.error()).c_str());
+}
+
+void GuestDevice::complain_of_target(const char* what, const pviommu_notification& target,
+                                     const Status& status) const {
+  if (status || !is_pirq(target)) return complain(what, status);
+  std::string text = std::string(what) + ", pirq " + std::to_string(target.gflags);
+  if (status.error().code == EEXIST) text += ", which another interrupt of the guest has";
+  if (status.error().code == EINVAL) text += ", which the guest does not have";
+  complain(text.c_str(), status);
 }
 
 // ---- configuration space ---------------------------------------------------------
@@ -339,7 +353,9 @@ void GuestDevice::memory_write(Iova address, unsigned width, std::uint64_t value
     if (offset % 4 != 0 || width < 4) return;
     word[0] = static_cast<std::uint32_t>(value);
     if (width == 8 && offset % 8 == 0) word[1] = static_cast<std::uint32_t>(value >> 32);
-    if (msix_on_) update_entry(static_cast<unsigned>((offset - capabilities_.msix->table_offset) / 16));
+    const std::uint64_t at = offset - capabilities_.msix->table_offset;
+    if (at % 16 < PCI_MSIX_ENTRY_VECTOR_CTRL) table_[at / 16].written = true;
+    if (msix_on_) update_entry(static_cast<unsigned>(at / 16));
     return;
   }
 }
@@ -347,14 +363,17 @@ void GuestDevice::memory_write(Iova address, unsigned width, std::uint64_t value
 // ---- interrupts ------------------------------------------------------------------
 
 pviommu_notification GuestDevice::target_of(std::uint64_t address, std::uint32_t data) const {
+  const std::uint32_t gvec = data & 0xff;
+  // Vector 0 is Xen's way of asking for the event channel of a pirq, which is where the
+  // destination would be: bits 0 to 7 in its field, the others above the 32 bits.
+  const auto pirq = static_cast<std::uint32_t>((address >> 12 & 0xff) | (address >> 32 & ~0xffu));
+  const std::uint32_t gflags = gvec != 0 ? gflags_of(address, data) : pirq;
   pviommu_notification target{};
-  // Vectors below 16 are no interrupts; Xen's guests with event channels for them
-  // send such a message, which nobody asked to have.
-  if ((data & 0xff) < 16) return target;
+  if (gvec == 0 ? gflags == 0 : gvec < 16) return target;  // no interrupt
   target.kind = PVIOMMU_NOTIFY_GUEST_VECTOR;
   target.domid = guest_.raw();
-  target.gvec = data & 0xff;
-  target.gflags = gflags_of(address, data);
+  target.gvec = gvec;
+  target.gflags = gflags;
   return target;
 }
 
@@ -398,7 +417,7 @@ void GuestDevice::update_msi() {
     status = set_irqs(VFIO_PCI_MSI_IRQ_INDEX, 0, wanted);
     if (status) msi_ = wanted;
   }
-  complain("MSI of the guest", status);
+  complain_of_target("MSI of the guest", wanted.empty() ? pviommu_notification{} : wanted[0], status);
 }
 
 void GuestDevice::update_msix() {
@@ -409,20 +428,35 @@ void GuestDevice::update_msix() {
     if (!status) return;
     vectors_ = 0;
   }
+  if (!on)
+    for (Entry& entry : table_) entry.written = false;
   msix_on_ = on;
+  if (!on) return;
   // On in the device as early as in the guest's eyes: queues that are made before
-  // have no messages on some devices (QEMU's NVMe).
-  if (on && vectors_ == 0) complain("MSI-X of the guest", enable_msix(1));
-  for (unsigned i = 0; on && i < table_.size(); ++i) update_entry(i);
+  // have no messages on some devices (QEMU's NVMe).  All that are used at once, as the
+  // guest's event channel does not follow a vector that is taken again.
+  unsigned count = 1;
+  for (unsigned i = 1; i < table_.size(); ++i)
+    if (has_message(table_[i])) count = i + 1;
+  if (count > vectors_)
+    complain("MSI-X of the guest", enable_msix(count));
+  else
+    for (unsigned i = 0; i < vectors_; ++i) update_entry(i);
+}
+
+/// Its own since MSI-X was off: what was asked of Xen before is not the guest's any more.
+bool GuestDevice::has_message(const Entry& entry) const {
+  return entry.words[2] != 0 && ((entry.words[2] & 0xff) != 0 || entry.written);
 }
 
 /// A masked entry is bound to nothing: Xen masks the hardware's, which holds an
-/// arrival until the guest unmasks its own.
+/// arrival until the guest unmasks its own.  Linux on Xen leaves the mask bits of its
+/// entries as they are: event channels have a mask of their own.
 pviommu_notification GuestDevice::wanted(const Entry& entry) const {
-  if ((entry.words[3] & PCI_MSIX_ENTRY_CTRL_MASKBIT) ||
-      (kept(capabilities_.msix->offset + 2u, 2) & PCI_MSIX_FLAGS_MASKALL))
-    return {};
-  return target_of(std::uint64_t{entry.words[1]} << 32 | entry.words[0], entry.words[2]);
+  if (kept(capabilities_.msix->offset + 2u, 2) & PCI_MSIX_FLAGS_MASKALL) return {};
+  const auto target = target_of(std::uint64_t{entry.words[1]} << 32 | entry.words[0], entry.words[2]);
+  if (is_pirq(target) ? !has_message(entry) : (entry.words[3] & PCI_MSIX_ENTRY_CTRL_MASKBIT) != 0) return {};
+  return target;
 }
 
 void GuestDevice::update_entry(unsigned index) {
@@ -435,23 +469,28 @@ void GuestDevice::update_entry(unsigned index) {
   if (same(target, entry.target)) return;
   const Status status = set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, index, {&target, 1});
   if (status) entry.target = target;
-  complain("an MSI-X vector of the guest", status);
+  complain_of_target("an MSI-X vector of the guest", target, status);
 }
 
 /// A guest has fewer interrupts than a table has entries, so only those are taken
 /// that it uses: up to the last one with a message, which drivers write for all of
-/// theirs before they unmask the first.
+/// theirs before they unmask the first.  When there are no more it keeps those it has.
 Status GuestDevice::enable_msix(unsigned count) {
   for (unsigned i = count; i < table_.size(); ++i)
-    if (table_[i].words[2] != 0) count = i + 1;
-  if (vectors_ != 0) PVIOMMU_TRY(disable(VFIO_PCI_MSIX_IRQ_INDEX));
-  vectors_ = 0;
-  std::vector<pviommu_notification> targets;
-  for (unsigned i = 0; i < count; ++i) targets.push_back(wanted(table_[i]));
-  PVIOMMU_TRY(set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, 0, targets));
-  for (unsigned i = 0; i < count; ++i) table_[i].target = targets[i];
-  vectors_ = count;
-  return {};
+    if (has_message(table_[i])) count = i + 1;
+  const unsigned before = vectors_;
+  if (before != 0) PVIOMMU_TRY(disable(VFIO_PCI_MSIX_IRQ_INDEX));
+  const auto enable = [&](unsigned number) {
+    std::vector<pviommu_notification> none(number);
+    const Status status = set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, 0, none);
+    vectors_ = status ? number : 0;
+    return status;
+  };
+  for (Entry& entry : table_) entry.target = {};
+  Status status = enable(count);
+  if (!status && before != 0) (void)enable(before).ok();
+  for (unsigned i = 0; i < vectors_; ++i) update_entry(i);
+  return status;
 }
 
 }  // namespace pviommu::vfio

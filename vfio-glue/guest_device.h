@@ -5,7 +5,8 @@
 // function's configuration space and to its MSI-X table becomes VFIO calls.
 //
 //   command, BARs    VFIO_IOMMU_MAP_DMA of the BAR at the guest's address
-//   MSI, MSI-X       SET_IRQS with guest vectors (vfio_notification.h)
+//   MSI, MSI-X       SET_IRQS with guest vectors (vfio_notification.h), or, of a message
+//                    as Linux on Xen writes it, with the guest's event channel of a pirq
 //   the rest         the device file's configuration region
 //
 // The memory of the guest is the device's by the hypervisor (guest mode); reads
@@ -56,6 +57,7 @@ class GuestDevice final : public GuestFunction {
   };
   struct Entry {  ///< of the MSI-X table
     std::array<std::uint32_t, 4> words{0, 0, 0, 1};
+    bool written = false;           ///< the message, since MSI-X was off
     pviommu_notification target{};  ///< as it was set last
   };
 
@@ -74,12 +76,14 @@ class GuestDevice final : public GuestFunction {
   void update_msi();
   void update_msix();
   void update_entry(unsigned index);
+  bool has_message(const Entry& entry) const;
   Status enable_msix(unsigned count);
   pviommu_notification wanted(const Entry& entry) const;
   pviommu_notification target_of(std::uint64_t address, std::uint32_t data) const;
   Status set_irqs(std::uint32_t index, std::uint32_t start, std::span<pviommu_notification> targets);
   Status disable(std::uint32_t index);
   void complain(const char* what, const Status& status) const;
+  void complain_of_target(const char* what, const pviommu_notification& target, const Status& status) const;
   /// The MSI-X table entry's word at a place of a BAR; null: something else is there.
   std::uint32_t* table_word(unsigned bar, std::uint64_t offset);
 

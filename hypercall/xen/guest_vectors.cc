@@ -27,18 +27,42 @@ Status GuestVectors::bind(DeviceVectors& device, unsigned index, const Notificat
   if (target.kind != NotificationKind::guest_vector)
     return Error{EOPNOTSUPP, "bind_vector: in guest mode vectors are the guest's alone"};
   if (target.domid != guest_.domid) return Error{EINVAL, "bind_vector: another domain than the device's"};
-  if (target.gvec < 16) return Error{EINVAL, "bind_vector: no vector of an APIC"};  // Intel SDM 3A, 10.8.5
+  if (target.gvec != 0 && target.gvec < 16)
+    return Error{EINVAL, "bind_vector: no vector of an APIC"};  // Intel SDM 3A, 10.8.5
   if (guest_.gone.load()) return ended();
-  const Status bound = bind_guest_vector(calls_, *slot->ledger, target.gvec, target.gflags);
+  const LedgerVector& has = *slot->ledger;
+  const int before = has.map.pirq;
+  const bool moves = target.gvec == 0 && (has.state.load() != LedgerVector::mapped ||
+                                          static_cast<std::uint32_t>(before) != target.gflags);
+  Status bound;
+  if (moves) {
+    PVIOMMU_TRY(check_guest_pirq(calls_, device, target.gflags));
+    bound = move_to_pirq(calls_, device, index, static_cast<int>(target.gflags));
+  }
+  if (bound) bound = bind_to(*slot->ledger, target);
   if (!bound) {
-    // A vector that was bound is bound as before.
-    for (int again = 0; !slot->bound && again < 3; ++again)
-      if (unbind_guest_vector(calls_, *slot->ledger)) break;
+    for (int again = 0; again < 3; ++again)
+      if (put_back(device, index, moves ? before : has.map.pirq)) break;
     return bound;
   }
   slot->bound = true;
   slot->target = target;
   return {};
+}
+
+Status GuestVectors::bind_to(LedgerVector& vector, const Notification& target) {
+  // Until the guest has bound the pirq, an arrival is a message to Xen: one that no APIC takes.
+  constexpr std::uint32_t kExtInt = 7u << 12;
+  if (target.gvec == 0) return bind_guest_vector(calls_, vector, 0, kExtInt);
+  return bind_guest_vector(calls_, vector, target.gvec, target.gflags);
+}
+
+/// The vector is bound as it was before, with the pirq that it had.
+Status GuestVectors::put_back(DeviceVectors& device, unsigned index, int pirq) {
+  DeviceVectors::Slot& slot = device.slots[index];
+  if (slot.ledger->state.load() != LedgerVector::mapped || slot.ledger->map.pirq != pirq)
+    PVIOMMU_TRY(move_to_pirq(calls_, device, index, pirq));
+  return slot.bound ? bind_to(*slot.ledger, slot.target) : unbind_guest_vector(calls_, *slot.ledger);
 }
 
 Status GuestVectors::unbind(DeviceVectors& device, unsigned index) {
@@ -57,6 +81,8 @@ Status GuestVectors::raise(DeviceVectors& device, unsigned index) {
   const DeviceVectors::Slot* slot = device.find(index);
   if (slot == nullptr || !slot->bound) return Error{ENOENT, "raise_vector: not bound"};
   if (guest_.gone.load()) return ended();
+  if (slot->target.gvec == 0)
+    return Error{EOPNOTSUPP, "raise_vector: Xen sends nothing to a pirq's event channel for us"};
   const Message message = message_of(slot->target.gvec, slot->target.gflags);
   return calls_.inject_msi(guest_.domid.raw(), message.address, message.data);
 }

@@ -38,7 +38,7 @@ namespace pviommu::xen {
 struct LedgerVector {
   enum State : std::uint32_t {
     none = 0,
-    mapping = 1,  ///< map_pirq is under way: `map.pirq` was -1, and is the pirq if it was done
+    mapping = 1,  ///< map_pirq is under way: `map.pirq` was -1, or is the one asked for; and is the pirq if it was done
     mapped = 2,
     binding = 3,  ///< bind_pirq is under way: `bind.port` was 0
     bound = 4,

@@ -209,6 +209,8 @@ Status PirqVectors::check(const Notification& target) const {
     case NotificationKind::guest_vector:
       // The APIC's first sixteen are reserved (Intel SDM 3A, 10.8.5).
       if (target.gvec >= 16) return {};
+      if (target.gvec == 0)
+        return Error{EOPNOTSUPP, "bind_vector: a guest's pirq, and the device is not the guest's"};
       return Error{EINVAL, "bind_vector: no vector of an APIC"};
   }
   return Error{EOPNOTSUPP, "bind_vector: notification kind"};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <new>
 
@@ -25,16 +26,16 @@ bool shortage(const Error& error) {
   return error.raw != 0 && (error.code == ENOSPC || error.code == ENFILE);
 }
 
-/// `entry`: of MSI-X, the table's; of several MSIs, how many.  Xen writes the
-/// pirq (or how many there are) where the ledger keeps it.
+/// `entry`: of MSI-X, the table's; of several MSIs, how many.  `pirq`: a free one, or -1:
+/// any.  Xen writes the pirq (or how many there are) where the ledger keeps it.
 Status map_pirq(XenCalls& calls, const DeviceVectors& device, LedgerVector& vector, std::uint16_t domid, int type,
-                unsigned entry) {
+                unsigned entry, int pirq) {
   std::memset(&vector.map, 0, sizeof vector.map);
   vector.guest_bound = 0;
   vector.map.domid = domid;
   vector.map.type = type;
   vector.map.index = -1;
-  vector.map.pirq = -1;
+  vector.map.pirq = pirq;
   vector.map.bus = static_cast<int>(bus_and_segment(device.sbdf));
   vector.map.devfn = static_cast<int>(devfn(device.sbdf));
   vector.map.entry_nr = static_cast<int>(entry);
@@ -46,14 +47,15 @@ Status map_pirq(XenCalls& calls, const DeviceVectors& device, LedgerVector& vect
   return {};
 }
 
-Status map_one(XenCalls& calls, const DeviceVectors& device, std::uint16_t domid, unsigned entry) {
-  return map_pirq(calls, device, device.ledger->vector[entry], domid, MAP_PIRQ_TYPE_MSI_SEG, entry);
+Status map_one(XenCalls& calls, const DeviceVectors& device, std::uint16_t domid, unsigned entry,
+               int pirq = -1) {
+  return map_pirq(calls, device, device.ledger->vector[entry], domid, MAP_PIRQ_TYPE_MSI_SEG, entry, pirq);
 }
 
 /// Several MSIs are one allocation; what can be had comes back in entry_nr.
 Result<unsigned> map_block(XenCalls& calls, const DeviceVectors& device, std::uint16_t domid, unsigned count) {
   LedgerVector& vector = device.ledger->vector[0];
-  const Status mapped = map_pirq(calls, device, vector, domid, MAP_PIRQ_TYPE_MULTI_MSI, count);
+  const Status mapped = map_pirq(calls, device, vector, domid, MAP_PIRQ_TYPE_MULTI_MSI, count, -1);
   if (mapped) return count;
   const int available = vector.map.entry_nr;
   if (shortage(mapped.error()) && available > 0 && static_cast<unsigned>(available) < count)
@@ -160,7 +162,7 @@ Status unmap_pirqs(XenCalls& calls, DeviceVectors& device) {
 
 Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector) {
   const std::uint32_t state = vector.state.load(std::memory_order_acquire);
-  // A map_pirq that was cut short has left -1 or the pirq.
+  // A map_pirq that was cut short has left -1, the pirq, or the one that it was to be.
   if (state == LedgerVector::none || vector.map.pirq < 0) {
     vector.state.store(LedgerVector::none, std::memory_order_release);
     return {};
@@ -170,8 +172,10 @@ Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector) {
   unmap.pirq = vector.map.pirq;
   vector.state.store(LedgerVector::unmapping, std::memory_order_release);
   const auto done = calls.physdev(PHYSDEVOP_unmap_pirq, &unmap, sizeof unmap, "PHYSDEVOP_unmap_pirq");
-  // A process that was killed right after its call has left the state behind it.
-  if (!done && !(state == LedgerVector::unmapping && done.error().code == EINVAL) && !gone(vector, done.error())) {
+  // A process that was killed in its call, or right before or after it, has left a state that is
+  // not so.  EINVAL: there is no such pirq.
+  const bool uncertain = state == LedgerVector::unmapping || state == LedgerVector::mapping;
+  if (!done && !(uncertain && done.error().code == EINVAL) && !gone(vector, done.error())) {
     vector.state.store(state, std::memory_order_release);
     return done.error();
   }
@@ -208,6 +212,35 @@ Result<long> guest_vector_call(XenCalls& calls, const LedgerVector& vector, std:
 }
 
 }  // namespace
+
+Status check_guest_pirq(XenCalls& calls, const DeviceVectors& device, std::uint32_t pirq) {
+  // Several MSIs have consecutive pirqs.
+  if (device.kind == VectorKind::msi && device.slots.size() > 1)
+    return Error{EOPNOTSUPP, "bind_vector: pirqs of the guest's choice for several MSIs"};
+  if (pirq == 0 || pirq > INT_MAX) return Error{EINVAL, "bind_vector: no pirq"};
+  // map_pirq of one that is mapped does nothing, and answers that it is done.  But bind_pt_irq
+  // looks first whether it is mapped, and then at its type, which there is none of here.
+  xen_domctl op;
+  std::memset(&op, 0, sizeof op);
+  op.cmd = XEN_DOMCTL_bind_pt_irq;
+  op.domain = device.slots[0].ledger->map.domid;
+  op.u.bind_pt_irq.machine_irq = pirq;
+  op.u.bind_pt_irq.irq_type = static_cast<decltype(op.u.bind_pt_irq.irq_type)>(~0u);
+  const auto bound = calls.domctl(op, "XEN_DOMCTL_bind_pt_irq");
+  if (!bound && bound.error().raw != 0 && bound.error().code == EPERM) return {};
+  if (!bound && !(bound.error().raw != 0 && bound.error().code == EOPNOTSUPP)) return bound.error();
+  return Error{EEXIST, "bind_vector: another interrupt has the guest's pirq"};
+}
+
+Status move_to_pirq(XenCalls& calls, DeviceVectors& device, unsigned index, int pirq) {
+  LedgerVector& vector = *device.slots[index].ledger;
+  const std::uint16_t domid = vector.map.domid;
+  PVIOMMU_TRY(unbind_guest_vector(calls, vector));
+  PVIOMMU_TRY(unmap_ledger_pirq(calls, vector));
+  PVIOMMU_TRY(map_one(calls, device, domid, index, pirq));
+  // With the only message of MSI Xen has switched MSI off.
+  return device.kind == VectorKind::msi ? restore_messages(calls, device) : Status{};
+}
 
 Status bind_guest_vector(XenCalls& calls, LedgerVector& vector, std::uint8_t gvec, std::uint32_t gflags) {
   // First the note: unbinding what is not bound does no harm.

@@ -26,6 +26,13 @@ Status restore_messages(XenCalls& calls, const DeviceVectors& device);
 /// (msix_capability_init(), ENODATA).  As xen-pciback does.
 Status prepare_msix(XenCalls& calls, LedgerDevice& device);
 
+/// Whether a vector of the device can be moved to the guest's pirq: EEXIST: a message or line goes
+/// there; EOPNOTSUPP: one of several MSIs.  (Whether the guest has as many pirqs, move_to_pirq() tells.)
+Status check_guest_pirq(XenCalls& calls, const DeviceVectors& device, std::uint32_t pirq);
+/// The vector gets a pirq of that number, and is bound to nothing.  EINVAL: the guest has fewer.
+/// After an error it has its old one, or none, and can be moved again.
+Status move_to_pirq(XenCalls& calls, DeviceVectors& device, unsigned index, int pirq);
+
 /// Binds the pirq to a vector of its guest's, or changes that.  `gflags`:
 /// XEN_DOMCTL_VMSI_X86_*, without UNMASKED, which is added.
 Status bind_guest_vector(XenCalls& calls, LedgerVector& vector, std::uint8_t gvec, std::uint32_t gflags);

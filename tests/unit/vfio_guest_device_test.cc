@@ -50,6 +50,12 @@ struct Guest {
       if (interrupt.gvec == gvec) sum += interrupt.count;
     return sum;
   }
+  /// Arrivals at the guest's event channel of a pirq.
+  std::uint64_t channel(std::uint32_t pirq) {
+    for (const auto& interrupt : rig.model->guest_interrupts(kGuest))
+      if (interrupt.gvec == 0 && interrupt.gflags == pirq) return interrupt.count;
+    return 0;
+  }
   std::uint64_t pages() const { return statistics().live_pages(); }
 
   EngineRig rig;
@@ -173,6 +179,88 @@ TEST(GuestDevice, MsixByItsTable) {
   EXPECT_EQ(guest.interrupts(0x72), 2u);
   guest.write(msix + 2, 2, 0);
   EXPECT_FALSE(raise(3));
+}
+
+// Linux as a guest on Xen: vector 0, the pirq where the destination would be.
+constexpr std::uint32_t kExtInt = 0x700;
+constexpr std::uint64_t message_of_pirq(std::uint32_t pirq) {
+  return 0xfee00000u | (pirq & 0xff) << 12 | std::uint64_t{pirq & ~0xffu} << 32;
+}
+
+TEST(GuestDevice, MsiOfAPirq) {
+  Guest guest("0000:00:06.0");
+  const std::size_t msi = guest.capability(PCI_CAP_ID_MSI);
+  guest.write(PCI_BASE_ADDRESS_0, 4, 0xf0000000);
+  guest.write(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+  const auto fire = [&] {
+    guest.device->memory_write(Iova(0xf0000060), 4, 1);
+    guest.device->memory_write(Iova(0xf0000064), 4, 1);
+  };
+  const auto ask = [&](std::uint32_t pirq) {
+    guest.write(msi + 2, 2, 0);
+    guest.write(msi + 4, 4, static_cast<std::uint32_t>(message_of_pirq(pirq)));
+    guest.write(msi + 8, 4, static_cast<std::uint32_t>(message_of_pirq(pirq) >> 32));
+    guest.write(msi + 12, 2, kExtInt);
+    guest.write(msi + 2, 2, PCI_MSI_FLAGS_ENABLE);
+    fire();
+  };
+  ask(55);
+  EXPECT_EQ(guest.channel(55), 1u);
+  EXPECT_EQ(guest.read(msi + 4), 0xfee37000u);
+  ask(0x4a7);
+  EXPECT_EQ(guest.channel(0x4a7), 1u) << "more than eight bits";
+  ask(0);
+  EXPECT_EQ(guest.rig.model->guest_interrupts(kGuest).size(), 2u) << "no pirq, no vector";
+  guest.write(msi + 12, 2, 0x51);
+  fire();
+  EXPECT_EQ(guest.interrupts(0x51), 1u);
+  EXPECT_EQ(guest.channel(55), 1u);
+}
+
+TEST(GuestDevice, MsixOfPirqs) {
+  Guest guest("0000:00:05.0");
+  const std::size_t msix = guest.capability(PCI_CAP_ID_MSIX);
+  guest.write(PCI_BASE_ADDRESS_0, 4, 0xf0000000);
+  guest.write(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+  const auto write = [&](unsigned entry, std::uint32_t pirq) {
+    const Iova at(0xf0002000 + 16 * entry);
+    guest.device->memory_write(at, 8, message_of_pirq(pirq));
+    guest.device->memory_write(Iova(at.raw() + 8), 4, kExtInt);
+  };
+  const auto raise = [&](unsigned vector) {
+    return guest.rig.model->raise_vector({*parse_sbdf("0000:00:05.0"), VectorKind::msix, vector});
+  };
+  constexpr std::uint32_t kMasked = PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL;
+  // The order of Linux, which leaves the entries' mask bits set.
+  guest.write(msix + 2, 2, kMasked);
+  for (unsigned i = 0; i < 3; ++i) write(i, 55 - i);
+  EXPECT_FALSE(raise(0)) << "the function is masked";
+  const auto allocations = [] {
+    return statistics().hypercalls[static_cast<std::size_t>(HypercallOp::allocate_vectors)].count.load();
+  };
+  const std::uint64_t before = allocations();
+  guest.write(msix + 2, 2, PCI_MSIX_FLAGS_ENABLE);
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_TRUE(raise(i));
+    EXPECT_EQ(guest.channel(55 - i), 1u);
+  }
+  EXPECT_EQ(allocations(), before + 1) << "taken again, a vector is no longer its event channel's";
+  // Fewer, the next time: what is left in the table is of pirqs that the guest has given back.
+  guest.write(msix + 2, 2, 0);
+  EXPECT_FALSE(raise(0));
+  guest.write(msix + 2, 2, kMasked);
+  write(0, 54);
+  guest.write(msix + 2, 2, PCI_MSIX_FLAGS_ENABLE);
+  EXPECT_TRUE(raise(0));
+  EXPECT_EQ(guest.channel(54), 2u);
+  EXPECT_FALSE(raise(1));
+  // Beside them one of the local APIC's, with its mask bit.
+  guest.device->memory_write(Iova(0xf0002010), 8, 0xfee00000);
+  guest.device->memory_write(Iova(0xf0002018), 4, 0x71);
+  EXPECT_FALSE(raise(1));
+  guest.device->memory_write(Iova(0xf000201c), 4, 0);
+  EXPECT_TRUE(raise(1));
+  EXPECT_EQ(guest.interrupts(0x71), 1u);
 }
 
 TEST(GuestDevice, WhatCannotBeAttached) {

@@ -113,6 +113,13 @@ class Life {
         step("another guest vector",
              [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0x51); });
       }
+      if (guest_mode_) {
+        for (const std::uint32_t pirq : {20u, 21u})
+          step("event channel of the guest's pirq",
+               [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0, pirq); });
+        step("a guest vector again",
+             [&] { return notify(index, PVIOMMU_NOTIFY_GUEST_VECTOR, guest_->domid(), 0x50); });
+      }
       if (!guest_mode_)
         step("event channel again",
              [&] { return notify(index, PVIOMMU_NOTIFY_EVENT_CHANNEL, PVIOMMU_DOMID_SELF, 0); });
@@ -159,7 +166,8 @@ class Life {
         .argsz = sizeof asked, .flags = PVIOMMU_IRQ_INFO_FLAG_CAPS, .index = index, .count = 0};
     if (client_.ioctl(device_, VFIO_DEVICE_GET_IRQ_INFO, &asked) != 0) problem("GET_IRQ_INFO");
   }
-  long notify(std::uint32_t index, std::uint32_t kind, std::uint32_t domid, std::uint32_t value) {
+  long notify(std::uint32_t index, std::uint32_t kind, std::uint32_t domid, std::uint32_t value,
+              std::uint32_t gflags = 0) {
     struct {  // vfio_irq_set and its data
       std::uint32_t argsz, flags, index, start, count;
       pviommu_notification wanted;
@@ -167,6 +175,7 @@ class Life {
     call.wanted.kind = kind;
     call.wanted.domid = domid;
     call.wanted.port = value;
+    call.wanted.gflags = gflags;
     return client_.ioctl(device_, VFIO_DEVICE_SET_IRQS, &call);
   }
   long unmap(std::uint64_t iova, std::uint64_t size) { return client_.unmap(container_, iova, size); }

@@ -6,8 +6,9 @@
 //   xen_guest make                   makes a guest, prints its domid
 //   xen_guest counts ID VECTOR       arrivals it has seen
 //   xen_guest lives ID | destroy ID
-//   xen_guest hold ID OFFSET         attaches an edu, binds its vector, maps a page of the
-//                                    other's BAR, says so and waits to be killed
+//   xen_guest hold ID OFFSET [PIRQ]  attaches an edu, binds its vector, maps a page of the
+//                                    other's BAR, lets the edu send, moves the vector to a
+//                                    pirq of the guest, says so and waits to be killed
 //   xen_guest latency                see latency.cc
 //   xen_guest consume PID FD         see notify.cc
 #include <gtest/gtest.h>
@@ -164,6 +165,50 @@ TEST_F(GuestMode, OnlyVectorsOfThisGuest) {
   EXPECT_EQ(fire(kVector, 3), 3u);
 }
 
+/// The pirqs that the guest has of its own choice; what gets to them, a Linux guest shows
+/// (attach.test.sh).
+TEST_F(GuestMode, PirqsOfTheGuest) {
+  bind();
+  Notification pirq;
+  pirq.kind = NotificationKind::guest_vector;
+  pirq.domid = Domid(static_cast<std::uint16_t>(guest->domid()));
+  for (const std::uint32_t number : {20u, 20u, 21u}) {
+    pirq.gflags = number;
+    const Status status = hypervisor->bind_vector(vector, pirq);
+    ASSERT_TRUE(status) << to_string(status.error());
+  }
+  EXPECT_EQ(hypervisor->raise_vector(vector).error().code, EOPNOTSUPP);
+  bind(0x50);
+  EXPECT_EQ(fire(0x50, 10), 10u);
+
+  // Not there, or another's: all is as it was.
+  for (const std::uint32_t number : {0u, 100000u, 0x80000000u}) {
+    pirq.gflags = number;
+    EXPECT_EQ(hypervisor->bind_vector(vector, pirq).error().code, EINVAL) << number;
+    EXPECT_EQ(fire(0x50, 3), 3u);
+  }
+  auto other = Edu::open(*hypervisor, kSecondEdu);
+  ASSERT_TRUE(other);
+  ASSERT_TRUE(hypervisor->attach(space, kSecondEdu));
+  other->start();
+  const Vector second{kSecondEdu, VectorKind::msi, 0};
+  ASSERT_TRUE(hypervisor->allocate_vectors(kSecondEdu, VectorKind::msi, 1));
+  pirq.gflags = 21;  // of the first
+  EXPECT_EQ(hypervisor->bind_vector(second, pirq).error().code, EEXIST);
+  pirq.gflags = 22;
+  EXPECT_TRUE(hypervisor->bind_vector(second, pirq));
+  EXPECT_EQ(hypervisor->bind_vector(vector, pirq).error().code, EEXIST);
+  EXPECT_EQ(fire(0x50, 3), 3u);
+  EXPECT_TRUE(hypervisor->unbind_vector(second));
+  EXPECT_TRUE(hypervisor->free_vectors(kSecondEdu, VectorKind::msi));
+  other->stop();
+  EXPECT_TRUE(hypervisor->detach(space, kSecondEdu));
+  // It is free again.
+  EXPECT_TRUE(hypervisor->bind_vector(vector, pirq));
+  bind(0x51);
+  EXPECT_EQ(fire(0x51, 3), 3u);
+}
+
 TEST_F(GuestMode, DmaAtGuestPhysicalAddresses) {
   std::uint8_t* there = guest->memory() + tiny::kFree;
   for (unsigned i = 0; i < 4096; ++i) there[i] = static_cast<std::uint8_t>(i * 7 + 1);
@@ -280,7 +325,7 @@ TEST(GuestNames, EachWrongOneHasALine) {
   for (const std::uint32_t domid : {pv, bare, good}) tiny::Guest::destroy(domid);
 }
 
-int hold(std::uint32_t id, unsigned offset) {
+int hold(std::uint32_t id, unsigned offset, std::uint32_t pirq) {
   const auto opened = open_hypervisor("xen:domain=" + std::to_string(id));
   if (!opened.instance) {
     std::fprintf(stderr, "%s\n", opened.failure.message.c_str());
@@ -301,24 +346,33 @@ int hold(std::uint32_t id, unsigned offset) {
   edu->start();
   if (const auto granted = hypervisor.allocate_vectors(kFirstEdu, VectorKind::msi, 1); !granted) return 1;
   edu->enable_msi(true);
-  const Notification target{NotificationKind::guest_vector,
-                            nullptr,
-                            Domid(static_cast<std::uint16_t>(id)),
-                            EventPort(0),
-                            kVector,
-                            0};
+  Notification target{NotificationKind::guest_vector,
+                      nullptr,
+                      Domid(static_cast<std::uint16_t>(id)),
+                      EventPort(0),
+                      kVector,
+                      0};
   if (failed("bind", hypervisor.bind_vector({kFirstEdu, VectorKind::msi, 0}, target)) ||
       failed("frames_of_mmio", hypervisor.frames_of_mmio(kSecondEdu, 0, offset, 0x1000, frames)))
     return 1;
   const MapRun run[] = {{Dfn(0x10000), frames[0].mfn, 1, Access::read_write}};
   if (failed("map", hypervisor.map(*space, run).status)) return 1;
+  const tiny::Guest guest(id);
+  const std::uint32_t before = guest.count(kVector);
   edu->raise();
+  if (pirq != 0) {
+    (void)guest.await(kVector, before + 1);
+    target.gvec = 0;
+    target.gflags = pirq;
+    if (failed("a pirq of the guest", hypervisor.bind_vector({kFirstEdu, VectorKind::msi, 0}, target)))
+      return 1;
+  }
   std::printf("ready\n");
   std::fflush(stdout);
   for (;;) ::pause();
 }
 
-int command(const std::string& what, std::uint32_t id, unsigned vector) {
+int command(const std::string& what, std::uint32_t id, unsigned vector, std::uint32_t pirq) {
   if (what == "make")
     std::printf("%u\n", tiny::Guest::make({}));
   else if (what == "counts")
@@ -326,7 +380,7 @@ int command(const std::string& what, std::uint32_t id, unsigned vector) {
   else if (what == "lives")
     return tiny::Guest::alive(id) ? 0 : 1;
   else if (what == "hold")
-    return hold(id, vector);
+    return hold(id, vector, pirq);
   else if (what == "consume")
     return consume(static_cast<int>(id), static_cast<int>(vector));
   else if (what == "latency")
@@ -344,6 +398,7 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   if (argc > 1)
     return command(argv[1], argc > 2 ? static_cast<std::uint32_t>(std::strtoul(argv[2], nullptr, 0)) : 0,
-                   argc > 3 ? static_cast<unsigned>(std::strtoul(argv[3], nullptr, 0)) : 0);
+                   argc > 3 ? static_cast<unsigned>(std::strtoul(argv[3], nullptr, 0)) : 0,
+                   argc > 4 ? static_cast<std::uint32_t>(std::strtoul(argv[4], nullptr, 0)) : 0);
   return RUN_ALL_TESTS();
 }

@@ -11,9 +11,9 @@ gtest_in_guest xen_guest --gtest_filter='Guest*'
 # Killed in the middle: its guardian puts everything back, or, when that is killed
 # first, the next program.  The guest keeps running.
 id=$(xen_guest make)
-held() {  # OFFSET: a program that has two devices, a vector and a piece of a BAR in the guest
+held() {  # OFFSET [PIRQ]: a program that has two devices, a vector and a piece of a BAR in the guest
   : >/tmp/held
-  xen_guest hold "$id" "$1" >/tmp/held 2>&1 &
+  xen_guest hold "$id" "$1" $2 >/tmp/held 2>&1 &
   program=$!
   for _ in $(seq 100); do
     grep -q ready /tmp/held && return
@@ -30,7 +30,7 @@ held 0
 kill -9 $program
 put_back "the program is killed"
 # At the same place another page: Xen would crash the guest if the first were there still.
-held 0x1000
+held 0x1000 20
 kill -9 "$(pidof pviommu-xen-guardian)"
 kill -9 $program
 pviommu reap --hypervisor=xen >/tmp/reaped 2>&1 || note "$(cat /tmp/reaped)"
