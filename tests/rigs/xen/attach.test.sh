@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # A Linux guest, made by xl, uses the NVMe that `pviommu attach` puts on its bus, with
-# its own driver; then it reboots, and is destroyed.  Beside it the stock way, by
+# its own driver: once as a guest that takes its interrupts from event channels of pirqs,
+# once (xen_nopv) as any PC.  It reboots, and is destroyed.  Beside it the stock way, by
 # xen-pciback and qemu-xen.  What the guests wrote is compared from outside.
 #
 #   MiB   0 .. 2    random, read by the guest
@@ -45,7 +46,8 @@ traced() {
   rm -f /tmp/trace
 }
 
-# config NAME [LINE]: the guest, without a device but what LINE says.
+# config NAME OPTION [LINE]: the guest, without a device but what LINE says; OPTION is of
+# its kernel.
 config() {
   cat >/tmp/$1.cfg <<CFG
 name="$1"
@@ -54,14 +56,14 @@ memory=160
 vcpus=1
 kernel="/guest/vmlinuz"
 ramdisk="/guest/initrd"
-cmdline="console=ttyS0 panic=1 xen_nopv quiet loglevel=4 noxsave mitigations=off job=$1"
+cmdline="console=ttyS0 panic=1 $2 quiet loglevel=4 noxsave mitigations=off job=$1"
 passthrough="enabled"
 serial="file:/tmp/$1.serial"
 vga="none"
 usb=0
 vnc=0
 on_reboot="restart"
-$2
+$3
 CFG
 }
 # says NAME TEXT [SECONDS]: the guest says so on its console.
@@ -74,11 +76,13 @@ says() {
   cut -c1-160 /tmp/$1.serial
   return 1
 }
+# used NAME CHIP: it has read and written the disk, with interrupts of the CHIP.
 used() {
   equal "$1 reads what is on the disk" "guest: read $(cat /root/sum)" "$(grep 'guest: read' /tmp/$1.serial | tr -d '\r')"
   check "$1 writes" grep -q 'guest: written' /tmp/$1.serial
   interrupts=$(sed -n 's/.*guest: vectors \([0-9]*\) interrupts \([0-9]*\).*/\1 \2/p' /tmp/$1.serial)
   [ "${interrupts% *}" -ge 2 ] && [ "${interrupts#* }" -gt 50 ] && ok "$1 has its interrupts" || not_ok "$1 has its interrupts" "vectors and interrupts: $interrupts"
+  equal "they come by" "$2" "$(sed -n 's/.*guest: by \([^ ]*\).*/\1/p' /tmp/$1.serial)"
 }
 attached() { pidof pviommu >/dev/null; }
 ends() {
@@ -90,7 +94,7 @@ ends() {
   return 1
 }
 
-config io
+config io ""
 trace
 before=$(hypercalls)
 check "a paused guest" xl create -e -q -p /tmp/io.cfg
@@ -100,7 +104,7 @@ second=$(pviommu attach --background $nvme io 2>&1)
 [ $? -ne 0 ] && ok "not twice" || not_ok "not twice" "$second"
 xl unpause io
 check "io finds the NVMe" says io done
-used io
+used io xen-pirq
 ours="$(($(hypercalls) - created)), and $((created - before)) to make the guest"
 vectors=$interrupts
 traced io
@@ -116,11 +120,12 @@ check "destroying the guest ends it" ends
 equal "the guest is gone" 0 "$(xl list | grep -c '^io \|(null)')"
 nothing_left "destroy"
 
-config reboot
+config reboot xen_nopv
 check "another guest" xl create -q -p /tmp/reboot.cfg
 check "attach to it" pviommu attach --background $nvme reboot
 xl unpause reboot
 check "it reboots" says reboot "reboots"
+used reboot PCI-MSI
 check "the reboot ends it" ends
 nothing_left "reboot"
 for _ in $(seq 50); do xl list | grep -q '^reboot ' && break; usleep 200000; done
@@ -129,14 +134,14 @@ check "the guest starts anew" xl destroy reboot
 # The stock way.
 modprobe xen-pciback
 check "pciback takes the device" xl pci-assignable-add 00:05.0
-config stock 'pci=["00:05.0"]'
+config stock "" 'pci=["00:05.0"]'
 trace
 before=$(hypercalls)
 check "the stock way: a paused guest" xl create -e -q -p /tmp/stock.cfg
 created=$(hypercalls)
 xl unpause stock
 check "stock finds the NVMe" says stock done
-used stock
+used stock xen-pirq
 stock="$(($(hypercalls) - created)), and $((created - before)) to make the guest with it"
 traced stock
 note "NVMe for a guest, 4 MiB of I/O: calls to the hypervisor by dom0's programs; vectors and interrupts in the"
