@@ -71,22 +71,51 @@ std::string with_domain(const std::string& hypervisor, const std::string& domain
   return hypervisor + (hypervisor.find(':') == hypervisor.npos ? ":" : ",") + "domain=" + domain;
 }
 
-/// A domain of libvirt's as a number; empty after a complaint.
-std::string resolved(const AttachOptions& options, std::unique_ptr<host::HostConnection>& connection) {
-  if (!options.uri) return options.domain;
+/// The guest as libvirt knows it, and word of libvirt's end.  What becomes of the guest
+/// the hypervisor tells, which is there when libvirt is not.
+struct LibvirtGuest {
+  std::unique_ptr<host::HostConnection> connection;
+  std::unique_ptr<host::GuestWatch> watch;  // before its connection
+  std::string domid;
+};
+
+/// False after a complaint.
+bool resolve(const AttachOptions& options, LibvirtGuest& guest) {
+  const std::string uri = options.uri->empty() ? "libvirt's default connection" : *options.uri;
+  // A domid of another machine would name some other guest of this one.  With a host in
+  // the URI that is known before anybody waits for it to answer.
+  const auto elsewhere = [&uri] {
+    complain(uri + ": its guests are not this machine's; pviommu attach runs where the guest does");
+    return false;
+  };
+  const std::size_t scheme = uri.find("://");
+  if (scheme != uri.npos && scheme + 3 < uri.size() && uri[scheme + 3] != '/') return elsewhere();
   auto opened = host::open_host_connection(*options.uri);
   if (!opened.instance) {
     complain(opened.failure.message);
-    return {};
+    return false;
   }
-  connection = std::move(opened.instance);
+  guest.connection = std::move(opened.instance);
+  if (!guest.connection->devices().is_this_machine()) return elsewhere();
+  host::GuestDomains& domains = guest.connection->domains();
   std::string message;
-  const auto domain = host::resolve_running(connection->domains(), options.domain, message);
+  const auto domain = host::resolve_running(domains, options.domain, message);
   if (!domain) {
     complain(message);
-    return {};
+    return false;
   }
-  return std::to_string(*domain->id);
+  guest.domid = std::to_string(*domain->id);
+  const auto tell = [uri, device = options.device](host::GuestEvent event) {
+    if (event == host::GuestEvent::lost)
+      complain(uri + ": libvirt has gone; " + device +
+               " stays with the guest until the guest ends, which the hypervisor tells");
+  };
+  auto watch = domains.watch(*domain, tell, message);
+  if (watch)
+    guest.watch = std::move(*watch);
+  else
+    complain(message + "; the end of libvirt will not be noticed");
+  return true;
 }
 
 }  // namespace
@@ -111,12 +140,11 @@ int attach(AttachOptions options) {
     }
   }
   const UniqueFd stop = stop_signals();
-  std::unique_ptr<host::HostConnection> connection;
-  const std::string domain = resolved(options, connection);
-  if (domain.empty()) return kBadInput;
-  connection.reset();  // the hypervisor tells when the guest ends
+  LibvirtGuest guest;
+  if (options.uri && !resolve(options, guest)) return kBadInput;
 
-  options.engine.hypervisor = with_domain(options.engine.hypervisor, domain);
+  options.engine.hypervisor =
+      with_domain(options.engine.hypervisor, options.uri ? guest.domid : options.domain);
   std::string message;
   const auto engine = vfio::Engine::create(options.engine, message);
   if (!engine) {

@@ -45,6 +45,32 @@ says 2 'unknown key "bogus"' info --hypervisor=model:bogus=1
 says 0 "0 problems" doctor
 says 0 "nothing to be done" reap
 
+# One line each, and nothing done; a guest of this machine is for the rigs.
+says 2 "DEVICE is required" attach
+says 2 "DOMAIN is required" attach 0000:00:05.0
+says 2 "'nvme0': expected SSSS:BB:DD.F" attach nvme0 guest
+for place in x 01:10.0 0001:00:10.0; do
+  says 2 "--at='$place': expected a place on bus 0 of the guest" attach --at=$place 0000:00:05.0 guest
+done
+says 2 'unknown key "domain"' attach --hypervisor=model 0000:00:05.0 guest
+says 2 'unknown key "domain"' attach --background --hypervisor=model 0000:00:05.0 guest
+says 2 'unknown key "domain"' attach --hypervisor=model:limits=xen 0000:00:05.0 guest
+says 2 'no hypervisor "nosuch"' attach --hypervisor=nosuch 0000:00:05.0 guest
+for far in xen+ssh://elsewhere/system qemu+tcp://192.0.2.1/system test://elsewhere/default; do
+  says 2 "$far: its guests are not this machine's" attach --uri=$far 0000:00:05.0 guest
+done
+if [ -e "$(dirname "$run")/.libs/pviommu-libvirt.so" ]; then
+  says 2 "test:///default: its guests are not this machine's" attach --uri=test:///default 0000:00:05.0 test
+  says 2 "test:///default: its guests are not this machine's" attach --background --uri=test:///default 0000:00:05.0 test
+  says 2 "'nosuch' is no URI of libvirt" attach --uri=nosuch 0000:00:05.0 guest
+  says 2 "is libvirtd running, and is the URI right?" attach --uri='xen+unix:///system?socket=/nonexistent' 0000:00:05.0 guest
+fi
+says 2 "DEVICE is required" detach
+says 2 "'nvme0': expected SSSS:BB:DD.F" detach nvme0
+says 2 "there is no device 0000:00:13.0; pviommu list shows" detach --hypervisor=model 0000:00:13.0
+says 1 "0000:00:05.0 is not attached to a guest" detach --hypervisor=model 0000:00:05.0
+says 2 'no hypervisor "nosuch"' detach --hypervisor=nosuch 0000:00:05.0
+
 says 0 "" run -- true
 says 1 "" run -- false
 says 127 "/nonexistent: No such file" run -- /nonexistent

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # bind, unbind and list --host: over a machine of files, and by libvirt's own driver
-# for tests.
+# for tests; detach and attach.
 
 HOST_COMMANDS = \
 	$(HOST_PARTS) \
@@ -11,6 +11,8 @@ HOST_COMMANDS = \
 
 unit_host_SOURCES += \
 	$(HOST_COMMANDS) \
+	vfio-glue/command_attach.cc \
+	tests/unit/host_attach_test.cc \
 	tests/unit/host_devices_test.cc \
 	tests/unit/host_fake.h
 
