@@ -350,10 +350,14 @@ Status ConfigSpace::set_bus_master(bool on) {
       PCI_COMMAND, 2, on ? command | PCI_COMMAND_MASTER : command & ~std::uint32_t{PCI_COMMAND_MASTER});
 }
 
-Status ConfigSpace::restore() {
-  const std::uint32_t command = PVIOMMU_TRY(device_->config_read(PCI_COMMAND, 2));
+void ConfigSpace::wake() {
   power_state_ = 0;
   if (pm_) shadow_[pm_ + PCI_PM_CTRL] &= static_cast<std::uint8_t>(~PCI_PM_CTRL_STATE_MASK);
+}
+
+Status ConfigSpace::restore() {
+  const std::uint32_t command = PVIOMMU_TRY(device_->config_read(PCI_COMMAND, 2));
+  wake();
   return device_->config_write(PCI_COMMAND, 2, (command & ~std::uint32_t{kDecodeBits}) | real_command_);
 }
 

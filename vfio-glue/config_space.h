@@ -74,6 +74,8 @@ class ConfigSpace {
 
   /// Bus mastering on the hardware; not the program's doing (open, close).
   Status set_bus_master(bool on);
+  /// The power state is D0, in what the program sees; of the hardware it is never another.
+  void wake();
   /// After a reset: what the reset cleared in the hardware is set again.
   Status restore();
 

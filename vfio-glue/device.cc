@@ -152,6 +152,8 @@ bool Device::set_low_power(Client& client, bool on) {
 }
 
 void Device::follow_decoding(Client& client) {
+  // The kernel's runtime suspend takes the power state over; each access ends in D0.
+  if (low_power_) config_->wake();
   const bool now = config_->memory_enabled() && config_->powered() && !low_power_;
   // A mapping that is made meanwhile looks at accessible_ itself.
   if (accessible_.exchange(now) != now) client.refresh_mappings(this);

@@ -231,6 +231,29 @@ TEST_F(NvmeConfig, PowerStates) {
   }
 }
 
+// From there on the host decides; what it suspends comes back in D0.
+TEST_F(NvmeConfig, LowPowerEntryEndsAPowerState) {
+  const unsigned pm = device.capability(PCI_CAP_ID_PM);
+  if (pm == 0) GTEST_SKIP() << "this machine's NVMe has no power management";
+  const auto feature = [&](std::uint32_t number) {
+    vfio_device_feature request{sizeof request, VFIO_DEVICE_FEATURE_SET | number};
+    return device.ioctl(VFIO_DEVICE_FEATURE, reinterpret_cast<std::uint64_t>(&request));
+  };
+  device.set_config(pm + PCI_PM_CTRL, 2, 3);
+  ASSERT_EQ(device.config(pm + PCI_PM_CTRL, 2) & 3, 3u);
+  ASSERT_EQ(feature(VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY), ok());
+  ::usleep(200'000);
+  EXPECT_EQ(device.config(pm + PCI_PM_CTRL, 2) & 3, 0u);
+  device.set_config(pm + PCI_PM_CTRL, 2, 3);
+  ::usleep(200'000);
+  EXPECT_EQ(device.config(pm + PCI_PM_CTRL, 2) & 3, 0u) << "suspended once more";
+  EXPECT_EQ(feature(VFIO_DEVICE_FEATURE_LOW_POWER_EXIT), ok());
+  device.set_config(pm + PCI_PM_CTRL, 2, 3);
+  ::usleep(200'000);
+  EXPECT_EQ(device.config(pm + PCI_PM_CTRL, 2) & 3, 3u) << "the program's again";
+  device.set_config(pm + PCI_PM_CTRL, 2, 0);
+}
+
 // Whatever is written anywhere, the program cannot do harm, and reads what it read before.
 TEST_F(EduConfig, ReadOnlyBitsSurviveAnyWrite) {
   std::array<std::uint8_t, 256> before{}, ones;

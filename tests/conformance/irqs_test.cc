@@ -321,7 +321,8 @@ TEST_F(EduIrqs, BurstsMayMergeButNeverEndUnseen) {
     }
     std::uint64_t total = take(event.get());
     EXPECT_GE(total, 1u);
-    while (const std::uint64_t more = take(event.get(), 5)) total += more;
+    // What is still missing has merged, or is late on a busy machine.
+    while (const std::uint64_t more = take(event.get(), total < burst ? 100 : 5)) total += more;
     EXPECT_LE(total, burst);
   }
 }

@@ -38,8 +38,10 @@ DIFFERENTIAL_FOUND = \
 	tests/differential/found/intx-without-eventfd.txt \
 	tests/differential/found/ioctls-of-every-file.txt \
 	tests/differential/found/load-without-decoding.txt \
+	tests/differential/found/low-power-ends-a-power-state.txt \
 	tests/differential/found/low-power.txt \
 	tests/differential/found/map-of-an-unreachable-bar.txt \
+	tests/differential/found/mmap-of-more-than-there-is.txt \
 	tests/differential/found/mmap-overflow.txt \
 	tests/differential/found/power-data-select.txt \
 	tests/differential/found/power-states.txt \
