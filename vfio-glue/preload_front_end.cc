@@ -375,10 +375,14 @@ std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t byte
     const EngineScope scope;
     auto allowed = file->file().mmap(begin, whole, prot, flags);
     if (!allowed) {
-      // A place is looked for before the file is asked.
+      // A place is looked for before the file is asked, and for memory of the program's own
+      // whether there is as much.
       if ((flags & MAP_FIXED) == 0) {
-        void* place = real().mmap(address, whole, PROT_NONE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & MAP_FIXED_NOREPLACE), -1, 0);
+        const bool counted = (flags & MAP_TYPE) == MAP_PRIVATE;
+        void* place = real().mmap(address, whole, counted ? prot : PROT_NONE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | (counted ? flags & MAP_NORESERVE : MAP_NORESERVE) |
+                                      (flags & MAP_FIXED_NOREPLACE),
+                                  -1, 0);
         if (place == MAP_FAILED) return -errno;
         real().munmap(place, whole);
       }
