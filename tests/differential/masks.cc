@@ -83,6 +83,22 @@ bool closed_unmask(const Sequence& sequence, std::size_t index, const std::strin
   return unmask(sequence[index]) && first == "0" && second == "-1 EBUSY" && std::any_of(armed, end, closes);
 }
 
+// What comes on an eventfd, after one eventfd was both what INTx signals and what unmasks it.
+bool feeds_itself(const Sequence& sequence, std::size_t index, const std::string&, const std::string&) {
+  if (sequence[index].name != "poll" && sequence[index].name != "wait") return false;
+  const auto begin = sequence.begin(), end = begin + static_cast<long>(index);
+  const auto sets = [](const Operation& operation, const char* action) {
+    const std::string flags = operation.value("flags");
+    return operation.name == "set_irqs" && operation.number("index") == 0 &&
+           flags.find("eventfd") != std::string::npos && flags.find(action) != std::string::npos;
+  };
+  return std::any_of(begin, end, [&](const Operation& unmask) {
+    return sets(unmask, "unmask") && std::any_of(begin, end, [&](const Operation& trigger) {
+             return sets(trigger, "trigger") && trigger.value("data") == unmask.value("data");
+           });
+  });
+}
+
 /// The whole list.  What a program could notice is in doc/vfio-differences.md, too.
 constexpr Mask kMasks[] = {
     {"contents of the registers of NVMe and e1000e", "they are the device's, not the interface's", registers,
@@ -91,6 +107,8 @@ constexpr Mask kMasks[] = {
      "the kernel shifts its own bitmap in place and does not shift it back", stale_bits, false},
     {"another eventfd to unmask INTx after the first was closed, and what follows",
      "the engine holds the eventfd and is not told", closed_unmask, true},
+    {"how often an INTx comes that unmasks itself",
+     "as often as its thread runs, in the kernel as well", feeds_itself, true},
 };
 
 }  // namespace
