@@ -42,7 +42,7 @@ Status GuestVectors::bind(DeviceVectors& device, unsigned index, const Notificat
   if (bound) bound = bind_to(*slot->ledger, target);
   if (!bound) {
     for (int again = 0; again < 3; ++again)
-      if (put_back(device, index, moves ? before : has.map.pirq)) break;
+      if (put_back(device, index, moves ? before : -1)) break;
     return bound;
   }
   slot->bound = true;
@@ -57,11 +57,11 @@ Status GuestVectors::bind_to(LedgerVector& vector, const Notification& target) {
   return bind_guest_vector(calls_, vector, target.gvec, target.gflags);
 }
 
-/// The vector is bound as it was before, with the pirq that it had.
+/// The vector is bound as it was before.  `pirq`: the one that it had, where it was to move; else -1.
 Status GuestVectors::put_back(DeviceVectors& device, unsigned index, int pirq) {
   DeviceVectors::Slot& slot = device.slots[index];
-  if (slot.ledger->state.load() != LedgerVector::mapped || slot.ledger->map.pirq != pirq)
-    PVIOMMU_TRY(move_to_pirq(calls_, device, index, pirq));
+  const bool there = slot.ledger->state.load() == LedgerVector::mapped && slot.ledger->map.pirq == pirq;
+  if (pirq >= 0 && !there) PVIOMMU_TRY(move_to_pirq(calls_, device, index, pirq));
   return slot.bound ? bind_to(*slot.ledger, slot.target) : unbind_guest_vector(calls_, *slot.ledger);
 }
 
