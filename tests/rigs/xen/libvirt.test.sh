@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# libvirtd with the driver of Xen: devices through it and through sysfs, and domains.
+# libvirtd with the driver of Xen: devices through it and through sysfs, and guests that it
+# makes, with a device until they reboot or end, and until libvirtd does.
 . "$(dirname "$0")/lib.sh"
 
 tree=$("$rig/libvirt") || { not_ok libvirt "its packages could not be fetched"; finish; }
-in_dom0 --memory 3072 --timeout 400 --add "$tree:/libvirt" <<'EOF'
+"$rig/tools" >/dev/null || { not_ok tools "what a guest needs could not be had"; finish; }
+in_dom0 --tools --memory 3072 --timeout 560 --add "$tree:/libvirt" <<'EOF'
 [ -e /pviommu/lib/pviommu-libvirt.so ] || { skip libvirt "built without it"; exit 0; }
 nvme=0000:00:05.0 uri=xen:///system
 driver() { basename "$(readlink /sys/bus/pci/devices/$nvme/driver)"; }
@@ -38,10 +40,11 @@ equal "the kernel's driver" nvme "$(driver)"
 
 prefix='libvirt: '
 cp -r /libvirt/. / && rm -rf /libvirt
-export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/libvirt-lib
+export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/libvirt-lib:/tools/lib
 says "a missing daemon" 1 "is libvirtd running" list --host --uri=$uri
 mkdir -p /run/xen
 /usr/lib/xen-4.17/bin/xenstored && /usr/lib/xen-4.17/bin/xen-init-dom0 >/dev/null || not_ok xenstored "it does not start"
+/usr/lib/xen-4.17/bin/xenconsoled
 libvirtd -d || not_ok libvirtd "it does not start"
 for _ in $(seq 60); do virsh -c $uri list >/dev/null 2>&1 && break; sleep 1; done
 says "list" 0 "$nvme      - nvme" list --host --uri=$uri
@@ -59,5 +62,81 @@ says "detach" 0 "nvme -> pciback" bind --uri=$uri $nvme
 says "reattach" 0 "pciback -> nvme" unbind --uri=$uri $nvme
 equal "the kernel's driver again" nvme "$(driver)"
 says "a domain that is not there" 2 "there is no domain nobody" attach --uri=$uri $nvme nobody
+says "a URI with a transport" 0 "$nvme      - nvme" list --host --uri=xen+unix:///system
+says "a host that is not there" 1 "192.0.2.1" list --host --uri=xen+tcp://192.0.2.1/system
+says "guests of another machine" 2 "not this machine's" attach --uri=xen+ssh://192.0.2.1/system $nvme web
+
+prefix='libvirt, guests: '
+# make NAME: a guest, paused.
+make() {
+  cat >/tmp/$1.xml <<XML
+<domain type='xen'>
+  <name>$1</name>
+  <memory unit='MiB'>160</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='xenfv'>hvm</type>
+    <loader type='rom'>/usr/lib/xen-4.17/boot/hvmloader</loader>
+    <kernel>/guest/vmlinuz</kernel>
+    <initrd>/guest/initrd</initrd>
+    <cmdline>console=ttyS0 panic=1 xen_nopv quiet loglevel=4 noxsave mitigations=off job=$1</cmdline>
+  </os>
+  <features><acpi/><apic/><pae/><xen><passthrough state='on'/></xen></features>
+  <on_reboot>restart</on_reboot>
+  <devices>
+    <emulator>/usr/libexec/xen-qemu-system-i386</emulator>
+    <serial type='file'><source path='/tmp/$1.serial'/><target port='0'/></serial>
+  </devices>
+</domain>
+XML
+  check "libvirt makes $1" virsh -q -c $uri create --paused /tmp/$1.xml
+}
+# hears NAME TEXT: the guest says so on its console.
+hears() {
+  for _ in $(seq 150); do
+    grep -q "guest: $2" /tmp/$1.serial 2>/dev/null && return 0
+    sleep 1
+  done
+  cut -c1-160 /tmp/$1.serial
+  return 1
+}
+ends() {
+  for _ in $(seq 100); do
+    pidof pviommu >/dev/null || return 0
+    usleep 100000
+  done
+  echo "pviommu attach is still there"
+  return 1
+}
+log=/run/pviommu/attach-$nvme.log
+says "bind" 0 "nvme -> none" bind $nvme
+make reboot
+before=$(virsh -c $uri domid reboot)
+says "attach by name" 0 "of domain $before;" attach --background --uri=$uri $nvme reboot
+virsh -q -c $uri resume reboot
+check "it reads the NVMe" hears reboot "read [0-9a-f]"
+check "it reboots" hears reboot reboots
+check "the reboot ends attach" ends
+check "which says so" grep -q "the guest has ended" $log
+nothing_left "reboot"
+for _ in $(seq 50); do [ "$(virsh -c $uri domid reboot 2>/dev/null)" -gt "$before" ] 2>/dev/null && break; usleep 200000; done
+says "attach by name finds the one that follows" 0 "of domain $(virsh -c $uri domid reboot);" attach --background --uri=$uri $nvme reboot
+virsh -q -c $uri destroy reboot
+check "libvirt's destroy ends attach" ends
+nothing_left "destroy"
+says "a domain that has ended" 2 "reboot" attach --uri=$uri $nvme reboot
+
+make web
+says "attach by UUID" 0 "of domain $(virsh -c $uri domid web);" attach --background --uri=$uri $nvme "$(virsh -c $uri domuuid web | head -n 1)"
+virsh -q -c $uri resume web
+check "web is up" hears web up
+kill -9 "$(pidof libvirtd)"
+for _ in $(seq 50); do grep -q gone $log && break; usleep 200000; done
+equal "the end of libvirtd is one line" "pviommu: $uri: libvirt has gone; $nvme stays with the guest until the guest ends, which the hypervisor tells" "$(grep -v '^0000' $log)"
+check "web uses the NVMe without it" hears web written
+check "attach is there" pidof pviommu
+check "web ends" /usr/lib/xen-4.17/bin/xl destroy web
+check "and attach with it" ends
+nothing_left "without libvirtd"
 EOF
 finish
