@@ -7,8 +7,12 @@
 // Modules are loaded once and stay loaded.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
+#include <cstdio>
+#include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,6 +35,39 @@ struct Opened {
   std::unique_ptr<T> instance;  ///< null: see failure
   OpenFailure failure;
 };
+
+/// The body of pviommu_module.open for an `Interface`: `open(conf, message)` returns
+/// Result<std::unique_ptr<Interface>>, and puts what people should read into `message`.
+/// Lets no exception out.
+template <class Interface, class Open>
+void* open_for_module(const pviommu_open_args* args, int* error, const Open& open) noexcept {
+  const auto refuse = [&](int code, const char* message) -> void* {
+    *error = code;
+    if (args->message_size != 0) std::snprintf(args->message, args->message_size, "%s", message);
+    return nullptr;
+  };
+  try {
+    std::string message;
+    Result<std::unique_ptr<Interface>> opened = open(args->conf, message);
+    if (opened) return opened->release();
+    return refuse(opened.error().code, message.c_str());
+  } catch (const std::bad_alloc&) {
+    return refuse(ENOMEM, "out of memory");
+  } catch (const std::exception& exception) {
+    return refuse(EIO, exception.what());
+  }
+}
+/// The same where `open(conf)` returns Opened<T>, T being an `Interface`.
+template <class Interface, class Open>
+void* open_instance_for_module(const pviommu_open_args* args, int* error, const Open& open) noexcept {
+  return open_for_module<Interface>(
+      args, error, [&](const char* conf, std::string& message) -> Result<std::unique_ptr<Interface>> {
+        auto opened = open(conf);
+        if (opened.instance) return std::unique_ptr<Interface>(std::move(opened.instance));
+        message = std::move(opened.failure.message);
+        return opened.failure.error;
+      });
+}
 
 /// `name_conf` is "NAME" or "NAME:CONF".  An unknown name fails with ENOENT and
 /// a message that lists the names there are and, for a module that exists but

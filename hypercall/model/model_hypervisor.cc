@@ -3,8 +3,6 @@
 #include "hypercall/model/model_hypervisor.h"
 
 #include <algorithm>
-#include <cstring>
-#include <new>
 
 namespace pviommu::model {
 
@@ -141,21 +139,7 @@ Result<std::size_t> Model::read_faults(std::span<Fault> out) {
 namespace {
 
 void* open_model(const pviommu_open_args* args, int* error) {
-  auto report = [&](int code, const char* message) -> void* {
-    *error = code;
-    if (args->message != nullptr && args->message_size != 0) {
-      std::strncpy(args->message, message, args->message_size - 1);
-      args->message[args->message_size - 1] = 0;
-    }
-    return nullptr;
-  };
-  try {
-    Opened<Model> opened = Model::open(args->conf);
-    if (opened.instance != nullptr) return static_cast<Hypervisor*>(opened.instance.release());
-    return report(opened.failure.error.code, opened.failure.message.c_str());
-  } catch (const std::bad_alloc&) {
-    return report(ENOMEM, "model: out of memory");
-  }
+  return open_instance_for_module<Hypervisor>(args, error, &Model::open);
 }
 
 const pviommu_module kEntry = {sizeof(pviommu_module),

@@ -427,19 +427,7 @@ Status XenHypervisor::frames_of_mmio(Sbdf sbdf, unsigned bar, std::uint64_t offs
 namespace {
 
 void* open_xen(const pviommu_open_args* args, int* error) {
-  try {
-    auto opened = XenHypervisor::open(args->conf);
-    if (opened.instance) return static_cast<Hypervisor*>(opened.instance.release());
-    *error = opened.failure.error.code;
-    if (args->message_size != 0)
-      std::snprintf(args->message, args->message_size, "%s", opened.failure.message.c_str());
-  } catch (const std::bad_alloc&) {
-    *error = ENOMEM;
-  } catch (const std::exception& exception) {
-    *error = EIO;
-    if (args->message_size != 0) std::snprintf(args->message, args->message_size, "%s", exception.what());
-  }
-  return nullptr;
+  return open_instance_for_module<Hypervisor>(args, error, &XenHypervisor::open);
 }
 
 }  // namespace

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The module "libvirt": a URI -> devices and guests.
-#include <cstdio>
-#include <exception>
-#include <new>
+#include <memory>
+#include <string>
 
-#include "hypercall/module.h"
+#include "hypercall/backend.h"
 #include "vfio-glue/host_connection.h"
 #include "vfio-glue/libvirt/domains.h"
 #include "vfio-glue/libvirt/node_devices.h"
@@ -24,20 +23,12 @@ class LibvirtConnection final : public HostConnection {
   Domains domains_;
 };
 
+Result<std::unique_ptr<HostConnection>> open_connection(const char* uri, std::string& message) {
+  return std::unique_ptr<HostConnection>(new LibvirtConnection(PVIOMMU_TRY(connect(uri, message))));
+}
+
 void* open_libvirt(const pviommu_open_args* args, int* error) {
-  std::string message;
-  try {
-    auto connection = connect(args->conf, message);
-    if (connection) return static_cast<HostConnection*>(new LibvirtConnection(*connection));
-    *error = connection.error().code;
-  } catch (const std::bad_alloc&) {
-    *error = ENOMEM;
-  } catch (const std::exception& exception) {
-    *error = EIO;
-    message = exception.what();
-  }
-  if (args->message_size != 0) std::snprintf(args->message, args->message_size, "%s", message.c_str());
-  return nullptr;
+  return open_for_module<HostConnection>(args, error, &open_connection);
 }
 
 }  // namespace

@@ -3,11 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstring>
-#include <exception>
 
-#include "hypercall/module.h"
+#include "hypercall/backend.h"
 #include "hypercall/papr/kernel/pviommu_papr.h"
 #include "hypercall/papr/open.h"
 #include "vfio-glue/spapr/doctor.h"
@@ -37,19 +34,7 @@ Result<std::unique_ptr<Hypervisor>> open_choice(std::string_view conf, std::stri
 }
 
 void* open_papr(const pviommu_open_args* args, int* error) {
-  std::string message;
-  try {
-    auto opened = open_choice(args->conf, message);
-    if (opened) return static_cast<Hypervisor*>(opened->release());
-    *error = opened.error().code;
-  } catch (const std::bad_alloc&) {
-    *error = ENOMEM;
-  } catch (const std::exception& exception) {
-    *error = EIO;
-    message = exception.what();
-  }
-  if (args->message_size != 0) std::snprintf(args->message, args->message_size, "%s", message.c_str());
-  return nullptr;
+  return open_for_module<Hypervisor>(args, error, &open_choice);
 }
 
 }  // namespace
