@@ -20,8 +20,9 @@ struct IoreqBus::Page : shared_iopage {};
 
 namespace {
 
-/// How often it is looked whether the guest is still there, in milliseconds.
-constexpr int kLookMs = 250;
+/// How often it is looked whether the hypervisor's watcher has seen the guest end, in
+/// milliseconds.
+constexpr int kLookMs = 100;
 
 Status refused(const char* what) { return Error{errno, what}; }
 
@@ -38,14 +39,14 @@ Result<unsigned> vcpus_of(XenCalls& calls, const Guest& guest) {
 }  // namespace
 
 Result<std::unique_ptr<GuestBus>> IoreqBus::open(XenCalls& calls, const Guest& guest) {
-  std::unique_ptr<IoreqBus> bus(new IoreqBus(calls, guest));
-  PVIOMMU_TRY(bus->start());  // undone by the destructor
+  std::unique_ptr<IoreqBus> bus(new IoreqBus(guest));
+  PVIOMMU_TRY(bus->start(calls));  // undone by the destructor
   return std::unique_ptr<GuestBus>(std::move(bus));
 }
 
-Status IoreqBus::start() {
+Status IoreqBus::start(XenCalls& calls) {
   const std::uint16_t domid = guest_.domid.raw();
-  const unsigned vcpus = PVIOMMU_TRY(vcpus_of(calls_, guest_));
+  const unsigned vcpus = PVIOMMU_TRY(vcpus_of(calls, guest_));
   model_ = ::xendevicemodel_open(nullptr, 0);
   if (model_ == nullptr) return refused("xendevicemodel_open");
   memory_ = ::xenforeignmemory_open(nullptr, 0);
@@ -118,7 +119,7 @@ Result<GuestBus::End> IoreqBus::serve(int stop_fd) {
     if (count < 0 && errno != EINTR) return Error{errno, "poll"};
     if (count > 0 && ready[1].revents != 0) return End::stopped;
     if (count > 0 && ready[0].revents != 0) PVIOMMU_TRY(take_event());
-    if (count == 0 && !guest_lives(calls_, guest_)) return End::guest_gone;
+    if (count == 0 && guest_.gone.load()) return End::guest_gone;
   }
 }
 

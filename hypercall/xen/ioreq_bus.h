@@ -26,7 +26,7 @@ namespace pviommu::xen {
 
 class IoreqBus final : public GuestBus {
  public:
-  /// `calls` and `guest` outlive it.
+  /// `guest` outlives it.
   static Result<std::unique_ptr<GuestBus>> open(XenCalls& calls, const Guest& guest);
   ~IoreqBus() override;
 
@@ -37,12 +37,11 @@ class IoreqBus final : public GuestBus {
   Result<End> serve(int stop_fd) override;
 
  private:
-  IoreqBus(XenCalls& calls, const Guest& guest) : calls_(calls), guest_(guest) {}
-  Status start();
+  explicit IoreqBus(const Guest& guest) : guest_(guest) {}
+  Status start(XenCalls& calls);
   Status take_event();
   void answer(unsigned vcpu);
 
-  XenCalls& calls_;
   const Guest& guest_;
   xendevicemodel_handle* model_ = nullptr;
   xenforeignmemory_handle* memory_ = nullptr;
