@@ -24,7 +24,8 @@ class LibvirtConnection final : public HostConnection {
 };
 
 Result<std::unique_ptr<HostConnection>> open_connection(const char* uri, std::string& message) {
-  return std::unique_ptr<HostConnection>(new LibvirtConnection(PVIOMMU_TRY(connect(uri, message))));
+  const auto connection = PVIOMMU_TRY(connect(uri, message));
+  return std::unique_ptr<HostConnection>(new LibvirtConnection(connection));
 }
 
 void* open_libvirt(const pviommu_open_args* args, int* error) {
