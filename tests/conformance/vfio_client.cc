@@ -232,7 +232,8 @@ Session::Session(const std::string& device_name, unsigned long type) : group(Mac
   if (container.fd() < 0) throw std::runtime_error("cannot open /dev/vfio/vfio");
   if (group.fd() < 0) throw std::runtime_error("cannot open the group of " + device_name);
   if (group.set_container(container) != ok()) throw std::runtime_error("SET_CONTAINER failed");
-  if (container.ioctl(VFIO_SET_IOMMU, type) != ok()) throw std::runtime_error("SET_IOMMU failed");
+  if (const Outcome set = container.ioctl(VFIO_SET_IOMMU, type); set != ok())
+    throw std::runtime_error(std::string("SET_IOMMU: ") + ::strerrorname_np(set.error));
   const Outcome opened = group.device(device_name);
   if (opened.error) throw std::runtime_error("GET_DEVICE_FD " + device_name + ": " + ::strerror(opened.error));
   device = Device(static_cast<int>(opened.value));
