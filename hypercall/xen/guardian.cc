@@ -129,6 +129,12 @@ int guard(int argc, char** argv) {
     std::fprintf(stderr, "pviommu-xen-guardian is started by pviommu's xen: backend; see pviommu(1), \"reap\".\n");
     return 2;
   }
+  // A program without standard input or output: nothing of ours comes to be there.
+  int spare;
+  while ((spare = ::open("/dev/null", O_RDWR)) >= 0 && spare < 3) {
+  }
+  if (spare < 0) return failed("/dev/null", errno);
+  ::close(spare);
   const pid_t program = static_cast<pid_t>(std::strtol(argv[1], nullptr, 10));
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, program, 0)));
   if (!pidfd) return failed("pidfd_open", errno);

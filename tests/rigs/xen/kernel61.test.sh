@@ -15,6 +15,8 @@ pviommu run --hypervisor=xen -- rig_isolation two-containers >/tmp/log 2>&1
 equal "two devices, DMA in both directions" 0 $?
 notice='install Linux 6.6 or later'
 equal "what to install is said once" 1 "$(grep -c "$notice" /tmp/log)"
+timeout 60 pviommu run --quiet --hypervisor=xen -- rig_isolation two-containers <&- >&- 2>&-
+equal "a program without standard input and output" 0 $?
 pviommu run --quiet --hypervisor=xen -- rig_isolation scattered >/tmp/log 2>&1
 equal "DMA of scattered frames" 0 $?
 
