@@ -299,6 +299,7 @@ TEST(Signal, AHandlerMayCloseAndOpen) {
   static std::atomic<int> handled;
   static std::atomic<int> victim;
   handled = 0;
+  victim = -1;  // not standard input, should the first signal be early
   struct sigaction action {
   }, before{};
   action.sa_handler = [](int) {
