@@ -56,6 +56,7 @@ PRELOAD_PARTS = \
 pkglib_LTLIBRARIES += libpviommu-preload.la
 libpviommu_preload_la_SOURCES = \
 	$(PRELOAD_PARTS) \
+	vfio-glue/preload_disk_calls.cc \
 	vfio-glue/preload_files.cc \
 	vfio-glue/preload_paths.cc \
 	vfio-glue/preload_wrap.h

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The preload front end: the engine inside the program it serves.
 //
-//   preload_files.cc, preload_paths.cc   the wrapped C functions
+//   preload_files.cc, preload_paths.cc,
+//   preload_disk_calls.cc                the wrapped C functions
 //          |  fd -> OpenFile, path -> node or tree
 //   FrontEnd                             this file: engine, descriptors, mappings
 //          |  File, Client

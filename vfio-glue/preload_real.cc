@@ -52,6 +52,16 @@ void find() {
   look_up(f.pwritev2, "pwritev64v2");
   look_up(f.pwritev, "pwritev64");
   look_up(f.lseek, "lseek64");
+  look_up(f.sendfile, "sendfile64");
+  look_up(f.splice, "splice");
+  look_up(f.copy_file_range, "copy_file_range");
+  look_up(f.ftruncate, "ftruncate64");
+  look_up(f.fallocate, "fallocate64");
+  look_up(f.posix_fallocate, "posix_fallocate64");
+  look_up(f.fsync, "fsync");
+  look_up(f.fdatasync, "fdatasync");
+  look_up(f.sync_file_range, "sync_file_range");
+  look_up(f.readahead, "readahead");
   look_up(f.mmap, "mmap64");
   look_up(f.munmap, "munmap");
   look_up(f.mremap, "mremap");

@@ -36,6 +36,16 @@ struct RealFunctions {
   ssize_t (*pwritev2)(int, const iovec*, int, off_t, int);
   ssize_t (*pwritev)(int, const iovec*, int, off_t);
   off_t (*lseek)(int, off_t, int);
+  ssize_t (*sendfile)(int, int, off_t*, size_t);
+  ssize_t (*splice)(int, off_t*, int, off_t*, size_t, unsigned);
+  ssize_t (*copy_file_range)(int, off_t*, int, off_t*, size_t, unsigned);
+  int (*ftruncate)(int, off_t);
+  int (*fallocate)(int, int, off_t, off_t);
+  int (*posix_fallocate)(int, off_t, off_t);
+  int (*fsync)(int);
+  int (*fdatasync)(int);
+  int (*sync_file_range)(int, off_t, off_t, unsigned);
+  ssize_t (*readahead)(int, off_t, size_t);
   void* (*mmap)(void*, size_t, int, int, int, off_t);
   int (*munmap)(void*, size_t);
   void* (*mremap)(void*, size_t, size_t, int, ...);

@@ -116,6 +116,16 @@ class Any {
     at = offset_;
     zero = 0;
     say("X34 copy_file_range from it", ::copy_file_range(fd_, &at, file.get(), &zero, 4, 0));
+    say("X35 copy_file_range to it", ::copy_file_range(file.get(), nullptr, fd_, nullptr, 4, 0));
+    say("X36 copy_file_range to no descriptor", ::copy_file_range(fd_, nullptr, -1, nullptr, 4, 0));
+    say("X37 sendfile of nothing from it", ::sendfile(file.get(), fd_, nullptr, 0));
+    say("X38 sendfile of nothing to it", ::sendfile(fd_, file.get(), nullptr, 0));
+    say("X39 sendfile to no descriptor", ::sendfile(-1, fd_, &at, 4));
+    say("X80 sendfile to the reading end of a pipe", ::sendfile(in.get(), fd_, &at, 4));
+    say("X81 splice of nothing", ::splice(fd_, nullptr, out.get(), nullptr, 0, ~0u));
+    say("X82 splice without a pipe", ::splice(fd_, &at, file.get(), &zero, 4, 0));
+    say("X83 splice with unknown flags", ::splice(fd_, &at, -1, nullptr, 4, ~0u));
+    say("X84 splice to the reading end of a pipe", ::splice(fd_, &at, in.get(), nullptr, 4, 0));
   }
   void file_calls() {
     struct stat about {};
@@ -144,6 +154,13 @@ class Any {
     (void)::fcntl(fd_, F_SETFL, 0);
     say("X56 posix_fadvise", -static_cast<long>(::posix_fadvise(fd_, 0, 0, POSIX_FADV_NORMAL) != 0));
     say("X57 readahead", ::readahead(fd_, 0, kPage));
+    say("X85 ftruncate below nothing", ::ftruncate(fd_, -1));
+    say("X86 fallocate of nothing", ::fallocate(fd_, 0, 0, 0));
+    say("X87 fallocate with an unknown mode", ::fallocate(fd_, 0x40000000, 0, kPage));
+    say("X88 fallocate KEEP_SIZE", ::fallocate(fd_, FALLOC_FL_KEEP_SIZE, 0, kPage));
+    say("X89 posix_fallocate", failed(::posix_fallocate(fd_, 0, kPage)));
+    say("X90 sync_file_range", ::sync_file_range(fd_, 0, kPage, SYNC_FILE_RANGE_WRITE));
+    say("X91 sync_file_range unknown flag", ::sync_file_range(fd_, 0, kPage, 0x100));
     say("X58 fchdir", ::fchdir(fd_));
     say("X59 F_NOTIFY", ::fcntl(fd_, F_NOTIFY, 0));
   }
