@@ -145,6 +145,26 @@ TEST(PortCalls, HotResetOfABus) {
   EXPECT_EQ(device.read(0, 8, &word, 4), ok(4));
 }
 
+TEST(PortCalls, MessagesComeAfterAHotReset) {
+  const std::string name = extra_device("CONFORMANCE_EDU_PORT");
+  if (name.empty()) GTEST_SKIP() << "this machine has no edu behind a port";
+  if (without("interrupts")) GTEST_SKIP() << "the hypervisor has no interrupts for programs";
+  Session session(name);
+  Device& device = session.device;
+  Edu edu{device};
+  const Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  ASSERT_EQ(device.eventfds(VFIO_PCI_MSI_IRQ_INDEX, 0, {event.get()}), ok());
+  device.set_bus_master(true);
+  for (const char* when : {"at first", "after a reset", "after another one"}) {
+    edu.raise();
+    EXPECT_EQ(take(event.get()), 1u) << when;
+    edu.acknowledge();
+    ASSERT_EQ(hot_reset(device, 1, session.group.fd()), ok()) << when;
+    EXPECT_TRUE(device.config(PCI_COMMAND, 2) & PCI_COMMAND_MASTER) << when;
+    EXPECT_EQ(take_soon(event.get()), 0u) << when;
+  }
+}
+
 Outcome ioeventfd(const Device& device, std::uint32_t flags, std::uint64_t offset, std::uint64_t data, int fd) {
   vfio_device_ioeventfd request{};
   request.argsz = sizeof request;

@@ -15,12 +15,12 @@ LD_LIBRARY_PATH=$PVIOMMU_BUILD/.libs in_guest --timeout 240 \
   --add "$PVIOMMU_BUILD/vfio-glue/pviommu:/programs/pviommu" \
   --add "$PVIOMMU_BUILD/.libs/libpviommu-preload.so:/libraries/libpviommu-preload.so" >"$work/kernel" <<'EOF'
 echo 16 >/proc/sys/vm/nr_hugepages
-check "devices are given to vfio-pci" give_to_vfio $nvme $edu $edu2 $e1000e $nvme_port $pair
+check "devices are given to vfio-pci" give_to_vfio $nvme $edu $edu2 $e1000e $nvme_port $edu_port $pair
 modprobe i2c-i801
 # What the kernel does and pviommu does not; a message may be lost while the kernel
 # replaces an eventfd.
 export CONFORMANCE_WITH=inherited CONFORMANCE_WITHOUT=lossless-replacing
-export CONFORMANCE_E1000E=$e1000e CONFORMANCE_NVME_PORT=$nvme_port CONFORMANCE_PAIR="$pair i801_smbus"
+export CONFORMANCE_E1000E=$e1000e CONFORMANCE_NVME_PORT=$nvme_port CONFORMANCE_EDU_PORT=$edu_port CONFORMANCE_PAIR="$pair i801_smbus"
 gtest_in_guest vfio_conformance
 prefix='kernel: behind a port: '
 CONFORMANCE_NVME=$nvme_port gtest_in_guest vfio_conformance --gtest_filter='Nvme*-NvmeCalls.*'

@@ -3,7 +3,7 @@
 # For tests on the kernel's own VFIO: ../lib.sh and what only its guest has.
 [ -e /rig/settings ] || . "$(dirname "$0")/../lib.sh"
 
-nvme=0000:00:05.0 edu=0000:00:06.0 edu2=0000:00:07.0 e1000e=0000:00:08.0 nvme_port=0000:01:00.0
+nvme=0000:00:05.0 edu=0000:00:06.0 edu2=0000:00:07.0 e1000e=0000:00:08.0 nvme_port=0000:01:00.0 edu_port=0000:02:00.0
 pair="0000:00:1f.2 0000:00:1f.3"
 
 # give_to_vfio ADDRESS...: as driverctl would.
