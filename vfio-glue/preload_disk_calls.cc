@@ -21,14 +21,15 @@ namespace {
 
 bool is_ours(int fd) { return fd_table.contains(fd); }
 
-/// Open, and not only for the opposite: `opposite` is O_WRONLY or O_RDONLY.
-bool is_open_beyond(int fd, int opposite) {
+/// O_RDONLY, O_WRONLY or O_RDWR of a descriptor; -1: it is not open.
+int access_mode(int fd) {
   const KeepErrno keep;
   const int flags = ::fcntl(fd, F_GETFL);  // through our wrapper, which knows the mode of VFIO's
-  return flags >= 0 && (flags & O_ACCMODE) != opposite;
+  return flags < 0 ? -1 : flags & O_ACCMODE;
 }
-bool is_readable(int fd) { return is_open_beyond(fd, O_WRONLY); }
-bool is_writable(int fd) { return is_open_beyond(fd, O_RDONLY); }
+bool is_open(int fd) { return access_mode(fd) >= 0; }
+bool is_readable(int fd) { return is_open(fd) && access_mode(fd) != O_WRONLY; }
+bool is_writable(int fd) { return is_open(fd) && access_mode(fd) != O_RDONLY; }
 
 long sendfile_refused(int to, int from, size_t bytes) {
   if (!is_readable(from) || !is_writable(to)) return -EBADF;
@@ -43,7 +44,7 @@ long splice_refused(int from, int to, size_t bytes, unsigned flags) {
 }
 
 long copy_refused(int from, int to) {
-  return is_open_beyond(from, -1) && is_open_beyond(to, -1) ? -EINVAL : -EBADF;
+  return is_open(from) && is_open(to) ? -EINVAL : -EBADF;
 }
 
 long allocation_refused(int fd, int mode, off_t offset, off_t bytes) {
