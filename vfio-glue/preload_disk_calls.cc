@@ -28,8 +28,14 @@ int access_mode(int fd) {
   return flags < 0 ? -1 : flags & O_ACCMODE;
 }
 bool is_open(int fd) { return access_mode(fd) >= 0; }
-bool is_readable(int fd) { return is_open(fd) && access_mode(fd) != O_WRONLY; }
-bool is_writable(int fd) { return is_open(fd) && access_mode(fd) != O_RDONLY; }
+bool is_readable(int fd) {
+  const int mode = access_mode(fd);
+  return mode == O_RDONLY || mode == O_RDWR;
+}
+bool is_writable(int fd) {
+  const int mode = access_mode(fd);
+  return mode == O_WRONLY || mode == O_RDWR;
+}
 
 long sendfile_refused(int to, int from, size_t bytes) {
   if (!is_readable(from) || !is_writable(to)) return -EBADF;

@@ -6,8 +6,10 @@
 #   model.sh [VARIANT...]     default: all
 set -u
 build=${PVIOMMU_BUILD:-build}
-devices='nvme,size=16M,addr=0000:00:05.0;edu,dma_mask=0xffffffffffffffff,addr=0000:00:06.0;e1000e,addr=0000:00:08.0;nvme,size=16M,addr=0000:01:00.0;edu,addr=0000:02:00.0'
-without_mmap='nvme,size=16M,addr=0000:00:05.0,mmap=off;edu,dma_mask=0xffffffffffffffff,addr=0000:00:06.0,mmap=off;e1000e,addr=0000:00:08.0,mmap=off;nvme,size=16M,addr=0000:01:00.0,mmap=off;edu,addr=0000:02:00.0,mmap=off'
+machine() {  # ",OPTION" of all devices, or nothing
+  echo "nvme,size=16M,addr=0000:00:05.0$1;edu,dma_mask=0xffffffffffffffff,addr=0000:00:06.0$1;e1000e,addr=0000:00:08.0$1;nvme,size=16M,addr=0000:01:00.0$1;edu,addr=0000:02:00.0$1"
+}
+devices=$(machine '') without_mmap=$(machine ,mmap=off)
 # The preload library is not linked first, by its nature.
 export CONFORMANCE_E1000E=0000:00:08.0 CONFORMANCE_NVME_PORT=0000:01:00.0 CONFORMANCE_EDU_PORT=0000:02:00.0
 export ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS:-}
