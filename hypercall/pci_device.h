@@ -2,7 +2,7 @@
 // A PCI function in our hands: configuration space, BARs, reset.
 //
 // What the backend gives here is the physical function.  What a program may
-// see and change of it is decided above (vfio-glue/config_space.h and msi/).
+// see and change of it is decided above (vfio-glue/engine/config_space.h and msi/).
 #pragma once
 
 #include <cstddef>

@@ -25,7 +25,7 @@
 
 #include "hypercall/hypervisor.h"
 #include "hypercall/model/page_table.h"
-#include "hypercall/model/pci_function.h"
+#include "hypercall/model/pci/pci_function.h"
 
 namespace pviommu::model {
 

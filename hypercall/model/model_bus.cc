@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "hypercall/model/model_hypervisor.h"
+#include "hypercall/model/model.h"
 
 namespace pviommu::model {
 namespace {

@@ -4,9 +4,9 @@
 #include <climits>
 #include <cstdlib>
 
-#include "hypercall/model/device_factory.h"
-#include "hypercall/model/model_hypervisor.h"
-#include "hypercall/model/pci_registers.h"
+#include "hypercall/model/devices/device_factory.h"
+#include "hypercall/model/model.h"
+#include "hypercall/model/pci/pci_registers.h"
 
 namespace pviommu::model {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "hypercall/model/model_hypervisor.h"
+#include "hypercall/model/model.h"
 
 namespace pviommu::model {
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "hypercall/model/model_hypervisor.h"
+#include "hypercall/model/model.h"
 
 namespace pviommu::model {
 

@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "hypercall/papr/hcall.h"
+#include "hypercall/papr/core/hcall.h"
 #include "hypercall/range.h"
 
 namespace pviommu::papr {

@@ -1,46 +1,76 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The hcall backend.
+# The module "papr": over the kernel's VFIO (vfio/), or over the kernel module
+# pviommu_papr (module/).
 
 # Needs no C library: compiled into the module "papr", into the freestanding
 # guest of the rig, and into the unit tests.
 PAPR_CORE = \
-	hypercall/papr/dynamic_window.cc \
-	hypercall/papr/dynamic_window.h \
-	hypercall/papr/hcall.cc \
-	hypercall/papr/hcall.h \
-	hypercall/papr/port.cc \
-	hypercall/papr/port.h \
-	hypercall/papr/rtas.cc \
-	hypercall/papr/rtas.h \
-	hypercall/papr/rtas_msi.cc \
-	hypercall/papr/rtas_msi.h \
-	hypercall/papr/tce_window.cc \
-	hypercall/papr/tce_window.h \
-	hypercall/papr/xics.cc \
-	hypercall/papr/xics.h \
-	hypercall/papr/xive.cc \
-	hypercall/papr/xive.h
-EXTRA_DIST += $(PAPR_CORE)
+	hypercall/papr/core/dynamic_window.cc \
+	hypercall/papr/core/dynamic_window.h \
+	hypercall/papr/core/hcall.cc \
+	hypercall/papr/core/hcall.h \
+	hypercall/papr/core/port.cc \
+	hypercall/papr/core/port.h \
+	hypercall/papr/core/rtas.cc \
+	hypercall/papr/core/rtas.h \
+	hypercall/papr/core/rtas_msi.cc \
+	hypercall/papr/core/rtas_msi.h \
+	hypercall/papr/core/tce_window.cc \
+	hypercall/papr/core/tce_window.h \
+	hypercall/papr/core/xics.cc \
+	hypercall/papr/core/xics.h \
+	hypercall/papr/core/xive.cc \
+	hypercall/papr/core/xive.h
 
-# The Linux side: over the kernel module.
+# Over the kernel module.
 PAPR_LINUX = \
 	hypercall/papr/device_tree.cc \
 	hypercall/papr/device_tree.h \
-	hypercall/papr/module_calls.cc \
-	hypercall/papr/module_calls.h \
-	hypercall/papr/module_port.cc \
-	hypercall/papr/module_port.h \
-	hypercall/papr/module_vectors.cc \
-	hypercall/papr/module_vectors.h \
-	hypercall/papr/open.h \
-	hypercall/papr/open_module_device.h \
-	hypercall/papr/papr_hypervisor.cc \
-	hypercall/papr/papr_hypervisor.h \
+	hypercall/papr/module/calls.cc \
+	hypercall/papr/module/calls.h \
+	hypercall/papr/module/module_hypervisor.cc \
+	hypercall/papr/module/module_hypervisor.h \
+	hypercall/papr/module/open.h \
+	hypercall/papr/module/open_device.h \
+	hypercall/papr/module/port.cc \
+	hypercall/papr/module/port.h \
+	hypercall/papr/module/vectors.cc \
+	hypercall/papr/module/vectors.h \
 	hypercall/papr/run_shadow.h
-# And the kernel's, built by its own Makefile (GPL-2.0).
-EXTRA_DIST += $(PAPR_LINUX) \
+
+# Over the kernel's VFIO; unit tests use it too, on any machine.
+SPAPR_SOURCES = \
+	hypercall/papr/vfio/doctor.cc \
+	hypercall/papr/vfio/doctor.h \
+	hypercall/papr/papr_conf.cc \
+	hypercall/papr/papr_conf.h \
+	hypercall/papr/vfio/kernel_device.cc \
+	hypercall/papr/vfio/kernel_device.h \
+	hypercall/papr/vfio/kernel_group.cc \
+	hypercall/papr/vfio/kernel_group.h \
+	hypercall/papr/vfio/kernel_vectors.cc \
+	hypercall/papr/vfio/kernel_vectors.h \
+	hypercall/papr/vfio/platform.cc \
+	hypercall/papr/vfio/platform.h \
+	hypercall/papr/vfio/registered_memory.cc \
+	hypercall/papr/vfio/registered_memory.h \
+	hypercall/papr/vfio/spapr_hypervisor.cc \
+	hypercall/papr/vfio/spapr_hypervisor.h \
+	hypercall/papr/vfio/vfio_calls.cc \
+	hypercall/papr/vfio/vfio_calls.h
+EXTRA_DIST += $(PAPR_CORE) $(PAPR_LINUX) $(SPAPR_SOURCES) hypercall/papr/papr_module.cc
+
+# The kernel's, built by its own Makefile (GPL-2.0).
+EXTRA_DIST += \
 	hypercall/papr/kernel/COPYING \
 	hypercall/papr/kernel/Kbuild \
 	hypercall/papr/kernel/Makefile \
 	hypercall/papr/kernel/pviommu_papr.c \
 	hypercall/papr/kernel/pviommu_papr.h
+
+if WITH_PAPR
+pkglib_LTLIBRARIES += pviommu-papr.la
+pviommu_papr_la_SOURCES = $(PAPR_CORE) $(PAPR_LINUX) $(SPAPR_SOURCES) hypercall/papr/papr_module.cc
+pviommu_papr_la_LIBADD = libpviommu.la $(SYSTEM_LIBS)
+pviommu_papr_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
+endif

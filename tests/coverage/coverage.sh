@@ -47,7 +47,7 @@ report export "$@" -summary-only >summary.json 2>/dev/null
 report report "$@" 2>/dev/null | awk '
   function percent(of, missed) { return of ? sprintf("%5.1f %%", 100 * (of - missed) / of) : "      -" }
   function row(name, l, lm, b, bm) { printf "%-40s %6d %s   %6d %s\n", name, l, percent(l, lm), b, percent(b, bm) }
-  NF >= 13 && match($1, /(vfio-glue|pviommu|msi)\/([a-z]+\/)?[a-z_0-9]+\.(cc|h)$/) {
+  NF >= 13 && match($1, /(vfio-glue|pviommu|msi)\/([a-z]+\/)*[a-z_0-9]+\.(cc|h)$/) {
     name = substr($1, RSTART); folder = name; sub(/\/[^\/]*$/, "", folder)
     l[folder] += $8; lm[folder] += $9; b[folder] += $11; bm[folder] += $12
     row(name, $8, $9, $11, $12)

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <span>
 
-#include "hypercall/model/model_hypervisor.h"
+#include "hypercall/model/model.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/program.h"
-#include "vfio-glue/engine.h"
+#include "vfio-glue/engine/engine.h"
 
 namespace pviommu::fuzz {
 

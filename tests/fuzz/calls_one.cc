@@ -253,7 +253,7 @@ void Calls::region(Input& input) {
 }
 
 /// Bus mastering on, and a transfer of the device at 06.0 (its registers are in
-/// hypercall/model/edu.h; other devices take it as stores).
+/// hypercall/model/devices/edu.h; other devices take it as stores).
 void Calls::edu_transfer(Input& input) {
   const int fd = file(input, "device");
   const std::uint64_t buffer = program_.structures();

@@ -16,7 +16,7 @@
 #include "msi/virtual_capability.h"
 #include "tests/fuzz/check.h"
 #include "tests/fuzz/input.h"
-#include "vfio-glue/config_space.h"
+#include "vfio-glue/engine/config_space.h"
 
 namespace pviommu::fuzz {
 namespace {

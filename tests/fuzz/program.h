@@ -15,7 +15,7 @@
 #include <string_view>
 
 #include "hypercall/unique_fd.h"
-#include "vfio-glue/file.h"
+#include "vfio-glue/engine/file.h"
 
 namespace pviommu::fuzz {
 

@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "hypercall/papr/rtas.h"
-#include "hypercall/papr/tce_window.h"
+#include "hypercall/papr/core/rtas.h"
+#include "hypercall/papr/core/tce_window.h"
 
 namespace papr_model {
 

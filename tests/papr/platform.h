@@ -3,8 +3,8 @@
 // or a machine of QEMU's.  No C library, as the suite itself.
 #pragma once
 
-#include "hypercall/papr/rtas.h"
-#include "hypercall/papr/tce_window.h"
+#include "hypercall/papr/core/rtas.h"
+#include "hypercall/papr/core/tce_window.h"
 
 namespace papr_suite {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // MSIs on their way to the processor: through XICS or XIVE, whichever the machine
 // has.
-#include "hypercall/papr/rtas_msi.h"
-#include "hypercall/papr/xics.h"
-#include "hypercall/papr/xive.h"
+#include "hypercall/papr/core/rtas_msi.h"
+#include "hypercall/papr/core/xics.h"
+#include "hypercall/papr/core/xive.h"
 #include "tests/papr/checks.h"
 #include "tests/papr/suite.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Windows made and removed by RTAS.
-#include "hypercall/papr/dynamic_window.h"
+#include "hypercall/papr/core/dynamic_window.h"
 #include "tests/papr/checks.h"
 #include "tests/papr/suite.h"
 

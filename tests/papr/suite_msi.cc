@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Vectors granted by RTAS, before anybody waits for them.
-#include "hypercall/papr/rtas_msi.h"
+#include "hypercall/papr/core/rtas_msi.h"
 #include "tests/papr/checks.h"
 #include "tests/papr/suite.h"
 

@@ -4,14 +4,14 @@
 
 HOST_COMMANDS = \
 	$(HOST_PARTS) \
-	vfio-glue/command.h \
-	vfio-glue/command_bind.cc \
-	vfio-glue/command_list_host.cc \
-	vfio-glue/command_output.cc
+	vfio-glue/command/command.h \
+	vfio-glue/command/bind.cc \
+	vfio-glue/command/list_host.cc \
+	vfio-glue/command/output.cc
 
 unit_host_SOURCES += \
 	$(HOST_COMMANDS) \
-	vfio-glue/command_attach.cc \
+	vfio-glue/command/attach.cc \
 	tests/unit/host_attach_test.cc \
 	tests/unit/host_devices_test.cc \
 	tests/unit/host_fake.h
@@ -21,8 +21,8 @@ if WITH_LIBVIRT
 UNIT_BINARIES += unit_libvirt
 unit_libvirt_SOURCES = \
 	$(HOST_COMMANDS) \
-	vfio-glue/libvirt/node_device_xml.cc \
-	vfio-glue/libvirt/node_device_xml.h \
+	vfio-glue/host/libvirt/node_device_xml.cc \
+	vfio-glue/host/libvirt/node_device_xml.h \
 	tests/unit/libvirt_test.cc
 unit_libvirt_CPPFLAGS = $(UNIT_CPPFLAGS) $(LIBVIRT_CFLAGS)
 unit_libvirt_LDADD = $(UNIT_LIBS) $(LIBVIRT_LIBS)

@@ -14,11 +14,11 @@
 
 #include "hypercall/backend.h"
 #include "hypercall/device_lock.h"
-#include "vfio-glue/command.h"
+#include "vfio-glue/command/command.h"
 
 namespace pviommu::command {
 
-// That of command.cc, which has main().
+// That of command/main.cc, which has main().
 std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config) {
   return open_hypervisor(config.hypervisor).instance;
 }

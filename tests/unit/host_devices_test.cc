@@ -6,7 +6,7 @@
 
 #include "hypercall/device_lock.h"
 #include "tests/unit/host_fake.h"
-#include "vfio-glue/command.h"
+#include "vfio-glue/command/command.h"
 
 namespace pviommu::command {
 namespace {

@@ -12,7 +12,7 @@
 #include <map>
 #include <set>
 
-#include "vfio-glue/host_devices.h"
+#include "vfio-glue/host/devices.h"
 
 namespace pviommu::host {
 

@@ -10,9 +10,9 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "vfio-glue/command.h"
-#include "vfio-glue/host_connection.h"
-#include "vfio-glue/libvirt/node_device_xml.h"
+#include "vfio-glue/command/command.h"
+#include "vfio-glue/host/connection.h"
+#include "vfio-glue/host/libvirt/node_device_xml.h"
 
 // GLib's locks and atomics are not pthread's, and ThreadSanitizer sees neither.
 extern "C" const char* __tsan_default_suppressions();

@@ -7,8 +7,8 @@
 #include <thread>
 
 #include "hypercall/conf.h"
-#include "hypercall/model/device_factory.h"
-#include "hypercall/model/edu.h"
+#include "hypercall/model/devices/device_factory.h"
+#include "hypercall/model/devices/edu.h"
 #include "tests/unit/model_test_bus.h"
 
 namespace pviommu::model {

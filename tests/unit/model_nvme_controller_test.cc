@@ -5,7 +5,7 @@
 
 #include <thread>
 
-#include "hypercall/model/device_factory.h"
+#include "hypercall/model/devices/device_factory.h"
 #include "tests/unit/model_nvme_rig.h"
 
 namespace pviommu::model::nvme::test {

@@ -14,7 +14,7 @@
 #include <optional>
 #include <vector>
 
-#include "hypercall/model/nvme_controller.h"
+#include "hypercall/model/nvme/controller.h"
 #include "tests/unit/model_test_bus.h"
 
 namespace pviommu::model::nvme::test {

@@ -11,8 +11,8 @@
 #include <span>
 #include <vector>
 
-#include "hypercall/model/bus.h"
-#include "hypercall/model/pci_function.h"
+#include "hypercall/model/pci/bus.h"
+#include "hypercall/model/pci/pci_function.h"
 
 namespace pviommu::model::test {
 

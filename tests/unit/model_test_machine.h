@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "hypercall/model/device_factory.h"
-#include "hypercall/model/model_hypervisor.h"
+#include "hypercall/model/devices/device_factory.h"
+#include "hypercall/model/model.h"
 #include "hypercall/statistics.h"
 
 namespace pviommu::model {

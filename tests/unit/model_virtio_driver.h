@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "hypercall/model/virtio_net.h"
+#include "hypercall/model/devices/virtio_net.h"
 #include "tests/unit/model_test_bus.h"
 
 namespace pviommu::model::test {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "hypercall/conf.h"
-#include "hypercall/model/device_factory.h"
+#include "hypercall/model/devices/device_factory.h"
 #include "tests/unit/model_virtio_driver.h"
 
 namespace pviommu::model {

@@ -3,10 +3,10 @@
 // nothing more is asked than has to be.
 #include <gtest/gtest.h>
 
-#include "hypercall/papr/dynamic_window.h"
-#include "hypercall/papr/rtas_msi.h"
-#include "hypercall/papr/xics.h"
-#include "hypercall/papr/xive.h"
+#include "hypercall/papr/core/dynamic_window.h"
+#include "hypercall/papr/core/rtas_msi.h"
+#include "hypercall/papr/core/xics.h"
+#include "hypercall/papr/core/xive.h"
 #include "tests/papr/model.h"
 
 namespace papr_model {

@@ -11,7 +11,7 @@
 #include <set>
 #include <vector>
 
-#include "hypercall/papr/module_calls.h"
+#include "hypercall/papr/module/calls.h"
 
 namespace pviommu::papr {
 

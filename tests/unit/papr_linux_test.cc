@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "hypercall/papr/device_tree.h"
-#include "hypercall/papr/open.h"
-#include "hypercall/papr/papr_hypervisor.h"
+#include "hypercall/papr/module/open.h"
+#include "hypercall/papr/module/module_hypervisor.h"
 #include "papr_linux_fake.h"
 
 namespace pviommu::papr {

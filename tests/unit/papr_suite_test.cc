@@ -2,7 +2,7 @@
 // The PAPR suite on the strict model.
 #include <gtest/gtest.h>
 
-#include "hypercall/papr/xive.h"
+#include "hypercall/papr/core/xive.h"
 #include "tests/papr/model_platform.h"
 #include "tests/papr/suite.h"
 

@@ -6,7 +6,7 @@ unit_spapr_SOURCES += \
 	$(PAPR_CORE) \
 	$(PAPR_LINUX) \
 	$(SPAPR_SOURCES) \
-	vfio-glue/spapr/papr_module.cc \
+	hypercall/papr/papr_module.cc \
 	tests/unit/spapr_fake_device.h \
 	tests/unit/spapr_fake_kernel.h \
 	tests/unit/spapr_rig.h \

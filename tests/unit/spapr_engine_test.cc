@@ -8,7 +8,7 @@
 
 #include "hypercall/backend.h"
 #include "spapr_rig.h"
-#include "vfio-glue/engine.h"
+#include "vfio-glue/engine/engine.h"
 #include "vfio_local_client.h"
 
 namespace pviommu::spapr {

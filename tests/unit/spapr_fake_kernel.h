@@ -30,7 +30,7 @@
 
 #include "hypercall/pci_device.h"
 #include "spapr_fake_device.h"
-#include "vfio-glue/spapr/vfio_calls.h"
+#include "hypercall/papr/vfio/vfio_calls.h"
 
 namespace pviommu::spapr {
 

@@ -9,7 +9,7 @@
 #include <random>
 
 #include "spapr_fake_kernel.h"
-#include "vfio-glue/spapr/registered_memory.h"
+#include "hypercall/papr/vfio/registered_memory.h"
 
 namespace pviommu::spapr {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "hypercall/module.h"
-#include "vfio-glue/spapr/papr_conf.h"
+#include "hypercall/papr/papr_conf.h"
 
 extern "C" const pviommu_module pviommu_module_entry;
 

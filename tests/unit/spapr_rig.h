@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A Power machine for tests of vfio-glue/spapr/: the kernel is a fake, sysfs a folder.
+// A Power machine for tests of hypercall/papr/vfio/: the kernel is a fake, sysfs a folder.
 //
 //   host bridge pci@1, group 1: 0001:00:01.0 and 0001:00:02.0
 //   host bridge pci@2, group 2: 0002:00:01.0
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "spapr_fake_kernel.h"
-#include "vfio-glue/spapr/spapr_hypervisor.h"
+#include "hypercall/papr/vfio/spapr_hypervisor.h"
 
 namespace pviommu::spapr {
 

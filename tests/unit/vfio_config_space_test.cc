@@ -13,7 +13,7 @@
 
 #include "msi/capabilities.h"
 #include "msi/virtual_capability.h"
-#include "vfio-glue/config_space.h"
+#include "vfio-glue/engine/config_space.h"
 
 namespace pviommu::vfio {
 namespace {

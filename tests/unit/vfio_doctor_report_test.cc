@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <gtest/gtest.h>
 
-#include "vfio-glue/doctor_report.h"
+#include "vfio-glue/command/doctor_report.h"
 
 namespace pviommu::command {
 namespace {

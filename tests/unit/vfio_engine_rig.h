@@ -13,8 +13,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "hypercall/model/model_hypervisor.h"
-#include "vfio-glue/engine.h"
+#include "hypercall/model/model.h"
+#include "vfio-glue/engine/engine.h"
 #include "vfio_local_client.h"
 
 namespace pviommu::vfio {

@@ -6,9 +6,9 @@
 #include <map>
 #include <string>
 
-#include "hypercall/model/model_hypervisor.h"
+#include "hypercall/model/model.h"
 #include "pviommu/named_memory.h"
-#include "vfio-glue/engine.h"
+#include "vfio-glue/engine/engine.h"
 
 namespace pviommu::vfio {
 namespace {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <mutex>
 
-#include "vfio-glue/engine.h"
+#include "vfio-glue/engine/engine.h"
 
 namespace pviommu::vfio::test {
 

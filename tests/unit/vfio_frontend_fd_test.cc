@@ -12,9 +12,9 @@
 #include <thread>
 
 #include "tests/unit/vfio_frontend_fake_engine.h"
-#include "vfio-glue/preload_front_end.h"
-#include "vfio-glue/preload_real.h"
-#include "vfio-glue/user_memory.h"
+#include "vfio-glue/preload/front_end.h"
+#include "vfio-glue/preload/real.h"
+#include "vfio-glue/preload/user_memory.h"
 
 namespace pviommu::vfio::test {
 namespace {

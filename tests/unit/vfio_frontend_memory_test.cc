@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "tests/unit/vfio_frontend_fake_engine.h"
-#include "vfio-glue/preload_front_end.h"
-#include "vfio-glue/user_memory.h"
+#include "vfio-glue/preload/front_end.h"
+#include "vfio-glue/preload/user_memory.h"
 
 namespace pviommu::vfio::test {
 namespace {

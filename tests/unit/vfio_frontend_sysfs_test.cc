@@ -10,7 +10,7 @@
 #include <sstream>
 
 #include "hypercall/backend.h"
-#include "vfio-glue/sysfs_view.h"
+#include "vfio-glue/engine/sysfs_view.h"
 
 namespace pviommu::vfio::test {
 namespace {

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "hypercall/statistics.h"
-#include "vfio-glue/guest_device.h"
+#include "vfio-glue/guest/guest_device.h"
 #include "vfio_engine_rig.h"
 
 namespace pviommu::vfio {

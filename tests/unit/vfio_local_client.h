@@ -9,7 +9,7 @@
 #include <cstring>
 #include <map>
 
-#include "vfio-glue/file.h"
+#include "vfio-glue/engine/file.h"
 
 namespace pviommu::vfio {
 

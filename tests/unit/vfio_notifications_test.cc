@@ -7,7 +7,7 @@
 #include <atomic>
 #include <thread>
 
-#include "vfio-glue/device.h"
+#include "vfio-glue/engine/device.h"
 #include "vfio-glue/vfio_notification.h"
 #include "vfio_engine_rig.h"
 

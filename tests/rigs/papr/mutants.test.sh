@@ -34,8 +34,8 @@ caught() {
 # applied.  Fails when that changes nothing or does not compile.
 changed() {
   copy=$results/mutant-$1.cc
-  sed "$3" "$tree/hypercall/papr/$2" >"$copy"
-  if cmp -s "$copy" "$tree/hypercall/papr/$2"; then
+  sed "$3" "$tree/hypercall/papr/core/$2" >"$copy"
+  if cmp -s "$copy" "$tree/hypercall/papr/core/$2"; then
     failures=$((failures + 1))
     echo "not ok mutant $1 - the source has nothing left that it changes"
     return 1

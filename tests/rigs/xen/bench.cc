@@ -24,7 +24,7 @@
 #include "hypercall/statistics.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/xen_calls.h"
-#include "vfio-glue/engine.h"
+#include "vfio-glue/engine/engine.h"
 #include "vfio_local_client.h"
 
 using namespace pviommu;

@@ -29,7 +29,7 @@
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/ledger.h"
 #include "tiny_guest.h"
-#include "vfio-glue/engine.h"
+#include "vfio-glue/engine/engine.h"
 #include "vfio-glue/vfio_notification.h"
 #include "vfio_local_client.h"
 

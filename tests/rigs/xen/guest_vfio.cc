@@ -15,7 +15,7 @@
 #include "edu.h"
 #include "hypercall/unique_fd.h"
 #include "tiny_guest.h"
-#include "vfio-glue/engine.h"
+#include "vfio-glue/engine/engine.h"
 #include "vfio-glue/vfio_notification.h"
 #include "vfio_local_client.h"
 

@@ -2,8 +2,8 @@
 // This machine: its device tree, its hcalls and RTAS, its memory and host bridges.
 #pragma once
 
-#include "hypercall/papr/rtas.h"
-#include "hypercall/papr/tce_window.h"
+#include "hypercall/papr/core/rtas.h"
+#include "hypercall/papr/core/tce_window.h"
 #include "tests/rigs/papr/guest/fdt.h"
 
 namespace guest {

@@ -3,7 +3,7 @@
 //     only=NAME    this section alone
 //     xive         ask for XIVE where the machine leaves the choice
 //     mutant=NAME  a deliberate bug between the core and the hypervisor (mutants.h)
-#include "hypercall/papr/xive.h"
+#include "hypercall/papr/core/xive.h"
 #include "tests/papr/mutants.h"
 #include "tests/papr/suite.h"
 #include "tests/rigs/papr/guest/edu.h"

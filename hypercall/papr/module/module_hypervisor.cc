@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypercall/papr/module/module_hypervisor.h"
+
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+
+#include "hypercall/conf.h"
+#include "hypercall/papr/device_tree.h"
+#include "hypercall/papr/module/open.h"
+#include "hypercall/papr/module/open_device.h"
+#include "hypercall/statistics.h"
+
+namespace pviommu::papr {
+namespace {
+
+constexpr std::string_view kDriver = "pviommu-papr";
+
+Ioba ioba_of(Dfn dfn) { return Ioba(dfn.raw() << kPageShift); }
+UnmapRun removal_of(const MapRun& run) { return {run.dfn, run.mfn, run.pages}; }
+
+/// What a refusal of the window is to a program.
+Error error_of(const WindowResult& result, const ModulePort& port, const char* operation) {
+  switch (result.refusal) {
+    case Refusal::hypervisor:
+      if (result.rc != kHardware) return {EIO, operation, result.rc};
+      // Pinned for reading, because the program cannot write to it either.
+      if (port.refusal().code == EACCES) return {EFAULT, operation};
+      return port.refusal();
+    case Refusal::busy:
+      return {EBUSY, operation, result.rc};
+    default:
+      return {EINVAL, operation};
+  }
+}
+
+template <class Run>
+std::uint64_t pages_of(std::span<const Run> runs) {
+  std::uint64_t pages = 0;
+  for (const Run& run : runs) pages += run.pages;
+  return pages;
+}
+
+/// How many of the runs from `at` on follow each other in the window: one list.
+template <class Run>
+std::size_t group_at(std::span<const Run> runs, std::size_t at) {
+  std::size_t end = at + 1;
+  while (end < runs.size() && runs[end].dfn == runs[end - 1].dfn + runs[end - 1].pages) ++end;
+  return end - at;
+}
+
+/// Null: a call with these runs can be made.
+template <class Run>
+Status check(std::span<const Run> runs, const char* operation) {
+  std::uint64_t pages = 0;
+  for (const Run& run : runs) {
+    if (run.pages == 0) return Error{EINVAL, operation};
+    if (run.pages > kTcesPerCall - pages) return Error{E2BIG, operation};
+    pages += run.pages;
+  }
+  return {};
+}
+
+/// The functions with a window, and where.  They are viable when no driver has one
+/// that shares it.
+struct Found {
+  PciDeviceInfo info;
+  DmaWindow window;
+};
+Result<std::vector<Found>> find_functions(const std::string& sysfs) {
+  std::vector<Found> out;
+  for (PciDeviceInfo& info : PVIOMMU_TRY(list_pci_devices("papr", sysfs))) {
+    auto window = window_of(sysfs, info.sbdf);
+    if (!window) continue;
+    const std::string group = sysfs_link_name(sysfs + "/bus/pci/devices/" + to_string(info.sbdf) + "/iommu_group");
+    // Without CONFIG_IOMMU_API there are no groups; the window is what groups.
+    info.group = group.empty() ? window->liobn.raw() & 0x7fffffff
+                               : static_cast<unsigned>(std::strtoul(group.c_str(), nullptr, 10));
+    out.push_back({std::move(info), *std::move(window)});
+  }
+  for (Found& one : out)
+    one.info.viable = std::ranges::all_of(out, [&](const Found& other) {
+      return other.window.node != one.window.node || other.info.driver.empty() || other.info.driver == kDriver;
+    });
+  return out;
+}
+
+}  // namespace
+
+ModuleHypervisor::ModuleHypervisor(std::unique_ptr<ModuleCalls> calls, std::string sysfs)
+    : calls_(std::move(calls)), sysfs_(std::move(sysfs)), vectors_(*calls_) {
+  capabilities_.page_sizes = kPageSize;
+  capabilities_.max_pages_per_call = kTcesPerCall;
+  capabilities_.max_runs_per_call = kTcesPerCall;
+  capabilities_.notifications = bit(NotificationKind::sink);
+  capabilities_.vector_kinds = bit(VectorKind::msi) | bit(VectorKind::msix);
+  capabilities_.pins_memory = true;
+  // Of all windows: a space can get any of them.
+  if (const auto found = find_functions(sysfs_)) {
+    for (const Found& one : *found) {
+      if (!one.info.viable) continue;
+      if (capabilities_.iova_ranges.empty()) {
+        capabilities_.iova_ranges.push_back(one.window.range);
+        continue;
+      }
+      const IovaRange all = capabilities_.iova_ranges.front();
+      const auto both = IovaRange::from_last(std::max(all.first(), one.window.range.first()),
+                                             std::min(all.last(), one.window.range.last()));
+      if (both) capabilities_.iova_ranges.front() = *both;  // else open_device() says no
+    }
+  }
+}
+
+Result<std::unique_ptr<Hypervisor>> open_over_module(std::string_view conf, std::string& message) {
+  ConfError problem;
+  const auto elements = parse_conf(conf, problem);
+  std::string device = PVIOMMU_PAPR_DEVICE, sysfs = "/sys";
+  if (problem.message.empty() && elements.size() > 1) problem.message = "one element expected, not several";
+  if (problem.message.empty() && !elements.empty()) {
+    ConfReader reader(elements.front());
+    reader.choice("via", "module", {"module", "auto"});
+    sysfs = reader.text("sysfs", sysfs);
+    device = reader.text("device", device);
+    problem.message = elements.front().head.empty() ? reader.finish() : "\"" + elements.front().head + "\" is no key";
+  }
+  if (!problem.message.empty()) {
+    message = "papr: " + problem.message;
+    return Error{EINVAL, "papr: configuration"};
+  }
+  auto calls = PVIOMMU_TRY(open_module(device, message));
+  return std::unique_ptr<Hypervisor>(std::make_unique<ModuleHypervisor>(std::move(calls), std::move(sysfs)));
+}
+
+// ---- devices -------------------------------------------------------------------
+
+Result<std::vector<PciDeviceInfo>> ModuleHypervisor::devices() {
+  std::vector<PciDeviceInfo> out;
+  for (Found& one : PVIOMMU_TRY(find_functions(sysfs_))) out.push_back(std::move(one.info));
+  return out;
+}
+
+Result<std::unique_ptr<PciDevice>> ModuleHypervisor::open_device(Sbdf sbdf) {
+  HypercallTimer timer(HypercallOp::open_device);
+  auto opened = OpenDevice::open(*this, sbdf);
+  if (!opened) timer.failed();
+  return opened;
+}
+
+Result<std::unique_ptr<PciDevice>> ModuleHypervisor::OpenDevice::open(ModuleHypervisor& papr, Sbdf sbdf) {
+  const auto all = PVIOMMU_TRY(find_functions(papr.sysfs_));
+  const auto found = std::ranges::find(all, sbdf, [](const Found& one) { return one.info.sbdf; });
+  if (found == all.end()) return Error{ENODEV, "open_device: no such function with a DMA window"};
+  if (!found->info.viable) return Error{EBUSY, "open_device: a driver has it, or another function of its window"};
+  auto lock = PVIOMMU_TRY(DeviceLock::acquire(found->info.lock));
+  std::unique_ptr<OpenDevice> device(new OpenDevice(papr, sbdf, std::move(lock)));
+  device->info_ = found->info;
+  const WindowGeometry window = PVIOMMU_TRY(papr.calls_->claim(sbdf));
+  device->claimed_ = true;
+  PVIOMMU_TRY(papr.enter(sbdf, window));
+  device->entered_ = true;
+  device->function_ = PVIOMMU_TRY(SysfsDevice::open(sbdf, "papr", papr.sysfs_));
+  return std::unique_ptr<PciDevice>(std::move(device));
+}
+
+ModuleHypervisor::OpenDevice::~OpenDevice() {
+  function_.reset();
+  if (entered_) papr_.leave(sbdf_);
+  if (!claimed_) return;
+  // Whatever was left attached or allocated ends here.
+  if (const Status released = papr_.calls_->release(sbdf_); !released)
+    std::fprintf(stderr, "pviommu: giving %s back: %s\n", to_string(sbdf_).c_str(),
+                 to_string(released.error()).c_str());
+}
+
+Status ModuleHypervisor::OpenDevice::reset() {
+  HypercallTimer timer(HypercallOp::reset);
+  Status status = function_->reset();
+  if (!status) timer.failed();
+  return status;
+}
+
+Status ModuleHypervisor::enter(Sbdf sbdf, const WindowGeometry& geometry) {
+  if (!TceWindow::valid(geometry) || geometry.page_shift != kPageShift)
+    return Error{EINVAL, "open_device: a window that is none"};
+  const auto range = IovaRange::from_size(Iova(geometry.first.raw()), geometry.entries << geometry.page_shift);
+  if (!range || capabilities_.iova_ranges.empty() || !range->contains(capabilities_.iova_ranges.front()))
+    return Error{EINVAL, "open_device: its window has other addresses than the others'"};
+  const std::lock_guard guard(lock_);
+  auto& window = windows_[geometry.liobn];
+  if (!window) window = std::make_unique<Window>(*calls_, geometry);
+  ++window->devices;
+  devices_[sbdf] = {window.get(), false};
+  return {};
+}
+
+void ModuleHypervisor::leave(Sbdf sbdf) noexcept {
+  vectors_.forget(sbdf);
+  const std::lock_guard guard(lock_);
+  const auto found = devices_.find(sbdf);
+  if (found == devices_.end()) return;
+  Window& window = *found->second.window;
+  if (found->second.attached && --window.attached == 0) {
+    // Not detached: the module empties the window when the last function goes.
+    const auto space = spaces_.find(window.space);
+    if (space != spaces_.end()) std::erase(space->second->windows, &window);
+  }
+  devices_.erase(found);
+  if (--window.devices == 0) windows_.erase(window.tces.geometry().liobn);
+}
+
+// ---- spaces --------------------------------------------------------------------
+
+ModuleHypervisor::Space* ModuleHypervisor::find(SpaceId space) {
+  const std::lock_guard guard(lock_);
+  const auto found = spaces_.find(space);
+  return found == spaces_.end() ? nullptr : found->second.get();
+}
+
+Result<SpaceId> ModuleHypervisor::create_space(const SpaceConfig&) {
+  HypercallTimer timer(HypercallOp::create_space);
+  const std::lock_guard guard(lock_);
+  const SpaceId id(next_space_++);
+  spaces_[id] = std::make_unique<Space>();
+  return id;
+}
+
+Status ModuleHypervisor::destroy_space(SpaceId space) {
+  HypercallTimer timer(HypercallOp::destroy_space);
+  const std::lock_guard guard(lock_);
+  const auto found = spaces_.find(space);
+  Status status;
+  if (found == spaces_.end())
+    status = Error{ENOENT, "destroy_space: no such space"};
+  else if (!found->second->windows.empty())
+    status = Error{EBUSY, "destroy_space: a device is attached"};
+  else
+    spaces_.erase(found);
+  if (!status) timer.failed();
+  return status;
+}
+
+Status ModuleHypervisor::attach(SpaceId space, Sbdf sbdf) {
+  HypercallTimer timer(HypercallOp::attach);
+  Status status = do_attach(space, sbdf);
+  if (!status) timer.failed();
+  return status;
+}
+
+Status ModuleHypervisor::do_attach(SpaceId id, Sbdf sbdf) {
+  const std::lock_guard guard(lock_);
+  const auto space = spaces_.find(id);
+  if (space == spaces_.end()) return Error{ENOENT, "attach: no such space"};
+  const auto found = devices_.find(sbdf);
+  if (found == devices_.end()) return Error{ENODEV, "attach: the device is not open"};
+  Claimed& device = found->second;
+  if (device.attached) return Error{EBUSY, "attach: the device is attached"};
+  Window& window = *device.window;
+  if (window.attached != 0 && window.space != id)
+    return Error{EBUSY, "attach: a device with the same window is in another space"};
+  if (window.attached == 0) {
+    space->second->windows.reserve(space->second->windows.size() + 1);
+    PVIOMMU_TRY(fill(window, space->second->runs));
+    space->second->windows.push_back(&window);
+    window.space = id;
+  }
+  ++window.attached;
+  device.attached = true;
+  return {};
+}
+
+Status ModuleHypervisor::detach(SpaceId space, Sbdf sbdf) {
+  HypercallTimer timer(HypercallOp::detach);
+  Status status = do_detach(space, sbdf);
+  if (!status) timer.failed();
+  return status;
+}
+
+Status ModuleHypervisor::do_detach(SpaceId id, Sbdf sbdf) {
+  const std::lock_guard guard(lock_);
+  const auto space = spaces_.find(id);
+  const auto found = devices_.find(sbdf);
+  if (space == spaces_.end() || found == devices_.end() || !found->second.attached ||
+      found->second.window->space != id)
+    return Error{ENOENT, "detach: the device is not there"};
+  Window& window = *found->second.window;
+  if (window.attached == 1) {
+    PVIOMMU_TRY(empty(window, space->second->runs));  // when it fails, again from the start
+    std::erase(space->second->windows, &window);
+  }
+  --window.attached;
+  found->second.attached = false;
+  return {};
+}
+
+Status ModuleHypervisor::fill(Window& window, const RunShadow& runs) {
+  std::array<Tce, kTcesPerCall> tces;
+  for (const auto& [dfn, run] : runs) {
+    for (std::uint64_t at = 0; at < run.pages; at += kTcesPerCall) {
+      const std::uint64_t count = std::min<std::uint64_t>(run.pages - at, kTcesPerCall);
+      for (std::uint64_t i = 0; i < count; ++i)
+        tces[i] = make_tce(RealAddress((run.mfn + at + i).raw() << kPageShift), run.access);
+      const WindowResult done = window.tces.map(ioba_of(dfn + at), tces.data(), count);
+      if (done) continue;
+      const Error error = error_of(done, window.port, "attach: H_PUT_TCE");
+      if (!empty(window, runs)) return Error{EIO, "attach: state lost", error.raw};
+      return error;
+    }
+  }
+  return {};
+}
+
+Status ModuleHypervisor::empty(Window& window, const RunShadow& runs) {
+  for (const auto& [dfn, run] : runs) {
+    const WindowResult done = window.tces.unmap(ioba_of(dfn), run.pages);
+    if (!done) return error_of(done, window.port, "detach: H_STUFF_TCE");
+  }
+  return {};
+}
+
+// ---- mapping -------------------------------------------------------------------
+
+/// One list, in each window or in none.
+Status ModuleHypervisor::map_group(Space& space, std::span<const MapRun> group) {
+  std::array<Tce, kTcesPerCall> tces;
+  std::size_t count = 0;
+  for (const MapRun& run : group)
+    for (std::uint64_t i = 0; i < run.pages; ++i)
+      tces[count++] = make_tce(RealAddress((run.mfn + i).raw() << kPageShift), run.access);
+  const Ioba ioba = ioba_of(group.front().dfn);
+  for (std::size_t w = 0; w < space.windows.size(); ++w) {
+    const WindowResult done = space.windows[w]->tces.map(ioba, tces.data(), count);
+    if (done) continue;
+    bool certain = !done.uncertain;
+    const Error error = error_of(done, space.windows[w]->port, "map: H_PUT_TCE");
+    while (w-- > 0)
+      if (!space.windows[w]->tces.unmap(ioba, count)) certain = false;
+    return certain ? error : Error{EIO, "map: state lost", error.raw};
+  }
+  return {};
+}
+
+template <class Run>
+Status ModuleHypervisor::unmap_group(Space& space, std::span<const Run> group) {
+  const std::uint64_t count = pages_of(group);
+  for (Window* window : space.windows) {
+    const WindowResult done = window->tces.unmap(ioba_of(group.front().dfn), count);
+    if (!done) return error_of(done, window->port, "unmap: H_STUFF_TCE");
+  }
+  return {};
+}
+
+BatchResult ModuleHypervisor::do_map(Space& space, std::span<const MapRun> runs) {
+  std::size_t inserted = 0;
+  Status status = check(runs, "map: more than a call takes");
+  for (const MapRun& run : runs)
+    if (run.access == Access::none) status = Error{EINVAL, "map: no access"};
+  for (; status && inserted < runs.size(); ++inserted) {
+    status = space.runs.insert(runs[inserted]);
+    if (!status) break;
+  }
+  std::size_t at = 0;
+  while (status && at < runs.size()) {
+    const std::size_t length = group_at(runs, at);
+    status = map_group(space, runs.subspan(at, length));
+    if (status) at += length;
+  }
+  if (status) return {pages_of(runs), {}};
+  for (std::size_t back = 0; back < at;) {
+    const std::size_t length = group_at(runs, back);
+    if (!unmap_group(space, runs.subspan(back, length)))
+      status = Error{EIO, "map: state lost", status.error().raw};
+    back += length;
+  }
+  while (inserted > 0) space.runs.erase(removal_of(runs[--inserted]));
+  return {0, status};
+}
+
+BatchResult ModuleHypervisor::do_unmap(Space& space, std::span<const UnmapRun> runs) {
+  BatchResult result;
+  result.status = check(runs, "unmap: more than a call takes");
+  for (std::size_t at = 0; result.status && at < runs.size();) {
+    // As many as are mapped so, of those that are one range.
+    const std::size_t length = group_at(runs, at);
+    std::size_t known = 0;
+    while (known < length) {
+      const auto found = space.runs.find(runs[at + known]);
+      if (!found) {
+        result.status = found.error();
+        break;
+      }
+      ++known;
+    }
+    if (known == 0) break;
+    const auto group = runs.subspan(at, known);
+    if (const Status done = unmap_group(space, group); !done) {
+      result.status = done;
+      break;
+    }
+    for (const UnmapRun& run : group) {
+      space.runs.erase(run);
+      result.pages_done += run.pages;
+    }
+    at += known;
+  }
+  return result;
+}
+
+BatchResult ModuleHypervisor::map(SpaceId id, std::span<const MapRun> runs) {
+  HypercallTimer timer(HypercallOp::map);
+  Space* space = find(id);
+  BatchResult result;
+  if (space == nullptr) {
+    result.status = Error{ENOENT, "map: no such space"};
+  } else {
+    try {
+      result = do_map(*space, runs);
+    } catch (const std::bad_alloc&) {
+      result = {0, Error{EIO, "map: state lost"}};  // what is in the shadow is not known
+    }
+  }
+  if (!result.status) timer.failed();
+  return result;
+}
+
+BatchResult ModuleHypervisor::unmap(SpaceId id, std::span<const UnmapRun> runs) {
+  HypercallTimer timer(HypercallOp::unmap);
+  Space* space = find(id);
+  BatchResult result;
+  if (space == nullptr) {
+    result.status = Error{ENOENT, "unmap: no such space"};
+  } else {
+    try {
+      result = do_unmap(*space, runs);
+    } catch (const std::bad_alloc&) {
+      result.status = Error{ENOMEM, "unmap"};  // once more does no harm
+    }
+  }
+  if (!result.status) timer.failed();
+  return result;
+}
+
+/// H_STUFF_TCE returns when the entries' translations are gone.
+Status ModuleHypervisor::flush(SpaceId space) {
+  if (find(space) == nullptr) return Error{ENOENT, "flush: no such space"};
+  return {};
+}
+
+// ---- memory --------------------------------------------------------------------
+
+Status ModuleHypervisor::frames_of(PinnedMemory& memory, std::vector<FrameRun>& out) {
+  const std::size_t before = out.size();
+  try {
+    std::vector<std::uint64_t> frames(memory.pages());
+    auto pin = calls_->pin(memory.range(), true, frames);
+    // What the program cannot write to, the device may read.
+    if (!pin && pin.error().code == EFAULT) pin = calls_->pin(memory.range(), false, frames);
+    if (!pin) return pin.error();
+    memory.hypervisor_note = *pin;
+    for (const std::uint64_t address : frames) {
+      const Mfn mfn(address >> kPageShift);
+      if (out.size() > before && out.back().mfn + out.back().pages == mfn)
+        ++out.back().pages;
+      else
+        out.push_back({mfn, 1});
+    }
+  } catch (const std::bad_alloc&) {
+    out.resize(before);
+    forget_frames(memory);
+    return Error{ENOMEM, "frames_of"};
+  }
+  return {};
+}
+
+void ModuleHypervisor::forget_frames(PinnedMemory& memory) noexcept {
+  if (memory.hypervisor_note == 0) return;
+  const Status done = calls_->unpin(static_cast<std::uint32_t>(memory.hypervisor_note));
+  memory.hypervisor_note = 0;
+  // EBUSY: an entry is left that should not be; the module holds the pages until the end.
+  if (!done) std::fprintf(stderr, "pviommu: pages stay pinned: %s\n", to_string(done.error()).c_str());
+}
+
+Status ModuleHypervisor::frames_of_mmio(Sbdf, unsigned, std::uint64_t, std::uint64_t, std::vector<FrameRun>&) {
+  return Error{EOPNOTSUPP, "frames_of_mmio: only memory can be in a window"};
+}
+
+// ---- interrupts ----------------------------------------------------------------
+
+Result<unsigned> ModuleHypervisor::allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) {
+  HypercallTimer timer(HypercallOp::allocate_vectors);
+  auto granted = vectors_.allocate(sbdf, kind, count);
+  if (!granted) timer.failed();
+  return granted;
+}
+
+Status ModuleHypervisor::free_vectors(Sbdf sbdf, VectorKind kind) {
+  HypercallTimer timer(HypercallOp::free_vectors);
+  Status freed = vectors_.free(sbdf, kind);
+  if (!freed) timer.failed();
+  return freed;
+}
+
+Status ModuleHypervisor::bind_vector(const Vector& vector, const Notification& notification) {
+  HypercallTimer timer(HypercallOp::bind_vector);
+  Status bound = Error{EOPNOTSUPP, "bind_vector: notification kind"};
+  if (notification.kind == NotificationKind::sink && notification.sink != nullptr)
+    bound = vectors_.bind(vector, *notification.sink);
+  if (!bound) timer.failed();
+  return bound;
+}
+
+Status ModuleHypervisor::unbind_vector(const Vector& vector) {
+  HypercallTimer timer(HypercallOp::unbind_vector);
+  Status unbound = vectors_.unbind(vector);
+  if (!unbound) timer.failed();
+  return unbound;
+}
+
+Status ModuleHypervisor::mask_vector(const Vector& vector) { return vectors_.mask(vector); }
+Status ModuleHypervisor::unmask_vector(const Vector& vector) { return vectors_.unmask(vector); }
+
+Status ModuleHypervisor::raise_vector(const Vector&) { return Error{EOPNOTSUPP, "raise_vector: bound to a sink"}; }
+
+Result<std::unique_ptr<GuestBus>> ModuleHypervisor::guest_bus() { return Error{EOPNOTSUPP, "guest_bus: no guests"}; }
+
+Result<EventPort> ModuleHypervisor::event_port(const Vector&) { return Error{ENOENT, "there are no event channels"}; }
+Result<bool> ModuleHypervisor::vector_pending(const Vector& vector) { return vectors_.pending(vector); }
+
+}  // namespace pviommu::papr

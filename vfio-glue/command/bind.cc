@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// pviommu bind, unbind: devices from and to the host's drivers, all or none.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "vfio-glue/command/command.h"
+#include "vfio-glue/host/connection.h"
+#include "vfio-glue/host/holders.h"
+
+namespace pviommu::command {
+namespace {
+
+using host::HostDevice;
+using nlohmann::ordered_json;
+
+/// A device of the command line, and what is known of it.
+struct Item {
+  HostDevice device;
+  std::vector<std::string> holders;
+  std::vector<std::string> texts;  ///< of its steps
+};
+
+/// 0, or the exit status after a complaint.
+int find(const std::vector<std::string>& addresses, const std::vector<HostDevice>& all,
+         std::vector<Item>& items) {
+  for (const std::string& text : addresses) {
+    const auto sbdf = parse_sbdf(text);
+    if (!sbdf) {
+      complain("'" + text + "': expected SSSS:BB:DD.F like 0000:00:05.0");
+      return kBadInput;
+    }
+    if (std::ranges::any_of(items, [&](const Item& item) { return item.device.sbdf == *sbdf; })) {
+      complain(to_string(*sbdf) + " is named twice");
+      return kBadInput;
+    }
+    const auto found = std::ranges::find(all, *sbdf, &HostDevice::sbdf);
+    if (found == all.end()) {
+      complain("there is no device " + to_string(*sbdf) +
+               ", or it is a bridge; pviommu list --host shows what there is");
+      return kBadInput;
+    }
+    items.push_back({*found, {}, {}});
+  }
+  return 0;
+}
+
+/// Empty: it may be taken.
+std::string refusal(const BindOptions& options, const host::HostDevices& devices, bool binds, Item& item) {
+  const std::string address = to_string(item.device.sbdf);
+  if (!devices.is_this_machine()) {
+    if (!binds || options.force) return {};
+    return "what " + address + " is used for cannot be told from here (" + devices.name() +
+           "); --force takes it all the same";
+  }
+  if (const std::string user = device_user(options.roots, item.device); !user.empty())
+    return address + " is in use by " + user;
+  // Only what a driver of the host has can be in use by the host.
+  if (!binds || item.device.driver.empty() || host::is_parking_driver(item.device.driver)) return {};
+  auto holders = host_holders(options.roots, item.device.sbdf);
+  if (!holders) return "what " + address + " is used for cannot be told: " + to_string(holders.error());
+  item.holders = *std::move(holders);
+  if (item.holders.empty() || options.force) return {};
+  std::string all;
+  for (const std::string& holder : item.holders) all += (all.empty() ? "" : ", ") + holder;
+  return address + " is in use: " + all + "; --force takes it all the same";
+}
+
+/// The members of its group that a driver of the host has: what a program needs too.
+std::vector<const HostDevice*> left_members(const HostDevice& device, const std::vector<HostDevice>& all) {
+  std::vector<const HostDevice*> out;
+  for (const Sbdf member : device.group_members)
+    if (const auto found = std::ranges::find(all, member, &HostDevice::sbdf);
+        found != all.end() && !found->driver.empty() && !host::is_parking_driver(found->driver))
+      out.push_back(&*found);
+  return out;
+}
+
+std::string shown(const std::string& driver) { return driver.empty() ? "none" : driver; }
+
+int change(const BindOptions& options, bool binds) {
+  HostAccess access;
+  if (const int status = access.open(options); status != 0) return status;
+  host::HostDevices& devices = *access.devices;
+  std::string message;
+  const auto failed = [&](const Error& error) {
+    complain(message.empty() ? devices.name() + ": " + to_string(error) : message);
+    return kFailed;
+  };
+  auto before = devices.list(message);
+  if (!before) return failed(before.error());
+  std::vector<Item> items;
+  if (const int status = find(options.addresses, *before, items); status != 0) return status;
+
+  host::HostSteps steps;
+  const auto append = [&](Item& item, Result<host::HostSteps> more) -> Status {
+    for (host::HostStep& step : PVIOMMU_TRY(std::move(more))) {
+      item.texts.push_back(step.text);
+      steps.push_back(std::move(step));
+    }
+    return {};
+  };
+  const std::string driver = options.driver.empty() ? devices.default_driver() : options.driver;
+  for (Item& item : items) {
+    const HostDevice& device = item.device;
+    auto planned =
+        binds ? devices.bind_steps(device, driver, message) : devices.unbind_steps(device, message);
+    if (!planned) return failed(planned.error());
+    if (const std::string why =
+            planned->empty() && !options.reset ? "" : refusal(options, devices, binds, item);
+        !why.empty()) {
+      complain(why);
+      return kFailed;
+    }
+    // The device is nobody's for its reset: after it was taken, before it goes back.
+    if (options.reset && !binds)
+      if (const Status added = append(item, devices.reset_steps(device, message)); !added)
+        return failed(added.error());
+    if (const Status added = append(item, std::move(planned)); !added) return failed(added.error());
+    if (options.reset && binds)
+      if (const Status added = append(item, devices.reset_steps(device, message)); !added)
+        return failed(added.error());
+  }
+
+  if (!options.dry_run)
+    if (const Status taken = host::take_steps(steps, message); !taken) return failed(taken.error());
+  auto after = options.dry_run ? std::move(before) : devices.list(message);
+  if (!after) return failed(after.error());
+
+  if (!binds && !options.dry_run)
+    for (const Item& item : items)
+      if (const auto now = std::ranges::find(*after, item.device.sbdf, &HostDevice::sbdf);
+          now != after->end() && host::is_parking_driver(now->driver)) {
+        complain(to_string(item.device.sbdf) + " was given back, but " + now->driver + " has taken it again");
+        return kFailed;
+      }
+
+  auto array = ordered_json::array();
+  for (const Item& item : items) {
+    const HostDevice& device = item.device;
+    const auto now = std::ranges::find(*after, device.sbdf, &HostDevice::sbdf);
+    const std::string to = now == after->end() ? "" : now->driver;
+    const auto left = binds ? left_members(device, *after) : std::vector<const HostDevice*>();
+    if (options.json) {
+      ordered_json json = {
+          {"address", to_string(device.sbdf)}, {"done", !options.dry_run}, {"from", device.driver}};
+      if (!options.dry_run) json["to"] = to;
+      json["steps"] = item.texts;
+      json["holders"] = item.holders;
+      json["group"] = device.group ? ordered_json(*device.group) : ordered_json();
+      json["group_members_with_host"] = ordered_json::array();
+      for (const HostDevice* member : left)
+        json["group_members_with_host"].push_back(
+            {{"address", to_string(member->sbdf)}, {"driver", member->driver}});
+      array.push_back(std::move(json));
+      continue;
+    }
+    if (options.dry_run)
+      for (const std::string& text : item.texts) std::printf("%s\n", text.c_str());
+    // A dry run's lines are commands for a shell; so others are comments.
+    const char* const mark = options.dry_run ? "# " : "";
+    if (item.texts.empty())
+      std::printf("%s%s: nothing to be done, its driver is %s\n", mark, to_string(device.sbdf).c_str(),
+                  shown(device.driver).c_str());
+    else if (!options.dry_run)
+      std::printf("%s: %s -> %s\n", to_string(device.sbdf).c_str(), shown(device.driver).c_str(),
+                  shown(to).c_str());
+    for (const std::string& holder : item.holders)
+      std::printf("%s%s: taken although %s\n", mark, to_string(device.sbdf).c_str(), holder.c_str());
+    for (const HostDevice* member : left)
+      if (!std::ranges::any_of(items, [&](const Item& other) { return other.device.sbdf == member->sbdf; }))
+        std::printf("%s%s: its group %u also has %s, which is with %s; a program needs the whole group\n",
+                    mark, to_string(device.sbdf).c_str(), device.group.value_or(0),
+                    to_string(member->sbdf).c_str(), member->driver.c_str());
+  }
+  if (options.json) std::puts(array.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+  return 0;
+}
+
+}  // namespace
+
+int HostAccess::open(const HostOptions& options) {
+  if (!options.uri) {
+    sysfs = host::make_sysfs_devices(options.roots);
+    devices = sysfs.get();
+    return 0;
+  }
+  auto opened = host::open_host_connection(*options.uri);
+  if (!opened.instance) {
+    complain(opened.failure.message);
+    return opened.failure.error.code == EINVAL || opened.failure.error.code == ENOENT ? kBadInput : kFailed;
+  }
+  connection = std::move(opened.instance);
+  devices = &connection->devices();
+  return 0;
+}
+
+int bind(const BindOptions& options) { return change(options, true); }
+int unbind(const BindOptions& options) { return change(options, false); }
+
+}  // namespace pviommu::command

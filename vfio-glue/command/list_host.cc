@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// pviommu list --host: the PCI functions of this machine and who has them.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "vfio-glue/command/command.h"
+#include "vfio-glue/host/holders.h"
+
+namespace pviommu::command {
+
+using nlohmann::ordered_json;
+
+int list_host(const HostOptions& options) {
+  HostAccess access;
+  if (const int status = access.open(options); status != 0) return status;
+  std::string message;
+  const auto devices = access.devices->list(message);
+  if (!devices) {
+    complain(message);
+    return kFailed;
+  }
+  auto array = ordered_json::array();
+  if (!options.json)
+    std::printf("%-13s %5s %-12s %-9s %-6s  %s\n", "ADDRESS", "GROUP", "DRIVER", "ID", "CLASS", "USE");
+  for (const host::HostDevice& device : *devices) {
+    std::vector<std::string> uses;
+    bool known = access.devices->is_this_machine();
+    if (known) {
+      if (const std::string user = device_user(options.roots, device); !user.empty()) uses.push_back(user);
+      const auto holders = host_holders(options.roots, device.sbdf);
+      known = holders.ok();
+      if (known) uses.insert(uses.end(), holders->begin(), holders->end());
+    }
+    if (options.json) {
+      ordered_json json = {{"address", to_string(device.sbdf)},
+                           {"group", device.group ? ordered_json(*device.group) : ordered_json()},
+                           {"group_members", ordered_json::array()},
+                           {"driver", device.driver},
+                           {"driver_override", device.driver_override},
+                           {"vendor", hex(device.vendor, 4)},
+                           {"device", hex(device.device, 4)},
+                           {"class", hex(device.class_code, 6)},
+                           {"in_use", known ? ordered_json(!uses.empty()) : ordered_json()},
+                           {"uses", uses},
+                           {"description", device.description}};
+      for (const Sbdf member : device.group_members) json["group_members"].push_back(to_string(member));
+      array.push_back(std::move(json));
+      continue;
+    }
+    std::string use;
+    for (const std::string& one : uses) use += (use.empty() ? "" : ", ") + one;
+    std::printf("%-13s %5s %-12s %04x:%04x %06x  %s\n", to_string(device.sbdf).c_str(),
+                device.group ? std::to_string(*device.group).c_str() : "-",
+                device.driver.empty() ? "-" : device.driver.c_str(), device.vendor, device.device,
+                device.class_code,
+                !known        ? "not known"
+                : use.empty() ? "-"
+                              : use.c_str());
+  }
+  if (options.json) std::puts(array.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+  return 0;
+}
+
+}  // namespace pviommu::command

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The command pviommu.
+
+# Linked into the library: modules write their reports with it.
+libpviommu_la_SOURCES += \
+	vfio-glue/command/doctor_report.cc \
+	vfio-glue/command/doctor_report.h
+
+# Built in vfio-glue/ because pviommu/ beside the Makefile is a folder.
+bin_PROGRAMS += vfio-glue/pviommu
+vfio_glue_pviommu_SOURCES = \
+	$(HOST_PARTS) \
+	vfio-glue/command/attach.cc \
+	vfio-glue/command/bind.cc \
+	vfio-glue/command/command.h \
+	vfio-glue/command/doctor.cc \
+	vfio-glue/command/info.cc \
+	vfio-glue/command/list.cc \
+	vfio-glue/command/list_host.cc \
+	vfio-glue/command/main.cc \
+	vfio-glue/command/output.cc \
+	vfio-glue/command/reap.cc \
+	vfio-glue/command/run.cc \
+	vfio-glue/command/run_folder.cc \
+	vfio-glue/command/run_folder.h \
+	vfio-glue/command/stats_report.cc \
+	vfio-glue/command/stats_report.h
+vfio_glue_pviommu_LDADD = libpviommu.la $(SYSTEM_LIBS)

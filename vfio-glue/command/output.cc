@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <cstdio>
+
+#include "vfio-glue/command/command.h"
+
+namespace pviommu::command {
+
+void complain(const std::string& message) { std::fprintf(stderr, "pviommu: %s\n", message.c_str()); }
+
+std::string hex(unsigned value, int digits) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%0*x", digits, value);
+  return text;
+}
+
+}  // namespace pviommu::command

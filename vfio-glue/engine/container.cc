@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/engine/container.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <mutex>
+
+#include "hypercall/statistics.h"
+#include "vfio-glue/engine/device_file.h"
+#include "vfio-glue/engine/group.h"
+#include "vfio-glue/engine/info_chain.h"
+#include "vfio-glue/engine/stopwatch.h"
+
+namespace pviommu::vfio {
+
+struct ContainerTable {
+  static constexpr std::uint32_t kMapFlags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE | VFIO_DMA_MAP_FLAG_VADDR;
+  static constexpr std::uint32_t kUnmapFlags =
+      VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP | VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR;
+  static constexpr std::uint32_t kDirtyFlags = VFIO_IOMMU_DIRTY_PAGES_FLAG_START | VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP |
+                                               VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
+
+  /// Answered at any time.
+  static constexpr IoctlTable<Container> always = make_table<Container>({
+      Bound<&Container::get_api_version>::entry(VFIO_GET_API_VERSION),
+      Bound<&Container::check_extension>::entry(VFIO_CHECK_EXTENSION),
+      Bound<&Container::set_iommu>::entry(VFIO_SET_IOMMU),
+  });
+  /// Answered once there is an address space.
+  static constexpr IoctlTable<Container> with_space = make_table<Container>({
+      Bound<&Container::get_info>::entry(VFIO_IOMMU_GET_INFO, offsetof(vfio_iommu_type1_info, cap_offset), kAnyFlags),
+      Bound<&Container::map_dma>::entry(VFIO_IOMMU_MAP_DMA, sizeof(vfio_iommu_type1_dma_map), kMapFlags),
+      Bound<&Container::unmap_dma>::entry(VFIO_IOMMU_UNMAP_DMA, sizeof(vfio_iommu_type1_dma_unmap), kUnmapFlags),
+      Bound<&Container::dirty_pages>::entry(VFIO_IOMMU_DIRTY_PAGES, sizeof(vfio_iommu_type1_dirty_bitmap), kDirtyFlags),
+  });
+};
+
+Container::~Container() = default;
+
+Result<MmapPieces> Container::mmap(std::uint64_t, std::size_t, int, int) {
+  return Error{ENODEV, "mmap of a container"};
+}
+
+long Container::ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+  const std::size_t slot = ioctl_slot(request);
+  if (slot < kTableSize && ContainerTable::always[slot].function)
+    return dispatch(ContainerTable::always, *this, client, request, argument, -EINVAL);
+  if (!open_.load(std::memory_order_acquire)) return -EINVAL;  // whatever was asked: nothing is known before SET_IOMMU
+  // vfio_iommu_type1.c: dirty tracking is a v2 feature, and says so before it looks at anything.
+  if (request == VFIO_IOMMU_DIRTY_PAGES && space_->rule() == UnmapRule::type1) return -EACCES;
+  return dispatch(ContainerTable::with_space, *this, client, request, argument, -ENOTTY);
+}
+
+void Container::add_group(ContainerMember& group) {
+  const std::lock_guard guard(lock_);
+  groups_.push_back(group);
+}
+
+void Container::remove_group(ContainerMember& group) {
+  const std::lock_guard guard(lock_);
+  groups_.erase(groups_.iterator_to(group));
+  if (!groups_.empty() || !open_) return;
+  open_.store(false, std::memory_order_release);
+  space_->close();
+  dirty_tracking_ = false;
+}
+
+AddressSpace* Container::address_space() {
+  return open_.load(std::memory_order_acquire) ? space_.get() : nullptr;
+}
+
+long Container::get_api_version(const Call&) { return VFIO_API_VERSION; }
+
+long Container::check_extension(const Call& call) {
+  switch (call.argument) {
+    case VFIO_TYPE1_IOMMU:
+    case VFIO_TYPE1v2_IOMMU:
+    case VFIO_TYPE1_NESTING_IOMMU:
+    case VFIO_UNMAP_ALL:
+      return 1;
+    case VFIO_UPDATE_VADDR:
+      return open_.load(std::memory_order_acquire) ? 1 : 0;
+    default:
+      return 0;
+  }
+}
+
+long Container::set_iommu(const Call& call) {
+  const std::lock_guard guard(lock_);
+  if (groups_.empty() || open_) return -EINVAL;
+  AddressSpaceConfig config;
+  switch (call.argument) {
+    case VFIO_TYPE1_IOMMU:
+      config.rule = UnmapRule::type1;
+      break;
+    case VFIO_TYPE1v2_IOMMU:
+      config.rule = UnmapRule::type1v2;
+      break;
+    // The kernel offers these two by CHECK_EXTENSION and then cannot open
+    // them: no nesting, and VFIO_UNMAP_ALL is no type.
+    case VFIO_TYPE1_NESTING_IOMMU:
+    case VFIO_UNMAP_ALL:
+      return -EINVAL;
+    default:
+      return -ENODEV;
+  }
+  config.max_mappings = config_.max_mappings;
+  config.strict = config_.strict;
+  config.tag = "pviommu";
+  for (const ContainerMember& group : groups_)
+    for (const Sbdf sbdf : group.devices()) config.devices.push_back(sbdf);
+  if (space_) {
+    if (const Status reopened = space_->reopen(config); !reopened) return -reopened.error().code;
+  } else {
+    auto space = AddressSpace::create(engine_.iommu_driver(), engine_.hypervisor(), engine_.frames(), config);
+    if (!space) return -space.error().code;
+    space_ = std::move(*space);
+  }
+  open_.store(true, std::memory_order_release);
+  return 0;
+}
+
+long Container::get_info(const Call& call, vfio_iommu_type1_info& info) {
+  const std::uint32_t argsz = info.argsz;
+  const std::size_t reply_bytes = argsz >= offsetof(vfio_iommu_type1_info, cap_offset) + sizeof info.cap_offset
+                                      ? offsetof(vfio_iommu_type1_info, cap_offset) + sizeof info.cap_offset
+                                      : offsetof(vfio_iommu_type1_info, cap_offset);
+  const Capabilities& limits = space_->capabilities();
+
+  InfoChain chain(sizeof(vfio_iommu_type1_info));
+  vfio_iommu_type1_info_cap_migration migration{};
+  migration.pgsize_bitmap = kPageSize;
+  migration.max_dirty_bitmap_size = kMaxDirtyBitmapBytes;
+  chain.add(VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, &migration, sizeof migration);
+  vfio_iommu_type1_info_dma_avail available{};
+  available.avail = space_->available();
+  chain.add(VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, &available, sizeof available);
+  std::vector<std::uint8_t> ranges(sizeof(vfio_iommu_type1_info_cap_iova_range) +
+                                   limits.iova_ranges.size() * sizeof(vfio_iova_range));
+  vfio_iommu_type1_info_cap_iova_range head{};
+  head.nr_iovas = static_cast<std::uint32_t>(limits.iova_ranges.size());
+  std::memcpy(ranges.data(), &head, sizeof head);
+  for (std::size_t i = 0; i < limits.iova_ranges.size(); ++i) {
+    const vfio_iova_range range{limits.iova_ranges[i].first().raw(), limits.iova_ranges[i].last().raw()};
+    std::memcpy(ranges.data() + sizeof head + i * sizeof range, &range, sizeof range);
+  }
+  chain.add(VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, ranges.data(), ranges.size());
+
+  info.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS;
+  info.iova_pgsizes = limits.page_sizes;
+  info.cap_offset = 0;
+  if (argsz < chain.total()) {
+    info.argsz = chain.total();
+  } else {
+    info.cap_offset = sizeof info;
+    if (!call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size())) return -EFAULT;
+  }
+  return call.reply(info, reply_bytes);
+}
+
+static Access access_of(std::uint32_t map_flags) {
+  Access access = Access::none;
+  if (map_flags & VFIO_DMA_MAP_FLAG_READ) access = access | Access::read;
+  if (map_flags & VFIO_DMA_MAP_FLAG_WRITE) access = access | Access::write;
+  return access;
+}
+
+long Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
+  const Access access = access_of(map.flags);
+  const bool update_hva = map.flags & VFIO_DMA_MAP_FLAG_VADDR;
+  if ((access == Access::none) != update_hva) return -EINVAL;
+
+  Stopwatch stopwatch(statistics().maps.nanoseconds);
+  long result;
+  if (update_hva)
+    result = errno_of(space_->update_hva(Iova(map.iova), Hva(map.vaddr), map.size));
+  else if (const auto mmio = call.client.mmio_at(map.vaddr, map.size); mmio.file)
+    result = map_mmio(mmio, map);
+  else
+    result = errno_of(space_->map(Iova(map.iova), Hva(map.vaddr), map.size, access));
+  if (result == 0) {
+    stopwatch.stop();
+    if (access != Access::read_write) [[unlikely]]
+      note_widened(access);
+  } else {
+    statistics().map_failures.fetch_add(1, std::memory_order_relaxed);
+    if (result == -EINVAL) note_outside(map);
+  }
+  return result;
+}
+
+/// A program that insists on addresses that there are none of gets EINVAL, as from
+/// the kernel; people are told the reason, once.
+void Container::note_outside(const vfio_iommu_type1_dma_map& map) {
+  const auto range = IovaRange::from_size(Iova(map.iova), map.size);
+  if (!range) return;
+  std::string windows;
+  for (const IovaRange& window : space_->capabilities().iova_ranges) {
+    if (window.contains(*range)) return;  // something else is wrong with it
+    char text[64];
+    std::snprintf(text, sizeof text, "%s0x%llx to 0x%llx", windows.empty() ? "" : ", ",
+                  static_cast<unsigned long long>(window.first().raw()), static_cast<unsigned long long>(window.last().raw()));
+    windows += text;
+  }
+  static std::atomic_flag told;
+  if (config_.quiet || told.test_and_set()) return;
+  std::fprintf(stderr,
+               "pviommu: the program maps I/O addresses 0x%llx to 0x%llx, which devices of '%s' cannot have: theirs are %s; "
+               "VFIO_IOMMU_GET_INFO tells programs (iova ranges)\n",
+               static_cast<unsigned long long>(map.iova), static_cast<unsigned long long>(range->last().raw()),
+               config_.hypervisor.c_str(), windows.c_str());
+}
+
+/// A limit of the hypervisor is told, once, and counted.
+void Container::note_widened(Access access) {
+  const Capabilities& limits = space_->capabilities();
+  if (access == Access::none || (access == Access::read ? limits.read_only : limits.write_only)) return;
+  statistics().maps_widened.fetch_add(1, std::memory_order_relaxed);
+  static std::atomic_flag told;
+  if (config_.quiet || told.test_and_set()) return;
+  std::fprintf(stderr,
+               "pviommu: memory that was mapped for %s only is mapped with more rights than asked for: '%s' knows no "
+               "other; --strict refuses such mappings\n",
+               access == Access::read ? "reading" : "writing", config_.hypervisor.c_str());
+}
+
+/// A program maps a BAR of one of its devices for the others (peer-to-peer).
+long Container::map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map) {
+  auto* file = dynamic_cast<DeviceFile*>(mmio.file.get());
+  if (!file) return -EFAULT;
+  const auto place = file->device().mmio_place(mmio.offset);
+  if (!place) return -place.error().code;
+  const int needed = map.flags & VFIO_DMA_MAP_FLAG_WRITE ? PROT_WRITE : PROT_READ;
+  return errno_of(space_->map_mmio(Iova(map.iova), file->device().info().sbdf, place->bar, place->offset, map.size,
+                                   Hva(map.vaddr), access_of(map.flags), (mmio.prot & needed) != 0));
+}
+
+long Container::unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap) {
+  const bool all = unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL;
+  const bool invalidate = unmap.flags & VFIO_DMA_UNMAP_FLAG_VADDR;
+  if (unmap.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) {
+    if (all || invalidate) return -EINVAL;
+    if (const long result = unmap_dirty_bitmap(call, unmap); result != 0) return result;
+  }
+  if (all && (unmap.iova || unmap.size)) return -EINVAL;
+
+  Stopwatch stopwatch(statistics().unmaps.nanoseconds);
+  const Result<std::uint64_t> unmapped = invalidate ? space_->invalidate_hva(Iova(unmap.iova), unmap.size, all)
+                                         : all      ? space_->unmap_all()
+                                                    : space_->unmap(Iova(unmap.iova), unmap.size);
+  if (!unmapped) {
+    statistics().unmap_failures.fetch_add(1, std::memory_order_relaxed);
+    return -unmapped.error().code;
+  }
+  statistics().unmaps.count.fetch_add(1, std::memory_order_relaxed);
+  stopwatch.stop();
+  unmap.size = *unmapped;
+  return call.reply(unmap);
+}
+
+}  // namespace pviommu::vfio

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/engine/device_file.h"
+
+#include <bit>
+#include <vector>
+
+#include "vfio-glue/engine/info_chain.h"
+
+namespace pviommu::vfio {
+
+struct DeviceTable {
+  static constexpr IoctlTable<DeviceFile> table = make_table<DeviceFile>({
+      Bound<&DeviceFile::get_info>::entry(VFIO_DEVICE_GET_INFO, offsetof(vfio_device_info, cap_offset), kAnyFlags),
+      Bound<&DeviceFile::get_region_info>::entry(VFIO_DEVICE_GET_REGION_INFO, sizeof(vfio_region_info), kAnyFlags),
+      Bound<&DeviceFile::get_irq_info>::entry(VFIO_DEVICE_GET_IRQ_INFO, sizeof(vfio_irq_info), kAnyFlags),
+      Bound<&DeviceFile::set_irqs>::entry(VFIO_DEVICE_SET_IRQS, sizeof(vfio_irq_set), kAnyFlags),
+      Bound<&DeviceFile::reset>::entry(VFIO_DEVICE_RESET),
+      Bound<&DeviceFile::get_hot_reset_info>::entry(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
+                                                    sizeof(vfio_pci_hot_reset_info), kAnyFlags),
+      Bound<&DeviceFile::hot_reset>::entry(VFIO_DEVICE_PCI_HOT_RESET, sizeof(vfio_pci_hot_reset), 0),
+      Bound<&DeviceFile::ioeventfd>::entry(VFIO_DEVICE_IOEVENTFD,
+                                           offsetof(vfio_device_ioeventfd, fd) + sizeof(std::int32_t),
+                                           VFIO_DEVICE_IOEVENTFD_SIZE_MASK),
+      Bound<&DeviceFile::feature>::entry(VFIO_DEVICE_FEATURE, sizeof(vfio_device_feature),
+                                         VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET |
+                                             VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE),
+  });
+};
+
+long DeviceFile::ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+  return dispatch(DeviceTable::table, *this, client, request, argument, -ENOTTY);
+}
+
+ssize_t DeviceFile::pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) {
+  if (offset < 0) return -EINVAL;
+  return device_->read(client, buffer, bytes, static_cast<std::uint64_t>(offset));
+}
+
+ssize_t DeviceFile::pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) {
+  if (offset < 0) return -EINVAL;
+  return device_->write(client, buffer, bytes, static_cast<std::uint64_t>(offset));
+}
+
+Result<MmapPieces> DeviceFile::mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) {
+  return device_->mmap(offset, bytes, prot, flags);
+}
+
+void DeviceFile::mapping_changed(std::uint64_t offset, int delta) { device_->mapping_changed(offset, delta); }
+
+long DeviceFile::get_info(const Call& call, vfio_device_info& info) {
+  info.flags = VFIO_DEVICE_FLAGS_PCI | (device_->can_reset() ? VFIO_DEVICE_FLAGS_RESET : 0);
+  info.num_regions = VFIO_PCI_NUM_REGIONS;
+  info.num_irqs = VFIO_PCI_NUM_IRQS;
+  info.cap_offset = 0;
+  constexpr std::size_t kShort = offsetof(vfio_device_info, cap_offset);
+  constexpr std::size_t kLong = kShort + sizeof info.cap_offset;
+  return call.reply(info, info.argsz >= kLong ? kLong : kShort);
+}
+
+long DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
+  const auto region = device_->region(info.index);
+  if (!region) return -EINVAL;
+  info.flags = region->flags;
+  info.size = region->size;
+  info.offset = region_offset(info.index);
+  // cap_offset stays as the program left it where there is nothing to point to.
+  if (region->msix_mappable) {
+    InfoChain chain(sizeof info);
+    const vfio_info_cap_header header{};
+    chain.add(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1, &header, sizeof header);
+    info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
+    if (info.argsz < chain.total()) {
+      info.argsz = chain.total();
+      info.cap_offset = 0;
+    } else {
+      info.cap_offset = sizeof info;
+      if (!call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size()))
+        return -EFAULT;
+    }
+  }
+  return call.reply(info);
+}
+
+long DeviceFile::get_irq_info(const Call& call, vfio_irq_info& info) {
+  const auto irq = device_->irq(info.index);
+  if (!irq) return -EINVAL;
+  const bool chain = (info.flags & PVIOMMU_IRQ_INFO_FLAG_CAPS) && info.argsz >= sizeof(pviommu_irq_info);
+  info.flags = irq->flags;
+  info.count = irq->count;
+  return chain ? reply_with_kinds(call, info, *irq) : call.reply(info);
+}
+
+/// GET_IRQ_INFO of a program that knows vfio_notification.h.
+long DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, const IrqInfo& irq) {
+  pviommu_irq_info reply{.info = info, .cap_offset = 0, .reserved = 0};
+  pviommu_irq_info_cap_notifications capability{};
+  capability.kinds = irq.kinds;
+  capability.event_fd = irq.event_fd;
+  InfoChain chain(sizeof reply);
+  chain.add(PVIOMMU_IRQ_INFO_CAP_NOTIFICATIONS, 1, &capability, sizeof capability);
+  reply.info.flags |= PVIOMMU_IRQ_INFO_FLAG_CAPS;
+  if (reply.info.argsz < chain.total()) {
+    reply.info.argsz = chain.total();
+  } else {
+    reply.cap_offset = sizeof reply;
+    if (!call.client.copy_out(call.argument + sizeof reply, chain.bytes().data(), chain.bytes().size()))
+      return -EFAULT;
+    knows_notifications_ = true;
+    if (irq.event_fd >= 0) call.client.lend(irq.event_fd);
+  }
+  return call.reply(reply);
+}
+
+/// All of SET_IRQS that does not depend on the device's state; order and errnos
+/// of Linux's vfio_set_irqs_validate_and_prepare().
+long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
+  const std::uint32_t data_kinds = VFIO_IRQ_SET_DATA_TYPE_MASK | (knows_notifications_ ? PVIOMMU_IRQ_SET_DATA_NOTIFICATION : 0);
+  const std::uint32_t known = data_kinds | VFIO_IRQ_SET_ACTION_TYPE_MASK;
+  if (set.index >= VFIO_PCI_NUM_IRQS || set.count >= ~std::uint32_t{0} - set.start || (set.flags & ~known))
+    return -EINVAL;
+  const auto irq = device_->irq(set.index);
+  const std::uint32_t available = irq ? irq->count : 0;
+  if (set.start >= available || set.start + set.count > available) return -EINVAL;
+
+  IrqSet request{.data_kind = set.flags & data_kinds,
+                 .action = set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK,
+                 .index = set.index,
+                 .start = set.start,
+                 .count = set.count,
+                 .bools = {},
+                 .eventfds = {},
+                 .notifications = {}};
+  std::uint32_t element = 0;
+  switch (request.data_kind) {
+    case VFIO_IRQ_SET_DATA_NONE:
+      break;
+    case VFIO_IRQ_SET_DATA_BOOL:
+      element = sizeof(std::uint8_t);
+      break;
+    case VFIO_IRQ_SET_DATA_EVENTFD:
+      element = sizeof(std::int32_t);
+      break;
+    case PVIOMMU_IRQ_SET_DATA_NOTIFICATION:
+      element = sizeof(pviommu_notification);
+      break;
+    default:
+      return -EINVAL;
+  }
+  std::vector<std::int32_t> eventfds;
+  std::vector<std::uint8_t> bools;
+  if (element) {
+    if (set.argsz - sizeof set < std::uint64_t{set.count} * element) return -EINVAL;
+    const std::uint64_t data = call.argument + sizeof set;
+    if (element == sizeof(pviommu_notification)) return set_notifications(call, request, data);
+    if (element == sizeof(std::int32_t)) {
+      eventfds.resize(set.count);
+      if (set.count && !call.client.copy_in(eventfds.data(), data, set.count * sizeof(std::int32_t))) return -EFAULT;
+      request.eventfds = eventfds;
+    } else {
+      bools.resize(set.count);
+      if (set.count && !call.client.copy_in(bools.data(), data, set.count)) return -EFAULT;
+      request.bools = bools;
+    }
+  }
+  return device_->set_irqs(call.client, request);
+}
+
+/// The structures are written back, with the ports that were made.
+long DeviceFile::set_notifications(const Call& call, IrqSet& request, std::uint64_t data) {
+  if (request.action != VFIO_IRQ_SET_ACTION_TRIGGER) return -ENOTTY;
+  std::vector<pviommu_notification> notifications(request.count);
+  const std::size_t bytes = notifications.size() * sizeof(pviommu_notification);
+  // Written to before anything is changed: an answer that cannot be given comes too late.
+  if (bytes && (!call.client.copy_in(notifications.data(), data, bytes) ||
+                !call.client.copy_out(data, notifications.data(), bytes)))
+    return -EFAULT;
+  request.notifications = notifications;
+  const long result = device_->set_irqs(call.client, request);
+  if (result == 0 && bytes && !call.client.copy_out(data, notifications.data(), bytes)) return -EFAULT;
+  return result;
+}
+
+long DeviceFile::reset(const Call& call) {
+  if (!device_->can_reset()) return -EINVAL;
+  return errno_of(device_->reset(call.client));
+}
+
+// Order and errnos of Linux 6.1's vfio_pci_ioctl_get_pci_hot_reset_info() and
+// vfio_pci_ioctl_pci_hot_reset().
+long DeviceFile::get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info) {
+  const auto members = device_->hot_reset_members();
+  if (!members) return -members.error().code;
+  info.flags = 0;
+  info.count = static_cast<std::uint32_t>(members->size());
+  std::vector<vfio_pci_dependent_device> devices;
+  for (const HotResetMember& member : *members) {
+    const std::uint32_t address = member.sbdf.raw();
+    devices.push_back({member.group, static_cast<__u16>(address >> 16), static_cast<__u8>(address >> 8), static_cast<__u8>(address)});
+  }
+  const std::size_t bytes = devices.size() * sizeof devices[0];
+  const bool fits = info.argsz >= sizeof info + bytes;
+  if (fits && !call.client.copy_out(call.argument + sizeof info, devices.data(), bytes)) return -EFAULT;
+  return call.reply(info, sizeof info, fits ? 0 : -ENOSPC);
+}
+
+long DeviceFile::hot_reset(const Call& call, vfio_pci_hot_reset& reset) {
+  const auto members = device_->hot_reset_members();
+  if (!members) return -members.error().code;
+  if (reset.count == 0 || reset.count > members->size()) return -EINVAL;
+  std::vector<std::int32_t> fds(reset.count);
+  if (!call.client.copy_in(fds.data(), call.argument + sizeof reset, fds.size() * sizeof fds[0])) return -EFAULT;
+  std::vector<boost::intrusive_ptr<Group>> groups;
+  for (const std::int32_t fd : fds) {
+    if (!call.client.is_open(fd)) return -EBADF;
+    const FileRef file = call.client.file_of(fd);
+    auto* group = dynamic_cast<Group*>(file.get());
+    if (!group) return -EINVAL;
+    groups.emplace_back(group);
+  }
+  return Group::hot_reset(call.client, std::move(groups), *device_, *members);
+}
+
+long DeviceFile::ioeventfd(const Call& call, vfio_device_ioeventfd& request) {
+  // Each size's bit is the number of its bytes.
+  const std::uint32_t width = request.flags & VFIO_DEVICE_IOEVENTFD_SIZE_MASK;
+  if (!std::has_single_bit(width) || request.fd < -1) return -EINVAL;
+  return device_->set_ioeventfd(call.client, request.offset, request.data, width, request.fd);
+}
+
+/// VFIO_DEVICE_FEATURE: the low power hints, which allow and never oblige the
+/// host to save power.  Order of vfio_check_feature().
+long DeviceFile::feature(const Call& call, vfio_device_feature& feature) {
+  const std::uint32_t operations = feature.flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET);
+  const bool probe = feature.flags & VFIO_DEVICE_FEATURE_PROBE;
+  constexpr std::uint32_t kBoth = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
+  if (!probe && operations == kBoth) return -EINVAL;
+  switch (feature.flags & VFIO_DEVICE_FEATURE_MASK) {
+    case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
+    case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
+    case VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
+      if (operations & VFIO_DEVICE_FEATURE_GET) return -EINVAL;
+      if (probe) return 0;
+      return operations ? low_power(call, feature) : -EINVAL;
+    default:
+      return -ENOTTY;
+  }
+}
+
+long DeviceFile::low_power(const Call& call, const vfio_device_feature& feature) {
+  const std::uint32_t number = feature.flags & VFIO_DEVICE_FEATURE_MASK;
+  if (number == VFIO_DEVICE_FEATURE_LOW_POWER_EXIT) {
+    device_->leave_low_power(call.client);
+    return 0;
+  }
+  if (number == VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP) {
+    // The device never sleeps, so nobody wakes it and the eventfd is only looked at.
+    vfio_device_low_power_entry_with_wakeup entry;
+    if (feature.argsz < sizeof feature + sizeof entry) return -EINVAL;
+    if (!call.client.copy_in(&entry, call.argument + sizeof feature, sizeof entry)) return -EFAULT;
+    if (entry.wakeup_eventfd < 0) return -EINVAL;
+    if (const auto eventfd = call.client.duplicate_eventfd(entry.wakeup_eventfd); !eventfd)
+      return -eventfd.error().code;
+  }
+  return device_->enter_low_power(call.client) ? 0 : -EINVAL;
+}
+
+}  // namespace pviommu::vfio

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// An open file on a device, as GROUP_GET_DEVICE_FD gives it.
+#pragma once
+
+#include <atomic>
+
+#include "vfio-glue/engine/device.h"
+#include "vfio-glue/engine/group.h"
+#include "vfio-glue/engine/ioctl_table.h"
+
+namespace pviommu::vfio {
+
+class DeviceFile final : public File {
+ public:
+  /// `device` belongs to `group`; this file counts as one of its users.
+  DeviceFile(boost::intrusive_ptr<Group> group, Device& device) : group_(std::move(group)), device_(&device) {}
+  ~DeviceFile() override {
+    if (device_) group_->put_device(*device_);
+  }
+
+  Device& device() { return *device_; }
+  /// The file could not be handed out; its user count is taken back elsewhere.
+  void disown() { device_ = nullptr; }
+
+  const char* kind() const override { return "device"; }
+  long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
+  ssize_t pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
+  ssize_t pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
+  Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) override;
+  void mapping_changed(std::uint64_t offset, int delta) override;
+  const void* mapped_object() const override { return device_; }
+  bool mappings_fault() const override { return !device_->accessible(); }
+
+ private:
+  friend struct DeviceTable;
+  long get_info(const Call& call, vfio_device_info& info);
+  long get_region_info(const Call& call, vfio_region_info& info);
+  long get_irq_info(const Call& call, vfio_irq_info& info);
+  long reply_with_kinds(const Call& call, const vfio_irq_info& info, const IrqInfo& irq);
+  long set_irqs(const Call& call, vfio_irq_set& set);
+  long set_notifications(const Call& call, IrqSet& request, std::uint64_t data);
+  long reset(const Call& call);
+  long get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info);
+  long hot_reset(const Call& call, vfio_pci_hot_reset& reset);
+  long ioeventfd(const Call& call, vfio_device_ioeventfd& request);
+  long feature(const Call& call, vfio_device_feature& feature);
+  long low_power(const Call& call, const vfio_device_feature& feature);
+
+  boost::intrusive_ptr<Group> group_;
+  Device* device_;
+  std::atomic<bool> knows_notifications_{false};  ///< has asked for the kinds (vfio_notification.h)
+};
+
+}  // namespace pviommu::vfio

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/engine/engine.h"
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+#include "hypercall/backend.h"
+#include "pviommu/named_memory.h"
+#include "vfio-glue/engine/container.h"
+#include "vfio-glue/engine/group.h"
+
+namespace pviommu::vfio {
+namespace {
+
+class EngineImpl final : public Engine {
+ public:
+  explicit EngineImpl(EngineConfig config) : config_(std::move(config)) {}
+
+  Status open(std::string& message) {
+    auto hypervisor = open_hypervisor(config_.hypervisor);
+    if (!hypervisor.instance) {
+      message = hypervisor.failure.message;
+      return hypervisor.failure.error;
+    }
+    hypervisor_ = std::move(hypervisor.instance);
+
+    auto driver = open_iommu_driver(config_.iommu_driver, *hypervisor_);
+    if (!driver.instance) {
+      message = driver.failure.message;
+      return driver.failure.error;
+    }
+    driver_ = std::move(driver.instance);
+
+    std::string notice;
+    auto frames = hypervisor_->capabilities().pins_memory ? Result<std::unique_ptr<FrameSource>>(make_naming_source())
+                                                          : make_frame_source(config_.frame_source, notice);
+    if (!frames) {
+      message = notice.empty() ? "frame source '" + config_.frame_source + "': " + to_string(frames.error()) : notice;
+      return frames.error();
+    }
+    frames_ = std::move(*frames);
+    if (hypervisor_->capabilities().held_frames_only && !frames_->holds_pages()) {
+      message = "'" + config_.hypervisor + "' needs memory that is really held, and the frame source '" +
+                std::string(frames_->name()) + "' holds none: a kernel with io_uring (sysctl kernel.io_uring_disabled=0) does";
+      return Error{EOPNOTSUPP, "frame source"};
+    }
+    if (!notice.empty() && !config_.quiet) std::fprintf(stderr, "pviommu: %s\n", notice.c_str());
+
+    auto devices = hypervisor_->devices();
+    if (!devices) {
+      message = "cannot list the devices of '" + config_.hypervisor + "': " + to_string(devices.error());
+      return devices.error();
+    }
+    for (auto& info : *devices) {
+      auto& slot = groups_[info.group];
+      slot.number = info.group;
+      slot.devices.push_back(std::move(info));
+    }
+    return {};
+  }
+
+  Hypervisor& hypervisor() override { return *hypervisor_; }
+  IommuDriver& iommu_driver() override { return *driver_; }
+  FrameSource& frames() override { return *frames_; }
+
+  Result<FileRef> open_container() override { return FileRef(new Container(*this, config_)); }
+
+  Result<FileRef> open_group(unsigned group) override {
+    const std::lock_guard guard(lock_);
+    const auto found = groups_.find(group);
+    if (found == groups_.end()) return Error{ENOENT, "open group"};
+    if (found->second.open) return Error{EBUSY, "open group"};
+    // A program of another run has one of its devices; the device's own lock
+    // decides in the end (Hypervisor::open_device).
+    for (const PciDeviceInfo& info : found->second.devices) {
+      if (info.lock.empty()) continue;
+      const auto owner = DeviceLock::owner(info.lock);
+      if (owner && owner->has_value()) return Error{EBUSY, "open group"};
+    }
+    if (!config_.session.empty())
+      found->second.lock = PVIOMMU_TRY(DeviceLock::acquire("group-" + std::to_string(group), config_.session));
+    FileRef file(new Group(*this, config_, found->second, [](Engine& engine, GroupSlot& slot) {
+      auto& self = static_cast<EngineImpl&>(engine);
+      const std::lock_guard inner(self.lock_);
+      slot.open = false;
+      slot.lock.reset();
+    }));
+    found->second.open = true;
+    return file;
+  }
+
+ private:
+  const EngineConfig config_;
+  // In order of dependency: the hypervisor goes last.
+  std::unique_ptr<Hypervisor> hypervisor_;
+  std::unique_ptr<IommuDriver> driver_;
+  std::unique_ptr<FrameSource> frames_;
+  std::mutex lock_;
+  std::map<unsigned, GroupSlot> groups_;
+};
+
+/// An environment variable, or null when it is unset or empty.
+const char* variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value && *value ? value : nullptr;
+}
+
+/// "1" / "0"; anything else is an error that names it.
+Result<bool> boolean_variable(const char* name, std::string& message) {
+  const char* value = variable(name);
+  if (!value || std::string_view(value) == "0") return false;
+  if (std::string_view(value) == "1") return true;
+  message = std::string(name) + "='" + value + "': must be 0 or 1";
+  return Error{EINVAL, "environment"};
+}
+
+}  // namespace
+
+Result<EngineConfig> EngineConfig::from_environment(std::string& message) {
+  EngineConfig config;
+  if (const char* value = variable("PVIOMMU_HYPERVISOR")) config.hypervisor = value;
+  if (const char* value = variable("PVIOMMU_IOMMU_DRIVER")) config.iommu_driver = value;
+  if (const char* value = variable("PVIOMMU_FRAMES")) config.frame_source = value;
+  if (const char* value = variable("PVIOMMU_MAX_MAPPINGS")) {
+    const std::string_view text(value);
+    const auto [end, error] = std::from_chars(text.begin(), text.end(), config.max_mappings);
+    if (error != std::errc() || end != text.end() || config.max_mappings == 0) {
+      message = "PVIOMMU_MAX_MAPPINGS='" + std::string(text) + "': must be a number from 1 to 4294967295";
+      return Error{EINVAL, "environment"};
+    }
+  }
+  if (const char* value = variable("PVIOMMU_SESSION")) config.session = value;
+  config.strict = PVIOMMU_TRY(boolean_variable("PVIOMMU_STRICT", message));
+  config.quiet = PVIOMMU_TRY(boolean_variable("PVIOMMU_QUIET", message));
+  return config;
+}
+
+Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config, std::string& message) {
+  auto engine = std::make_unique<EngineImpl>(config);
+  if (Status opened = engine->open(message); !opened) return opened.error();
+  return std::unique_ptr<Engine>(std::move(engine));
+}
+
+}  // namespace pviommu::vfio

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/engine/group.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "vfio-glue/engine/device.h"
+#include "vfio-glue/engine/device_file.h"
+
+namespace pviommu::vfio {
+
+/// The name argument of GET_DEVICE_FD is bounded like the kernel's
+/// strndup_user(arg, PAGE_SIZE): EINVAL when it is longer.  Nothing behind its
+/// end is read: what lies there may be another page, or poisoned.
+static Result<std::string> copy_name(const Call& call) {
+  std::string name;
+  for (std::uint64_t at = 0; at < kPageSize; ++at) {
+    char next = 0;
+    PVIOMMU_TRY(call.client.copy_in(&next, call.argument + at, 1));
+    if (next == 0) return name;
+    name += next;
+  }
+  return Error{EINVAL, "device name"};
+}
+
+struct GroupTable {
+  static constexpr IoctlTable<Group> table = make_table<Group>({
+      Bound<&Group::get_status>::entry(VFIO_GROUP_GET_STATUS, sizeof(vfio_group_status), kAnyFlags),
+      Bound<&Group::set_container>::entry(VFIO_GROUP_SET_CONTAINER),
+      Bound<&Group::unset_container>::entry(VFIO_GROUP_UNSET_CONTAINER),
+      Bound<&Group::get_device_fd>::entry(VFIO_GROUP_GET_DEVICE_FD),
+  });
+};
+
+Group::Group(Engine& engine, const EngineConfig& config, GroupSlot& slot, void (*release)(Engine&, GroupSlot&))
+    : engine_(engine), config_(config), slot_(slot), release_(release) {}
+
+Group::~Group() {
+  // Device files hold the group: none is open here.
+  if (container_) container_->remove_group(*this);
+  container_.reset();
+  release_(engine_, slot_);
+}
+
+long Group::ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+  return dispatch(GroupTable::table, *this, client, request, argument, -ENOTTY);
+}
+
+Result<MmapPieces> Group::mmap(std::uint64_t, std::size_t, int, int) { return Error{ENODEV, "mmap of a group"}; }
+
+std::vector<Sbdf> Group::devices() const {
+  std::vector<Sbdf> all;
+  for (const PciDeviceInfo& info : slot_.devices) all.push_back(info.sbdf);
+  return all;
+}
+
+bool Group::viable() const {
+  return std::ranges::all_of(slot_.devices, [](const PciDeviceInfo& info) { return info.viable; });
+}
+
+long Group::get_status(const Call& call, vfio_group_status& status) {
+  const std::lock_guard guard(lock_);
+  status.flags = 0;
+  if (container_) status.flags |= VFIO_GROUP_FLAGS_CONTAINER_SET | VFIO_GROUP_FLAGS_VIABLE;
+  if (viable()) status.flags |= VFIO_GROUP_FLAGS_VIABLE;
+  return call.reply(status);
+}
+
+long Group::set_container(const Call& call) {
+  std::int32_t fd = -1;
+  if (!call.client.copy_in(&fd, call.argument, sizeof fd)) return -EFAULT;
+  if (!call.client.is_open(fd)) return -EBADF;
+  const FileRef file = call.client.file_of(fd);
+  const std::lock_guard guard(lock_);
+  if (container_) return -EINVAL;
+  auto* container = dynamic_cast<Container*>(file.get());
+  if (!container) return -EINVAL;
+  if (!viable()) return -EPERM;
+  container->add_group(*this);
+  container_ = container;
+  return 0;
+}
+
+long Group::unset_container(const Call&) {
+  const std::lock_guard guard(lock_);
+  if (!container_) return -EINVAL;
+  if (!devices_.empty()) return -EBUSY;
+  container_->remove_group(*this);
+  container_.reset();
+  return 0;
+}
+
+/// Matches "ssss:bb:dd.f", alone or followed by a blank and options, as
+/// vfio-pci's match callback does; the one option there is (vf_token=) is for
+/// SR-IOV functions only.
+const PciDeviceInfo* Group::find_device(std::string_view name) const {
+  for (const auto& info : slot_.devices) {
+    const std::string own = to_string(info.sbdf);
+    if (!name.starts_with(own)) continue;
+    const std::string_view rest = name.substr(own.size());
+    if (rest.empty() || rest.front() == ' ') return &info;
+  }
+  return nullptr;
+}
+
+long Group::get_device_fd(const Call& call) {
+  const Result<std::string> name = copy_name(call);
+  if (!name) return -name.error().code;
+  const PciDeviceInfo* info = find_device(*name);
+  if (!info) return -ENODEV;
+  const std::string address = to_string(info->sbdf);
+  if (name->find_first_not_of(' ', address.size()) != std::string::npos) return -EINVAL;
+
+  const std::lock_guard guard(lock_);
+  if (!container_) return -EINVAL;
+  AddressSpace* space = container_->address_space();
+  if (!space) return -EINVAL;
+
+  auto found = std::ranges::find_if(devices_, [&](const auto& device) { return device->info().sbdf == info->sbdf; });
+  if (found == devices_.end()) {
+    auto opened = Device::open(engine_.hypervisor(), *space, info->sbdf);
+    if (!opened) {
+      if (!config_.quiet)
+        std::fprintf(stderr, "pviommu: cannot open device %s: %s\n", address.c_str(),
+                     to_string(opened.error()).c_str());
+      return -opened.error().code;
+    }
+    devices_.push_back(std::move(*opened));
+    found = devices_.end() - 1;
+  }
+  (*found)->add_user();
+  FileRef file(new DeviceFile(boost::intrusive_ptr<Group>(this), **found));
+  // The new file's destructor takes lock_: it must not be the one to see a
+  // failed install.
+  const Result<int> fd = call.client.install(file);
+  if (fd) return *fd;
+  static_cast<DeviceFile&>(*file).disown();
+  if ((*found)->drop_user()) devices_.erase(found);
+  return -fd.error().code;
+}
+
+long Group::hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
+                      const std::vector<HotResetMember>& members) {
+  // In one order, each once: others may reset the same bus.
+  std::ranges::sort(groups, {}, [](const auto& group) { return group->slot_.number; });
+  groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+  for (const HotResetMember& member : members)
+    if (std::ranges::none_of(groups, [&](const auto& group) { return group->slot_.number == member.group; }))
+      return -EINVAL;
+  // Devices are neither opened nor closed meanwhile.
+  std::vector<std::unique_lock<std::mutex>> guards;
+  std::vector<Device*> open;
+  for (const auto& group : groups) {
+    guards.emplace_back(group->lock_);
+    for (const auto& one : group->devices_)
+      if (std::ranges::any_of(members, [&](const HotResetMember& member) { return member.sbdf == one->info().sbdf; }))
+        open.push_back(one.get());
+  }
+  return errno_of(device.hot_reset(client, std::move(open)));
+}
+
+void Group::put_device(Device& device) {
+  const std::lock_guard guard(lock_);
+  if (!device.drop_user()) return;
+  std::erase_if(devices_, [&](const auto& open) { return open.get() == &device; });
+}
+
+}  // namespace pviommu::vfio

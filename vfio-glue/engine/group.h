@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The VFIO group: an open /dev/vfio/<n>, and the devices opened through it.
+//
+// A group can be open once.  It keeps its container alive; its devices' files
+// keep the group alive.  So any order of closing works, and the container ends
+// last.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hypercall/device_lock.h"
+#include "vfio-glue/engine/container.h"
+
+namespace pviommu::vfio {
+
+class Device;
+
+/// A group of the machine, open or not.  Owned by the engine.
+struct GroupSlot {
+  unsigned number = 0;
+  std::vector<PciDeviceInfo> devices;
+  // Guarded by the engine's lock:
+  bool open = false;
+  std::optional<DeviceLock> lock;  ///< while open: keeps other processes of the session out
+};
+
+class Group final : public File, public ContainerMember {
+ public:
+  /// `release` is called when the group is closed for good.
+  Group(Engine& engine, const EngineConfig& config, GroupSlot& slot, void (*release)(Engine&, GroupSlot&));
+  ~Group() override;
+
+  const char* kind() const override { return "group"; }
+  long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
+  ssize_t pread(Client&, std::uint64_t, std::size_t, std::int64_t) override { return -EINVAL; }
+  ssize_t pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) override { return -EINVAL; }
+  Result<MmapPieces> mmap(std::uint64_t, std::size_t, int, int) override;
+  void mapping_changed(std::uint64_t, int) override {}
+  std::vector<Sbdf> devices() const override;
+
+  /// Resets `members` by way of `device`, one of them; -EINVAL when the groups do not
+  /// have them all.
+  static long hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
+                        const std::vector<HotResetMember>& members);
+
+  /// A device file is gone; the last one closes the device.
+  void put_device(Device& device);
+
+ private:
+  friend struct GroupTable;
+  long get_status(const Call& call, vfio_group_status& status);
+  long set_container(const Call& call);
+  long unset_container(const Call& call);
+  long get_device_fd(const Call& call);
+  const PciDeviceInfo* find_device(std::string_view name) const;
+  bool viable() const;
+
+  Engine& engine_;
+  const EngineConfig config_;
+  GroupSlot& slot_;
+  void (*release_)(Engine&, GroupSlot&);
+  std::mutex lock_;
+  boost::intrusive_ptr<Container> container_;
+  std::vector<std::unique_ptr<Device>> devices_;  ///< open ones
+};
+
+}  // namespace pviommu::vfio

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The front end of a guest: a function on its PCI bus, in libpviommu.
+
+libpviommu_la_SOURCES += \
+	vfio-glue/guest/guest_device.cc \
+	vfio-glue/guest/guest_device.h

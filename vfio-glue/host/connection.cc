@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/host/connection.h"
+
+namespace pviommu::host {
+
+Opened<HostConnection> open_host_connection(std::string_view uri) {
+  Opened<HostConnection> opened;
+  const pviommu_module* module = find_module("libvirt", PVIOMMU_MODULE_HOST, opened.failure);
+  if (module == nullptr) {
+    // What the registry says of modules that cannot be loaded is worth keeping.
+    const std::string all = opened.failure.message;
+    const auto why = all.find("; cannot be loaded");
+    opened.failure.message = "no module \"libvirt\"; configure makes it with --with-libvirt=yes" +
+                             (why == all.npos ? "" : all.substr(why));
+    return opened;
+  }
+  opened.instance.reset(static_cast<HostConnection*>(open_instance(*module, uri, nullptr, opened.failure)));
+  return opened;
+}
+
+std::string_view to_string(GuestState state) {
+  switch (state) {
+    case GuestState::running:
+      return "running";
+    case GuestState::paused:
+      return "paused";
+    case GuestState::shutting_down:
+      return "shutting down";
+    case GuestState::shut_off:
+      return "shut off";
+    case GuestState::crashed:
+      return "crashed";
+    case GuestState::suspended:
+      return "suspended";
+    case GuestState::unknown:
+      break;
+  }
+  return "of unknown state";
+}
+
+std::string_view to_string(GuestEvent event) {
+  switch (event) {
+    case GuestEvent::stopped:
+      return "stopped";
+    case GuestEvent::rebooted:
+      return "rebooted";
+    case GuestEvent::crashed:
+      return "crashed";
+    case GuestEvent::lost:
+      break;
+  }
+  return "lost";
+}
+
+Result<GuestDomain> resolve_running(GuestDomains& domains, std::string_view name_id_or_uuid,
+                                    std::string& message) {
+  GuestDomain domain = PVIOMMU_TRY(domains.resolve(name_id_or_uuid, message));
+  if (domain.id) return domain;
+  message = "the domain " + domain.name + " is not running: it is " + std::string(to_string(domain.state));
+  return Error{ESRCH, "resolve domain"};
+}
+
+}  // namespace pviommu::host

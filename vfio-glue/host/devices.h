@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The PCI functions of this machine and the kernel drivers that have them: how
+// `pviommu bind` takes one, and how `pviommu unbind` gives it back.
+//
+// Two implementations: sysfs (make_sysfs_devices(), always there) and libvirt
+// (libvirt/, by connection.h).  Neither changes anything itself:
+// they name steps, which the command prints (a dry run) or takes, and takes back
+// in reverse order when one fails.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hypercall/pci_device.h"
+#include "hypercall/result.h"
+
+namespace pviommu::host {
+
+struct HostDevice {
+  Sbdf sbdf{};
+  std::uint32_t class_code = 0;  ///< 24 bits, as in configuration space
+  std::uint16_t vendor = 0, device = 0;
+  std::string driver;               ///< of the host's kernel; empty: none
+  std::string driver_override;      ///< what alone may take it; empty: any driver, or not known
+  std::optional<unsigned> group;    ///< the kernel's IOMMU group, where there is one
+  std::vector<Sbdf> group_members;  ///< the other functions of that group
+  std::string description;
+};
+
+/// One change.  `run` and `undo` may be called once each, `undo` after a `run`
+/// that succeeded; both may set `message` to a sentence that is better than the error's.
+struct HostStep {
+  std::string text;  ///< what a dry run prints: the shell command or the call
+  std::function<Status(std::string& message)> run;
+  std::function<Status(std::string& message)> undo;
+};
+using HostSteps = std::vector<HostStep>;
+
+/// All methods: from one thread.  With an error `message` is one line for people,
+/// or empty where the Error says it all.
+class HostDevices {
+ public:
+  virtual ~HostDevices() = default;
+  /// What is before a colon in messages: "sysfs", or the URI.
+  virtual const std::string& name() const = 0;
+  /// True: the same functions as in this machine's /sys, so that what they hold
+  /// can be looked up there (holders.h).
+  virtual bool is_this_machine() const = 0;
+  /// Functions with a type 0 header, bridges left out, by address.
+  virtual Result<std::vector<HostDevice>> list(std::string& message) = 0;
+  /// The driver that bind_steps() takes when none is named; "none": no driver.
+  virtual std::string default_driver() const = 0;
+  /// From its driver to `driver`; no steps: it is there.
+  virtual Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver,
+                                       std::string& message) = 0;
+  /// Back to whichever driver of the host wants it; no steps: it has one already.
+  virtual Result<HostSteps> unbind_steps(const HostDevice& device, std::string& message) = 0;
+  /// To be taken while no driver of the host has the device.
+  virtual Result<HostSteps> reset_steps(const HostDevice& device, std::string& message) = 0;
+};
+
+/// Where a kernel is looked at and written to; tests have their own.
+struct HostRoots {
+  std::string sysfs = "/sys";
+  std::string proc = "/proc";
+  /// Writes an attribute; empty: the file itself.
+  std::function<Status(const std::string& path, std::string_view text)> write;
+};
+
+std::unique_ptr<HostDevices> make_sysfs_devices(HostRoots roots);
+
+/// True of drivers that only keep a device for others than this kernel.
+/// Variants of vfio-pci are named mlx5_vfio_pci and the like.
+inline bool is_parking_driver(std::string_view driver) {
+  return driver == "pciback" || driver == "pci-stub" || driver == "pviommu-papr" ||
+         driver.ends_with("vfio-pci") || driver.ends_with("vfio_pci");
+}
+
+/// Takes all steps, or none: after an error those taken are undone in reverse
+/// order, and `message` names the step, the reason, and what could not be undone.
+Status take_steps(HostSteps& steps, std::string& message);
+
+}  // namespace pviommu::host

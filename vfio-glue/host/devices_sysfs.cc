@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Devices and drivers by the files of sysfs (Documentation/ABI/testing/sysfs-bus-pci):
+//
+//   devices/A/driver           a link, while a driver has the function
+//   devices/A/driver_override  the only driver that may take it; an empty line: any
+//   drivers/D/bind, unbind     give A to D, take it from D
+//   drivers_probe              let the drivers that are there try A
+//
+// The driver goes first and the override is set after that, so that in reverse
+// order each undo finds the override it needs.
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+
+#include "hypercall/sysfs_device.h"
+#include "hypercall/unique_fd.h"
+#include "vfio-glue/host/devices.h"
+
+namespace pviommu::host {
+namespace {
+
+constexpr std::string_view kNone = "none";
+
+Status write_file(const std::string& path, std::string_view text) {
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd) return Error{errno, "open"};
+  const ssize_t put = ::write(fd.get(), text.data(), text.size());
+  if (put < 0) return Error{errno, "write"};
+  if (static_cast<std::size_t>(put) != text.size()) return Error{EIO, "write"};
+  return {};
+}
+
+/// The first line; empty also where there is no such file.
+std::string first_line(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 256> text;
+  const ssize_t got = fd ? ::read(fd.get(), text.data(), text.size()) : 0;
+  const std::string_view all(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
+  return std::string(all.substr(0, all.find('\n')));
+}
+
+class SysfsHostDevices final : public HostDevices {
+ public:
+  explicit SysfsHostDevices(HostRoots roots) : roots_(std::move(roots)) {
+    if (!roots_.write) roots_.write = write_file;
+  }
+
+  const std::string& name() const override { return name_; }
+  bool is_this_machine() const override { return true; }
+  Result<std::vector<HostDevice>> list(std::string& message) override;
+  std::string default_driver() const override {
+    // The Xen backend wants no driver; Power's, like any VFIO, wants this one.
+    return first_line(roots_.sysfs + "/hypervisor/type") == "xen" ? std::string(kNone) : "vfio-pci";
+  }
+  Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver,
+                               std::string& message) override;
+  Result<HostSteps> unbind_steps(const HostDevice& device, std::string& message) override;
+  Result<HostSteps> reset_steps(const HostDevice& device, std::string& message) override;
+
+ private:
+  std::string bus() const { return roots_.sysfs + "/bus/pci"; }
+  std::string folder(Sbdf sbdf) const { return bus() + "/devices/" + to_string(sbdf); }
+  std::string driver_of(Sbdf sbdf) const { return sysfs_link_name(folder(sbdf) + "/driver"); }
+
+  HostStep leave(Sbdf sbdf, const std::string& driver);
+  bool in_slots(Sbdf sbdf) const;
+  HostStep leave_slot(Sbdf sbdf);
+  HostStep override_with(const HostDevice& device, const std::string& driver);
+  HostStep probe(Sbdf sbdf, const std::string& wanted);
+
+  HostRoots roots_;
+  const std::string name_ = "sysfs";
+};
+
+Result<std::vector<HostDevice>> SysfsHostDevices::list(std::string& message) {
+  auto functions = list_pci_devices("host", roots_.sysfs);
+  if (!functions) {
+    message = bus() + "/devices: " + to_string(functions.error());
+    return functions.error();
+  }
+  std::vector<HostDevice> devices;
+  for (const PciDeviceInfo& info : *functions) {
+    const std::string at = folder(info.sbdf);
+    HostDevice device{.sbdf = info.sbdf,
+                      .class_code = info.class_code,
+                      .vendor = info.vendor,
+                      .device = info.device,
+                      .driver = info.driver,
+                      .driver_override = first_line(at + "/driver_override"),
+                      .group = {},
+                      .group_members = {},
+                      .description = info.description};
+    if (device.driver_override == "(null)") device.driver_override.clear();
+    if (const std::string group = sysfs_link_name(at + "/iommu_group"); !group.empty())
+      device.group = static_cast<unsigned>(std::strtoul(group.c_str(), nullptr, 10));
+    const std::unique_ptr<DIR, int (*)(DIR*)> members(::opendir((at + "/iommu_group/devices").c_str()),
+                                                      &::closedir);
+    while (const dirent* entry = members ? ::readdir(members.get()) : nullptr)
+      if (const auto member = parse_sbdf(entry->d_name); member && *member != info.sbdf)
+        device.group_members.push_back(*member);
+    std::ranges::sort(device.group_members);
+    devices.push_back(std::move(device));
+  }
+  return devices;
+}
+
+/// Undone by giving it back by name: whether an override lets the driver have it
+/// is as it was.
+HostStep SysfsHostDevices::leave(Sbdf sbdf, const std::string& driver) {
+  const std::string address = to_string(sbdf), at = bus() + "/drivers/" + driver;
+  return {"echo " + address + " > " + at + "/unbind",
+          [=, this](std::string&) { return roots_.write(at + "/unbind", address); },
+          [=, this](std::string&) { return roots_.write(at + "/bind", address); }};
+}
+
+/// pciback takes what it had once at every probe, override or not, until it is told
+/// to forget it (drivers/xen/xen-pciback/pci_stub.c of Linux).
+bool SysfsHostDevices::in_slots(Sbdf sbdf) const {
+  std::ifstream slots(bus() + "/drivers/pciback/slots");
+  for (std::string line; std::getline(slots, line);)
+    if (line == to_string(sbdf)) return true;
+  return false;
+}
+
+HostStep SysfsHostDevices::leave_slot(Sbdf sbdf) {
+  const std::string address = to_string(sbdf), at = bus() + "/drivers/pciback";
+  return {"echo " + address + " > " + at + "/remove_slot",
+          [=, this](std::string&) { return roots_.write(at + "/remove_slot", address); },
+          [=, this](std::string&) { return roots_.write(at + "/new_slot", address); }};
+}
+
+HostStep SysfsHostDevices::override_with(const HostDevice& device, const std::string& driver) {
+  const std::string file = folder(device.sbdf) + "/driver_override", before = device.driver_override;
+  return {"echo " + (driver.empty() ? "" : driver + ' ') + "> " + file,
+          [=, this](std::string&) { return roots_.write(file, driver + '\n'); },
+          [=, this](std::string&) { return roots_.write(file, before + '\n'); }};
+}
+
+/// `wanted` empty: any driver, or none.  The kernel reports a driver's own refusal
+/// in its log only.
+HostStep SysfsHostDevices::probe(Sbdf sbdf, const std::string& wanted) {
+  const std::string address = to_string(sbdf), file = bus() + "/drivers_probe";
+  return {"echo " + address + " > " + file,
+          [=, this](std::string& message) -> Status {
+            PVIOMMU_TRY(roots_.write(file, address));
+            const std::string driver = driver_of(sbdf);
+            if (wanted.empty() || driver == wanted) return {};
+            message = "the driver " + wanted + " did not take " + address +
+                      (driver.empty() ? "" : ", " + driver + " did") + "; dmesg may say why";
+            // A step that fails undoes itself.
+            if (!driver.empty()) (void)roots_.write(bus() + "/drivers/" + driver + "/unbind", address);
+            return Error{EIO, "bind"};
+          },
+          [=, this](std::string&) -> Status {
+            const std::string driver = driver_of(sbdf);
+            return driver.empty() ? Status()
+                                  : roots_.write(bus() + "/drivers/" + driver + "/unbind", address);
+          }};
+}
+
+Result<HostSteps> SysfsHostDevices::bind_steps(const HostDevice& device, const std::string& driver,
+                                               std::string& message) {
+  const bool none = driver == kNone;
+  // The module has another name than its driver.
+  const std::string wanted = driver == "xen-pciback" ? "pciback" : driver;
+  HostSteps steps;
+  if (!none && device.driver == wanted) return steps;
+  if (!none && ::access((bus() + "/drivers/" + wanted).c_str(), F_OK) != 0) {
+    message =
+        "the driver " + wanted + " is not loaded: modprobe " + (wanted == "pciback" ? "xen-pciback" : wanted);
+    return Error{ENOENT, "bind"};
+  }
+  if (!device.driver.empty()) steps.push_back(leave(device.sbdf, device.driver));
+  if (device.driver_override != wanted) steps.push_back(override_with(device, wanted));
+  if (!none) steps.push_back(probe(device.sbdf, wanted));
+  return steps;
+}
+
+Result<HostSteps> SysfsHostDevices::unbind_steps(const HostDevice& device, std::string&) {
+  HostSteps steps;
+  if (!device.driver.empty() && !is_parking_driver(device.driver)) return steps;
+  if (!device.driver.empty()) steps.push_back(leave(device.sbdf, device.driver));
+  if (in_slots(device.sbdf)) steps.push_back(leave_slot(device.sbdf));
+  if (!device.driver_override.empty()) steps.push_back(override_with(device, ""));
+  steps.push_back(probe(device.sbdf, ""));
+  return steps;
+}
+
+Result<HostSteps> SysfsHostDevices::reset_steps(const HostDevice& device, std::string& message) {
+  const std::string file = folder(device.sbdf) + "/reset";
+  if (::access(file.c_str(), F_OK) != 0) {
+    message = "the kernel knows no way to reset " + to_string(device.sbdf);
+    return Error{ENOTTY, "reset"};
+  }
+  HostSteps steps;
+  steps.push_back({"echo 1 > " + file, [=, this](std::string&) { return roots_.write(file, "1"); },
+                   [](std::string&) { return Status(); }});
+  return steps;
+}
+
+}  // namespace
+
+std::unique_ptr<HostDevices> make_sysfs_devices(HostRoots roots) {
+  return std::make_unique<SysfsHostDevices>(std::move(roots));
+}
+
+Status take_steps(HostSteps& steps, std::string& message) {
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    message.clear();
+    const Status taken = steps[i].run(message);
+    if (taken) continue;
+    message = steps[i].text + ": " + (message.empty() ? to_string(taken.error()) : message);
+    for (std::size_t left = i; left-- > 0;) {
+      std::string reason;
+      if (const Status undone = steps[left].undo(reason); !undone)
+        message += "; and cannot be undone: " + steps[left].text + ": " +
+                   (reason.empty() ? to_string(undone.error()) : reason);
+    }
+    return taken.error();
+  }
+  message.clear();
+  return {};
+}
+
+}  // namespace pviommu::host

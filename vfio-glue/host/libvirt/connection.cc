@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/host/libvirt/connection.h"
+
+#include <libvirt/virterror.h>
+#include <libxml/uri.h>
+#include <libxml/xmlerror.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "vfio-glue/host/libvirt/event_loop.h"
+
+namespace pviommu::host {
+namespace {
+
+void say_nothing(void*, const char*, ...) {}
+
+}  // namespace
+
+Error last_error(const std::string& what, std::string& message) {
+  message = what + ": " + ::virGetLastErrorMessage();
+  std::ranges::replace(message, '\n', ' ');
+  switch (::virGetLastErrorCode()) {
+    case VIR_ERR_NO_SUPPORT:
+      return {EOPNOTSUPP, "libvirt"};
+    case VIR_ERR_NO_DOMAIN:
+    case VIR_ERR_NO_NODE_DEVICE:
+      return {ENOENT, "libvirt"};
+    case VIR_ERR_INVALID_ARG:
+    case VIR_ERR_NO_CONNECT:
+    case VIR_ERR_XML_ERROR:
+      return {EINVAL, "libvirt"};
+    case VIR_ERR_ACCESS_DENIED:
+    case VIR_ERR_AUTH_FAILED:
+    case VIR_ERR_OPERATION_DENIED:
+      return {EACCES, "libvirt"};
+    case VIR_ERR_OPERATION_INVALID:
+      return {EBUSY, "libvirt"};
+    default:
+      return {EIO, "libvirt"};
+  }
+}
+
+Result<std::shared_ptr<Connection>> connect(const std::string& uri, std::string& message) {
+  // Before the first connection: one made earlier never reports events.
+  PVIOMMU_TRY(EventLoop::prepare());
+  // Their words go into our one line, not to stderr.
+  ::virSetErrorFunc(nullptr, [](void*, virErrorPtr) {});
+  ::xmlSetGenericErrorFunc(nullptr, &say_nothing);
+  using Uri = std::unique_ptr<xmlURI, void (*)(xmlURIPtr)>;
+  const Uri asked(::xmlParseURI(uri.c_str()), &::xmlFreeURI);
+  if (!uri.empty() && (asked == nullptr || asked->scheme == nullptr)) {
+    message = "'" + uri + "' is no URI of libvirt; expected one like xen:///system or qemu+ssh://HOST/system";
+    return Error{EINVAL, "libvirt"};
+  }
+  auto connection = std::make_shared<Connection>();
+  connection->handle.reset(::virConnectOpen(uri.empty() ? nullptr : uri.c_str()));
+  if (!connection->handle) {
+    const bool nobody = ::virGetLastErrorCode() == VIR_ERR_SYSTEM_ERROR;
+    const Error error = last_error(uri.empty() ? "libvirt" : uri, message);
+    if (!nobody) return error;
+    message += "; is libvirtd running, and is the URI right?";
+    return Error{ECONNREFUSED, "libvirt"};
+  }
+  const std::unique_ptr<char, void (*)(void*)> name(::virConnectGetURI(connection->handle.get()), &std::free);
+  const char* type = ::virConnectGetType(connection->handle.get());
+  if (name == nullptr || type == nullptr) return last_error(uri, message);
+  connection->uri = name.get();
+  connection->type = type;
+  const Uri parts(::xmlParseURI(name.get()), &::xmlFreeURI);
+  connection->is_remote = parts == nullptr || (parts->server != nullptr && *parts->server != '\0');
+  return connection;
+}
+
+}  // namespace pviommu::host

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "vfio-glue/host/libvirt/node_devices.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "vfio-glue/host/libvirt/node_device_xml.h"
+
+namespace pviommu::host {
+namespace {
+
+const char* null_or(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
+
+/// libvirt's word for a driver of the kernel.
+std::string word_of(const std::string& driver) {
+  if (driver == "vfio-pci") return "vfio";
+  return driver == "pciback" || driver == "xen-pciback" ? "xen" : driver;
+}
+
+}  // namespace
+
+Result<std::vector<HostDevice>> NodeDevices::list(std::string& message) {
+  virNodeDevicePtr* all = nullptr;
+  const int count = ::virConnectListAllNodeDevices(connection_->handle.get(), &all,
+                                                   VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV);
+  if (count < 0) return last_error(name(), message);
+  std::vector<VirNodeDevice> owned(all, all + count);
+  std::free(all);
+  std::vector<HostDevice> devices;
+  for (const VirNodeDevice& one : owned) {
+    const char* own_name = ::virNodeDeviceGetName(one.get());
+    const std::unique_ptr<char, void (*)(void*)> xml(::virNodeDeviceGetXMLDesc(one.get(), 0), &std::free);
+    if (own_name == nullptr || xml == nullptr) {
+      const Error error = last_error(name(), message);
+      if (error.code == ENOENT) continue;  // unplugged meanwhile
+      return error;
+    }
+    auto device = parse_node_device(xml.get());
+    if (!device) {
+      message = name() + ": the description of " + own_name + " cannot be read";
+      return device.error();
+    }
+    if (device->class_code >> 16 == 0x06) continue;  // bridges
+    names_[device->sbdf] = own_name;
+    devices.push_back(*std::move(device));
+  }
+  std::ranges::sort(devices, {}, &HostDevice::sbdf);
+  return devices;
+}
+
+std::string NodeDevices::default_driver() const {
+  if (connection_->type == "Xen") return "xen";
+  return connection_->type == "QEMU" ? "vfio" : "";
+}
+
+/// A step's work: on the device as it is then, with libvirt's words when it fails.
+template <class Call>
+std::function<Status(std::string&)> NodeDevices::call(Sbdf sbdf, const char* what, Call&& made) const {
+  return [connection = connection_, own_name = names_.at(sbdf), what, made](std::string& message) -> Status {
+    const VirNodeDevice device(::virNodeDeviceLookupByName(connection->handle.get(), own_name.c_str()));
+    if (!device) return last_error(connection->uri, message);
+    if (made(device.get()) == 0) return {};
+    Error error = last_error(connection->uri, message);
+    error.operation = what;
+    return error;
+  };
+}
+
+HostStep NodeDevices::reattach(Sbdf sbdf) const {
+  return {"virNodeDeviceReAttach(" + quoted(sbdf) + ")",
+          call(sbdf, "virNodeDeviceReAttach",
+               [](virNodeDevicePtr device) { return ::virNodeDeviceReAttach(device); }),
+          {}};
+}
+
+Result<HostSteps> NodeDevices::bind_steps(const HostDevice& device, const std::string& driver,
+                                          std::string& message) {
+  if (driver == "none") {
+    message = name() + ": libvirt cannot leave a device without a driver; without --uri that can be done";
+    return Error{EOPNOTSUPP, "bind"};
+  }
+  const std::string word = word_of(driver);
+  HostSteps steps;
+  if (!device.driver.empty() && word == word_of(device.driver)) return steps;
+  HostStep step{
+      "virNodeDeviceDetachFlags(" + quoted(device.sbdf) + ", " + (word.empty() ? "NULL" : '"' + word + '"') +
+          ", 0)",
+      call(device.sbdf, "virNodeDeviceDetachFlags",
+           [word](virNodeDevicePtr one) { return ::virNodeDeviceDetachFlags(one, null_or(word), 0); }),
+      reattach(device.sbdf).run};
+  steps.push_back(std::move(step));
+  return steps;
+}
+
+Result<HostSteps> NodeDevices::unbind_steps(const HostDevice& device, std::string&) {
+  HostSteps steps;
+  if (!device.driver.empty() && !is_parking_driver(device.driver)) return steps;
+  HostStep step = reattach(device.sbdf);
+  step.undo =
+      call(device.sbdf, "virNodeDeviceDetachFlags", [word = word_of(device.driver)](virNodeDevicePtr one) {
+        return ::virNodeDeviceDetachFlags(one, null_or(word), 0);
+      });
+  steps.push_back(std::move(step));
+  return steps;
+}
+
+Result<HostSteps> NodeDevices::reset_steps(const HostDevice& device, std::string&) {
+  HostSteps steps;
+  steps.push_back({"virNodeDeviceReset(" + quoted(device.sbdf) + ")",
+                   call(device.sbdf, "virNodeDeviceReset",
+                        [](virNodeDevicePtr one) { return ::virNodeDeviceReset(one); }),
+                   [](std::string&) { return Status(); }});
+  return steps;
+}
+
+}  // namespace pviommu::host

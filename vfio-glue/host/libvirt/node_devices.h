@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// virNodeDevice*: PCI functions by libvirt.
+#pragma once
+
+#include <map>
+
+#include "vfio-glue/host/devices.h"
+#include "vfio-glue/host/libvirt/connection.h"
+
+namespace pviommu::host {
+
+class NodeDevices final : public HostDevices {
+ public:
+  explicit NodeDevices(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
+
+  const std::string& name() const override { return connection_->uri; }
+  bool is_this_machine() const override { return !connection_->is_remote && connection_->type != "TEST"; }
+  Result<std::vector<HostDevice>> list(std::string& message) override;
+  /// In libvirt's words: "xen" is pciback, "vfio" is vfio-pci.
+  std::string default_driver() const override;
+  Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver,
+                               std::string& message) override;
+  Result<HostSteps> unbind_steps(const HostDevice& device, std::string& message) override;
+  Result<HostSteps> reset_steps(const HostDevice& device, std::string& message) override;
+
+ private:
+  template <class Call>
+  std::function<Status(std::string&)> call(Sbdf sbdf, const char* what, Call&& made) const;
+  std::string quoted(Sbdf sbdf) const { return '"' + names_.at(sbdf) + '"'; }
+  HostStep reattach(Sbdf sbdf) const;
+
+  std::shared_ptr<Connection> connection_;
+  std::map<Sbdf, std::string> names_;  ///< libvirt's, of the latest list()
+};
+
+}  // namespace pviommu::host

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The preload front end: the engine inside the program it serves.
+//
+//   files.cc, paths.cc,
+//   disk_calls.cc        the wrapped C functions
+//          |  fd -> OpenFile, path -> node or tree
+//   FrontEnd                             this file: engine, descriptors, mappings
+//          |  File, Client
+//   the engine
+//
+// There is one FrontEnd for the life of the process; it is never destroyed
+// (threads may be inside a wrapped function to the very end).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "vfio-glue/engine/engine.h"
+#include "vfio-glue/preload/fd_table.h"
+#include "vfio-glue/preload/mappings.h"
+#include "vfio-glue/engine/sysfs_view.h"
+
+namespace pviommu::vfio {
+
+class FrontEnd final : public Client {
+ public:
+  using EngineFactory = std::function<Result<std::unique_ptr<Engine>>(std::string& message)>;
+  /// How the engine comes to be; for tests.  Before the first open.
+  void set_engine_factory(EngineFactory factory) { factory_ = std::move(factory); }
+
+  explicit FrontEnd(FdTable& table) : table_(table) {}
+  FdTable& table() { return table_; }
+  BarMappings& mappings() { return mappings_; }
+
+  // ---- the wrapped functions; results are the kernel's: >= 0 or -errno ------
+
+  /// open() of /dev/vfio/`node` ("vfio", "12", anything).
+  int open_node(std::string_view node, int flags);
+  long ioctl(OpenFile& file, unsigned long request, void* argument);
+  ssize_t read(OpenFile& file, void* buffer, size_t bytes);
+  ssize_t write(OpenFile& file, const void* buffer, size_t bytes);
+  ssize_t pread(OpenFile& file, void* buffer, size_t bytes, off_t offset);
+  ssize_t pwrite(OpenFile& file, const void* buffer, size_t bytes, off_t offset);
+  /// The mapping's address, or -errno.
+  std::intptr_t mmap(const OpenFileRef& file, void* address, size_t bytes, int prot, int flags, off_t offset);
+
+  int close(int fd);
+  int dup(int fd);
+  /// dup2() and dup3(); `flags` < 0: dup2.
+  int dup_onto(int fd, int target, int flags);
+  /// fcntl(F_DUPFD*).
+  int dup_above(int fd, int command, int lowest);
+  int close_range(unsigned first, unsigned last, int flags);
+
+  /// True for descriptors the engine lives on: for the program they are not open.
+  bool hidden(int fd) const;
+  /// Sends what BarMappings found out to the Files.
+  static void announce(BarMappings::Changes changes);
+
+  // ---- paths ----------------------------------------------------------------
+
+  /// Root of the device tree (sysfs_view.h), made if need be; null without one.
+  const SysfsView* view();
+  /// The same if it has been made already.
+  const SysfsView* known_view() const { return view_.load(std::memory_order_acquire); }
+
+  // ---- Client ---------------------------------------------------------------
+
+  Status copy_in(void* to, std::uint64_t from, std::size_t bytes) override;
+  Status copy_out(std::uint64_t to, const void* from, std::size_t bytes) override;
+  FileRef file_of(int fd) override;
+  bool is_open(int fd) override;
+  Result<int> install(FileRef file) override;
+  Result<UniqueFd> duplicate_eventfd(int fd) override;
+  MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) override;
+  void refresh_mappings(const void* object) override;
+  void lend(int fd) override { lent_ = fd; }
+
+  // ---- life of the process --------------------------------------------------
+
+  void before_fork();
+  void after_fork_in_parent();
+  void after_fork_in_child();
+  /// Releases everything in order; at exit.
+  void finish();
+
+ private:
+  /// The engine of this process; made at the first need.
+  Result<Engine*> engine();
+  Result<std::unique_ptr<Engine>> create_engine(std::string& message);
+  Result<int> install(FileRef file, int access_mode, bool close_on_exec, std::string_view path, int group);
+  /// Why an operation on `file` cannot be done now, as -errno; 0: it can.
+  int refuse(const OpenFile& file);
+  void forget_parents_engine();
+  /// Puts nothing, or the BAR, in the place of a mapping.  False, and a line on stderr:
+  /// the kernel did not let us.
+  bool remap(const BarMappings::Mapping& mapping, bool fault);
+  void complain(const std::string& message);
+
+  FdTable& table_;
+  BarMappings mappings_;
+  EngineFactory factory_;
+
+  // Not held across fork(), unlike mutex_: making an engine takes locks below us
+  // that have their own handlers for it.
+  std::mutex making_;            ///< one engine at a time; before mutex_
+  std::mutex complaints_;        ///< of last_complaint_; innermost
+  std::string last_complaint_;
+
+  std::mutex mutex_;  ///< of all below
+  std::atomic<Engine*> engine_{nullptr};
+  std::atomic<std::uint64_t> engine_incarnation_{0};
+  std::atomic<const SysfsView*> view_{nullptr};
+  std::atomic<std::uint64_t> view_incarnation_{0};  ///< of the process that made the tree and removes it
+  std::atomic<bool> told_about_fork_{false};
+  std::atomic<int> lent_{-1};  ///< the engine's, which the program may duplicate
+};
+
+/// The one of this process, and its table (apart, for a lookup of one load).
+FrontEnd& front_end();
+extern FdTable fd_table;
+
+/// Keeps errno as it was; a wrapped function changes it only on failure.
+class KeepErrno {
+ public:
+  KeepErrno() : errno_(errno) {}
+  ~KeepErrno() { errno = errno_; }
+
+ private:
+  int errno_;
+};
+
+/// -errno to errno and -1.
+inline long returned(long result) {
+  if (result >= 0) return result;
+  errno = static_cast<int>(-result);
+  return -1;
+}
+
+}  // namespace pviommu::vfio

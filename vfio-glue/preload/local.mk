@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The preload front end: build/.libs/libpviommu-preload.so, installed in
+# $(pkglibdir).
+
+# The parts that tests use without the wrapped functions.
+PRELOAD_PARTS = \
+	vfio-glue/preload/fd_table.cc \
+	vfio-glue/preload/fd_table.h \
+	vfio-glue/preload/front_end.cc \
+	vfio-glue/preload/front_end.h \
+	vfio-glue/preload/mappings.cc \
+	vfio-glue/preload/mappings.h \
+	vfio-glue/preload/process.cc \
+	vfio-glue/preload/process.h \
+	vfio-glue/preload/real.cc \
+	vfio-glue/preload/real.h \
+	vfio-glue/preload/user_memory.cc \
+	vfio-glue/preload/user_memory.h
+
+pkglib_LTLIBRARIES += libpviommu-preload.la
+libpviommu_preload_la_SOURCES = \
+	$(PRELOAD_PARTS) \
+	vfio-glue/preload/disk_calls.cc \
+	vfio-glue/preload/files.cc \
+	vfio-glue/preload/paths.cc \
+	vfio-glue/preload/wrap.h
+libpviommu_preload_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
+	-Wl,--version-script=$(srcdir)/vfio-glue/preload/preload.map
+EXTRA_libpviommu_preload_la_DEPENDENCIES = $(srcdir)/vfio-glue/preload/preload.map
+libpviommu_preload_la_LIBADD = libpviommu.la $(SYSTEM_LIBS)
+EXTRA_DIST += vfio-glue/preload/preload.map
