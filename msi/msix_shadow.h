@@ -2,9 +2,9 @@
 // The MSI-X table as a program may touch it: not at all by pread and pwrite,
 // and as dead memory by mmap.
 //
-// Who can write the real table can send interrupt messages anywhere; Xen even
-// lets a store to it fault forever.  The pages that hold the table are replaced
-// by a shadow that looks like a table after reset.
+// Whoever writes the real table decides where interrupts go, which is for the
+// hypervisor alone to decide.  So the pages that hold the table are replaced by a
+// shadow that looks like a table after reset.
 #pragma once
 
 #include <cstddef>

@@ -6,8 +6,8 @@
 // device, and dom0 cannot own one apart from its own.  So each VFIO container
 // has an HVM domain that is never started: gfn = iova >> 12.
 //
-//   create    -> domain, one vCPU (with none, binding an MSI panics Xen 4.17),
-//                page table pool, right to map all of the machine's RAM
+//   create    -> domain, one vCPU that never runs (Xen expects every domain
+//                with interrupts to have one), page table pool, right to map all of the machine's RAM
 //   assign    dom0 -> carrier
 //   deassign  carrier -> quarantine (DOMID_IO) -> dom0
 //   destroy

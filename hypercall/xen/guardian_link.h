@@ -38,8 +38,7 @@ class GuardianLink {
   Status hold(int fd);
   /// The same of a descriptor of /dev/xen/evtchn.  Its ports must be unbound there
   /// before they are closed in Xen, and the program may have left copies of the
-  /// descriptor with children: dom0's kernel does not survive a port that it
-  /// still has and that Xen has given away again.
+  /// descriptor with children.  This order is what dom0's kernel relies on.
   Status hold_channels(int fd);
   /// The guardian's copy is closed; before `fd` is.
   Status drop(int fd);

@@ -69,8 +69,8 @@ Result<std::optional<xen_domctl_getdomaininfo>> find_domain(XenCalls& calls, Mat
   return std::optional<xen_domctl_getdomaininfo>();
 }
 
-/// Of xenstore, where its daemon has a socket: the other way, the kernel's device, waits
-/// for ever when nobody serves it, and libxenstore takes it by itself.
+/// Whether xenstore's daemon has a socket that we may use.  libxenstore would by itself fall
+/// back to the kernel's device, whose answer nothing bounds in time.
 bool store_answers() {
   const char* folder = ::secure_getenv("XENSTORED_RUNDIR");
   const std::string path = std::string(folder != nullptr ? folder : "/var/run/xenstored") + "/socket";
@@ -193,7 +193,7 @@ Status GuestMapping::check_frames(Dfn first, std::uint64_t pages, bool ram) {
 }
 
 Status GuestMapping::map_bar(const MapRun& run) {
-  // Xen would replace RAM, and crash the guest where something else is.
+  // Xen does not ask whether the place is free, so we do, as far as it tells.
   PVIOMMU_TRY(check_frames(run.dfn, run.pages, false));
   LedgerBar* entry = nullptr;
   for (LedgerBar& bar : ledger_.header().bar)

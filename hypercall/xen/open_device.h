@@ -27,8 +27,8 @@ class XenHypervisor::OpenDevice final : public PciDevice {
   Result<std::uint64_t> bar_read(unsigned index, std::uint64_t offset, unsigned width) override {
     return function_->bar_read(index, offset, width);
   }
-  /// EPERM: the MSI-X table, whose pages Xen has made read-only; a write would
-  /// fault for ever.
+  /// EPERM: the pages of the MSI-X table.  Xen has made them read-only, so they are
+  /// refused here and not touched.
   Status bar_write(unsigned index, std::uint64_t offset, unsigned width, std::uint64_t value) override;
   Result<BarMapping> bar_mapping(unsigned index) override { return function_->bar_mapping(index); }
   void bar_mapped(unsigned index, bool mapped) override { function_->bar_mapped(index, mapped); }

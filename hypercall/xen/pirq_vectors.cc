@@ -307,8 +307,8 @@ Status PirqVectors::unbind(DeviceVectors& device, unsigned index) {
   if (slot == nullptr || !slot->bound) return Error{ENOENT, "unbind_vector: not bound"};
   const unsigned port = slot->ledger->bind.port;
   const bool consumer_has = handed_over(slot->target);
-  // The kernel lets go first: a port that it still has and that Xen has given
-  // away again is a crash of dom0.
+  // The kernel lets go first, Xen second: at no moment may the kernel have a port
+  // that Xen has given to somebody else.
   if (consumer_has ? !slot->masked : port < targets_.size() && targets_[port].device != nullptr) {
     ioctl_evtchn_unbind unbind{port};
     if (::ioctl((consumer_has ? consumer_fd_ : fd_).get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0 &&

@@ -18,9 +18,8 @@
 // over or taken back is masked in between: what arrives then waits in Xen.
 //
 // That descriptor (Hypervisor::event_fd()) is for passing on: to another process by
-// SCM_RIGHTS or pidfd_getfd().  The consumer does not bind the port itself: Linux lets
-// a second descriptor have a port that another one has, warns, and loses count.  So
-// both are ours, and taking back needs nobody's consent.
+// SCM_RIGHTS or pidfd_getfd().  The consumer does not bind the port itself: a port has
+// one descriptor at a time, which is ours.  So taking back needs nobody's consent.
 //
 // map_pirq wants the device to be dom0's: before the assign, or in a bounce.
 // The kernel does not close a port that was bound so; we do, and after our
@@ -46,9 +45,8 @@ namespace pviommu::xen {
 enum class Delivery : std::uint8_t {
   none,
   bind_static,  ///< IOCTL_EVTCHN_BIND_STATIC, Linux >= 6.6
-  /// A port of the kernel's is closed behind its back and the pirq bound in its
-  /// place.  When another user of dom0 gets the number in between, dom0 crashes
-  /// sooner or later (kernel BUG in its event channel driver).  Only on demand.
+  /// The pirq takes the place of a port that the kernel has (port_swap.cc).  Kernels
+  /// were not made for this, and dom0 may not survive it: only on demand.
   swap_port,
 };
 

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Delivery::swap_port: event channels of pirqs on kernels before 6.6, on demand.
+// Delivery::swap_port: event channels of pirqs on kernels before 6.6, on demand only
+// (interrupts=may-crash-dom0), because those kernels were not made for it.
+//
+//   kernel: a port for us -> Xen: that port becomes the pirq's -> the kernel delivers it
+//
+// After a failure the port is made ours in Xen again before the kernel gives it back.
 #include <sys/ioctl.h>
 
 #include <cerrno>
@@ -11,8 +16,8 @@
 
 namespace pviommu::xen {
 
-/// A port that the kernel has bound for us becomes the pirq's.  Xen gives the
-/// lowest free port: the one just closed, unless somebody was faster.
+/// A port that the kernel has bound for us becomes the pirq's; lock_ held.
+/// EAGAIN: another user of dom0 has it now; nothing is changed.
 Status PirqVectors::swap_port(LedgerVector& vector) {
   ioctl_evtchn_bind_unbound_port unbound{DOMID_SELF};
   const int port = ::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_UNBOUND_PORT, &unbound);
@@ -30,8 +35,7 @@ Status PirqVectors::swap_port(LedgerVector& vector) {
     vector.bind.port = static_cast<std::uint32_t>(port);
     return {};
   }
-  // The kernel still has the port: it must be somebody's in Xen before it is
-  // given back.
+  // First ours in Xen again, then given back by the kernel.
   if (const Status back = take_back(static_cast<std::uint32_t>(port)); !back)
     std::fprintf(stderr, "pviommu: event channel %d: %s; dom0's kernel may not survive its end\n", port,
                  to_string(back.error()).c_str());

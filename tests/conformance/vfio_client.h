@@ -213,7 +213,7 @@ inline std::uint64_t take_soon(int eventfd) { return take(eventfd, 30); }
 class Edu {
  public:
   static constexpr std::uint64_t kBuffer = 0x40000;
-  /// QEMU ends itself over a transfer that reaches the last byte of the 4096.
+  /// Bytes of a transfer at most: less than the buffer has, on every machine there is.
   static constexpr std::size_t kMost = 4088;
   explicit Edu(Device& device) : device_(device) {}
   /// One transfer between IOVA and the buffer at `at`; waits for it to end.

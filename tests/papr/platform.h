@@ -15,7 +15,7 @@ using namespace pviommu::papr;
 /// can send one MSI.
 class Device {
  public:
-  static constexpr std::size_t kBufferBytes = 2048;  // edu of QEMU 7.2 takes less than its 4 KiB in one go
+  static constexpr std::size_t kBufferBytes = 2048;  // half of what edu has
 
   virtual PciAddress address() const = 0;
   /// The default window of its host bridge.

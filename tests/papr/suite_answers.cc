@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What each TCE call answers, by raw calls.  Where QEMU lets pass what a strict
-// hypervisor (KVM, and PAPR's text) refuses, both answers stand here.
+// What each TCE call answers, by raw calls.  Where QEMU answers otherwise than a strict
+// hypervisor does (KVM, and PAPR's text), both answers stand here.
 #include "tests/papr/checks.h"
 #include "tests/papr/suite.h"
 

@@ -215,7 +215,7 @@ std::string device_user(const HostRoots& roots, const HostDevice& device) {
   const std::string address = to_string(device.sbdf);
   for (const char* backend : {"xen-", "papr-"})
     if (const auto owner = DeviceLock::owner(backend + address); owner && *owner) return described(**owner);
-  // The kernel would wait for these with the unbinding, without an end.
+  // As long as a process has one of these open, unbinding the device would wait for it.
   std::set<std::string> nodes;
   if (device.group) nodes.insert("/dev/vfio/" + std::to_string(*device.group));
   for (const std::string& node : names_in(roots.sysfs + "/bus/pci/devices/" + address + "/vfio-dev"))

@@ -25,10 +25,9 @@ window_is_empty() {
   equal "$1" "empty" "$window_said"
 }
 
-# again COMMAND...: a QEMU tool on the rig's NVMe.  QEMU 7.2's emulated NVMe loses the
-# interrupts of an admin queue that was there before MSI-X was switched on, as QEMU's
-# own driver has it: about every second open waits for ever in its first Identify,
-# on any VFIO.  Such a run is ended and made again.
+# again COMMAND...: a QEMU tool on the rig's NVMe.  QEMU 7.2's own driver and its emulated
+# NVMe do not always agree on the first interrupt, on any VFIO: a run that waits for it in
+# vain is ended and made again.
 again() {
   for _ in 1 2 3 4 5 6 7 8 9; do
     timeout 7 "$@"

@@ -23,8 +23,8 @@ gtest_in_guest papr -- vfio_conformance --gtest_filter="$conformance"
 for case in two-containers freed-before-unmap; do
   check "isolation: $case" papr -- rig_isolation $case
 done
-# QEMU's nvme loses the admin queue's interrupts when MSI-X is enabled after the controller,
-# as qemu-io does; whether it sees the completions all the same is a matter of time.
+# QEMU's NVMe and qemu-io do not always agree on the first interrupt (lib.sh): a run that waits
+# for it in vain is made again.
 patiently() {
   for _ in 1 2 3 4 5 6 7 8; do
     timeout 5 "$@"

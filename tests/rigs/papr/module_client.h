@@ -161,7 +161,7 @@ class Edu {
 
   enum Direction { to_device, from_device };
   static constexpr std::uint64_t kBuffer = 0x40000;  ///< 4 KiB in the device
-  static constexpr std::uint64_t kMost = 4095;       ///< QEMU ends itself for all of them
+  static constexpr std::uint64_t kMost = 4095;       ///< bytes of a transfer at most
   /// Waits for the end; false when there is none.
   bool dma(Direction direction, std::uint64_t iova, std::uint64_t bytes, bool interrupt = false) {
     write64(0x80, direction == to_device ? iova : kBuffer);

@@ -29,7 +29,7 @@ put_back() {  # HOW
 held 0
 kill -9 $program
 put_back "the program is killed"
-# At the same place another page: Xen would crash the guest if the first were there still.
+# Another page at the same place, which shows that the first one is gone.
 held 0x1000 20
 kill -9 "$(pidof pviommu-xen-guardian)"
 kill -9 $program
