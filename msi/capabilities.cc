@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Walking the capability list.  A device may lie: each offset and size is checked against the
+// configuration space and the BARs before it is believed, and a loop is noticed by its places.
 #include "msi/capabilities.h"
 
 #include <bitset>

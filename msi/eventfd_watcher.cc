@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// One thread for one eventfd, edge triggered.  Its end is a second eventfd, so that the
+// destructor never waits for the program.
 #include "msi/eventfd_watcher.h"
 
 #include <signal.h>

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   a BAR     |-- mapped ----|== pages of the table: shadow (memfd) ==|---- mapped ----|
+//                            ^ rounded to pages outwards
+//
+// Pending bits that share these pages are hidden with them (hides_pending_bits()).
 #include "msi/msix_shadow.h"
 
 #include <sys/mman.h>

@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Enabling and disabling as sequences of steps with undo, arrivals, INTx, and what a program's
+// mask bits do.  Changing the targets of a running vector is in vector_targets.cc.
+//
+//   enable()    allocate, bind each, INTx disable bit, enable bit of the capability
+//   disable()   enable bit off, unbind each, free, INTx disable bit
+//
+// A step that fails undoes the ones before it (class Undo), last first.
+//
+// lock_ covers all but event(), which is called on the hypervisor's thread and takes none.
 #include "msi/vector_router.h"
 
 #include <algorithm>

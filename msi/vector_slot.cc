@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// All of a slot's state is one atomic word (vector_slot.h): an arrival is one compare and
+// exchange and one write() to the eventfd of the side that the word names.  Replacing an
+// eventfd fills the side that nobody uses, switches the word, and waits until the old side is
+// left.
 #include "msi/vector_slot.h"
 
 #include <fcntl.h>

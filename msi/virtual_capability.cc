@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Byte by byte, because a program may read and write a capability in any width.  Reads
+// combine what the program has written with what the hypervisor's vectors make of it; writes
+// to mask bits go on to the router.
 #include "msi/virtual_capability.h"
 
 #include <algorithm>

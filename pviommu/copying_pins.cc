@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The source for kernels without io_uring.  Nothing holds the pages: a transfer copies by the
+// program's address at the time of the transfer (process_vm_readv(), process_vm_writev()), so
+// memory that is not there any more is EFAULT, and what has taken its address is reached.
 #include "pviommu/copying_pins.h"
 
 #include <sys/mman.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Which source a process gets: "auto" is io_uring where the kernel lets it, else copying, with
+// a notice of why and what that means.
 #include "pviommu/frame_source.h"
 
 #include <cstring>

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   IoUringSource --> RingPool --> PinRing, PinRing, ...     each with a table of slots
+//                        ^
+//   IoUringPin ----------'  a slot in one ring; keeps the pool alive
+//
+// ForkGuard knows all pools, so that a forked child can close the copies of the rings that it
+// has got and does not keep the parent's pages pinned.
 #include "pviommu/io_uring_pins.h"
 
 #include <pthread.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// One counter for the process.  A thread with CAP_IPC_LOCK adds without looking; others
+// compare with the limit under a lock, together with what mlock() has locked (VmLck).
 #include "pviommu/locked_memory.h"
 
 #include <fcntl.h>

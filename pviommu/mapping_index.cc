@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Descending, insertion and removal.
+//
+//   insert   a full leaf gives to a neighbour, else splits; nodes are reserved first, so that
+//            nothing can fail once the tree is being changed
+//   erase    a leaf merges with a neighbour when both fit in one
+//
+// The leaf of the last call is remembered, because programs unmap what they have just mapped.
+// tests/bench/index_bench.cc compares it with what the libraries have.
 #include "pviommu/mapping_index.h"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Its PinnedMemory says where the memory is and holds nothing: the hypervisor, or the kernel
+// for it, pins when it maps.
 #include "pviommu/named_memory.h"
 
 #include "hypercall/statistics.h"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Counting, history and injected failures.  A call costs two relaxed increments as long as
+// nothing is to fail; only an armed log takes its lock to look for an injection that is due.
 #include "hypercall/model/call_log.h"
 
 #include <algorithm>

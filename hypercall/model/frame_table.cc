@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Slots come in chunks of 4096 that stay until the end, so a frame number can be looked up
+// without a lock; what makes a frame valid is checked by a user after it has announced itself.
+//
+//   access   users + 1, then: live and of this generation?   ...   users - 1
+//   retire   not live, then: wait until users is 0, next generation
+//
+// Retired slots wait in a list of at least kKeepRetired before their number is used again, so
+// that the generation (10 bits) does not come round while an old entry may still name it.
 #include "hypercall/model/frame_table.h"
 
 #include <sched.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// From "key=value" to MachineOptions.  The presets of `limits=` come first; every other key
+// then overrides one of their values.
 #include "hypercall/model/machine_options.h"
 
 #include <algorithm>

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// A vector's life here: allocate() takes handles, bind() names a target, arrive() and line()
+// are the device's side, deliver() decides between target, pending bit and drop.
+//
+//   arrive(source, address, data) --> handle --> route of that source? --> deliver()
+//   line(source, asserted) ------------------> INTx route of the source -'   |
+//                                              masked or unbound: pending <--'--> target
 #include "hypercall/model/msi_routing.h"
 
 #include <sys/socket.h>

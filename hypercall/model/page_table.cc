@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Readers (translate()) take no lock: an entry is one word, and a table is complete before a
+// store makes it reachable.  So map() builds from the leaf upwards, and split() fills all 512
+// pieces before it replaces the large leaf:
+//
+//   before   entry --> leaf of 2 MiB            after   entry --> table --> 512 leaves of 4 KiB
+//                      one release store between the two
+//
+// Writers are serialised by the owner, and free a table only while walkers are kept out.
 #include "hypercall/model/page_table.h"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// One function for each hypercall of a carrier's life; create_carrier() is all or nothing.
+// Rights to memory are given once for all of RAM, with holes where Xen refuses a frame.
 #include "hypercall/xen/carrier.h"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The judging half: facts in, rows out.  It asks nobody, so that unit tests can show it any
+// machine.  When Xen does not talk to us at all, the rows that would only repeat it are left out.
 #include "hypercall/xen/doctor.h"
 
 #include <linux/pci_regs.h>

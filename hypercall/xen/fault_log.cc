@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// A line at a time: feed() joins the pieces of the ring to lines, take_line() recognises
+// those of the two vendors.  VT-d's first line waits for its second one, which has the reason;
+// settle() ends the waiting, lost_text() starts afresh.
 #include "hypercall/xen/fault_log.h"
 
 #include <charconv>

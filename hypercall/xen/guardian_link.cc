@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// How the guardian is started without a trace in the program (no child to wait for, no
+// signal), and the requests to it: 'h' hold, 'c' hold an event channel's, 'd' drop, each with
+// a descriptor number of the program, which the guardian copies by pidfd_getfd().
+//
+//   program --clone(), no SIGCHLD--> pviommu-xen-guardian --fork()--> guardian
+//                                    ends at once
 #include "hypercall/xen/guardian_link.h"
 
 #include <dlfcn.h>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Finding a guest by name, id or UUID; and its address space, where a map of memory is a
+// check and only BARs are really mapped.  A BAR is noted in the ledger before Xen hears of
+// it, and the note goes after Xen has forgotten it.
 #include "hypercall/xen/guest.h"
 
 #include <unistd.h>

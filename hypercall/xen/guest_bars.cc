@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Used by both sides: the program takes its own BARs out, the guardian those of a program
+// that has ended.  In a file of its own because the guardian links no more than it needs.
 #include "hypercall/xen/guest_bars.h"
 
 #include <cerrno>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Every change is a pair of hypercalls (pirqs.h does each), noted in the ledger before it is
+// made.  A bind that fails half way is put back to what it was (put_back()).
 #include "hypercall/xen/guest_vectors.h"
 
 #include <cerrno>

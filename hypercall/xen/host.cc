@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// examine_host() asks from the general to the special: the domctl interface and the right to
+// it, a PV dom0, an IOMMU, HAP, then sizes and reserved ranges.  The first that is missing is
+// the one line that people are told.
 #include "hypercall/xen/host.h"
 
 #include <fcntl.h>

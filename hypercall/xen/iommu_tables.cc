@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Offsets are from the start of an ACPI table, whose header has 36 bytes.
 #include "hypercall/xen/iommu_tables.h"
 
 #include <fcntl.h>

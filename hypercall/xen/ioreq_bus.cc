@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The server's life: start() makes it and binds one event channel for each vCPU, serve()
+// waits, answer() does one access, the destructor takes it all back.  A request's state field
+// is the only synchronisation of the shared page: READY is ours to read, RESPONSE is ours to
+// write, and all else is Xen's.
 #include "hypercall/xen/ioreq_bus.h"
 
 #include <poll.h>

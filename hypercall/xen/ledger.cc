@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// create() locks the new file before there is anything in it, and writes the magic number
+// last: a reaper that is faster finds an empty or a locked file and leaves it.  Locks are open
+// file description locks, so a copy of the descriptor in the guardian holds the same lock.
 #include "hypercall/xen/ledger.h"
 
 #include <dirent.h>

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   change()   cuts runs into pieces and fills a multicall
+//   send()     one multicall; behind the first piece that failed nothing may stay done
+//   finish()   the rest of a piece that Xen has done in part
+//   grow_pool()  more page tables for the carrier, then the piece is tried again
+//
+// What cannot be taken back after an error is reported as lost state: the caller then keeps
+// the pages.
 #include "hypercall/xen/mapping.h"
 
 #include <algorithm>

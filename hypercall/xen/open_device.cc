@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The device's ways between its owners, and the vectors' calls that find the device first.
+//
+//   dom0 --attach()--> carrier or guest --detach()--> quarantine --> dom0
+//                                                  ^ where a step failed, detach() goes on
+//
+// devices_lock_ of XenHypervisor covers the list of open devices and each one's owner.
 #include "hypercall/xen/open_device.h"
 
 #include <linux/pci_regs.h>

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   frames_of(): pagemap, 4096 pages a read --> leaf(): four levels of dom0's p2m --> runs
+//
+// A leaf, once mapped, is used until the kernel says (p2m_generation) that it has changed the
+// tree; then all are forgotten and looked up again.
 #include "hypercall/xen/physical_map.h"
 
 #include <fcntl.h>

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Binding, handing over, and the thread that takes arrivals to their targets.
+//
+// lock_ covers the table of ports and each vector's target; a sink is called with it held.
+// The thread waits in read() without it.  let_go() is the fence: whoever takes a port out of
+// the thread's hands waits until a read that began later has emptied the kernel's ring, so
+// that what arrived before has gone to the old target.
 #include "hypercall/xen/pirq_vectors.h"
 
 #include <fcntl.h>

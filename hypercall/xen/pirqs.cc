@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The hypercalls by which a device's messages get pirqs.  Arguments lie in the ledger and Xen
+// writes its answer there (ledger.h), so every function begins with the note and ends with
+// clearing it, and can be called again by whoever finds a note left behind.
 #include "hypercall/xen/pirqs.h"
 
 #include <algorithm>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Each step is tried a few times.  One that fails is reported, leaves its note in the ledger
+// for the next reaper, and does not keep the later ones from being tried.
+// Nothing here knows the program: the ledger, sysfs and Xen's list of domains are all there is.
 #include "hypercall/xen/reaper.h"
 
 #include <linux/pci_regs.h>

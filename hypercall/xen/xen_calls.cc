@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   domctl(), physdev(), ...   argument --> bounce buffer --> libxencall --> back
+//   ..._in_place()             argument in locked memory of the caller, as it is
+//   Batch                      up to 64 domctls in one multicall
+//
+// fail=N (for tests) counts here, below everything that counts hypercalls for people.
 #include "hypercall/xen/xen_calls.h"
 
 #include <cerrno>

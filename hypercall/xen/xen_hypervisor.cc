@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Opening, the watching thread, spaces and the module's entry.  Devices and vectors are in
+// open_device.cc.
+//
+//   open()       checks the machine, reaps what dead programs left; holds nothing
+//   activate()   with the first space or device: guardian, ledger, watching thread
+//   watch()      every 200 ms: the console's faults, the guest's life; at once: a guardian
+//                that has ended is replaced
 #include "hypercall/xen/xen_hypervisor.h"
 
 #include <poll.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The client's system calls, and the driver of edu that most tests of hardware use.
 #include "vfio_client.h"
 
 #include <linux/pci_regs.h>

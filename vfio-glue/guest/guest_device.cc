@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The guest's writes, turned into VFIO calls on our own engine.
+//
+//   config_write()   command, BARs --> update_bars(): MAP_DMA, UNMAP_DMA, trapped pages
+//                    MSI, MSI-X ----> update_msi(), update_msix(): SET_IRQS
+//                    the rest ------> the device file's configuration region
+//   memory_write()   MSI-X table ---> update_entry()
+//
+// What could not be done is said once on stderr (complain()); the guest sees what hardware
+// would show it.  Called by one thread, that of GuestBus::serve().
 #include "vfio-glue/guest/guest_device.h"
 
 #include <linux/pci_regs.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The module is found by the name "libvirt", whatever the URI's scheme: libvirt sorts those out.
 #include "vfio-glue/host/connection.h"
 
 namespace pviommu::host {

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// OpenFile objects come from a pool of chunks that are never given back (fd_table.h says why);
+// a slot's pointer is exchanged atomically, and whoever takes a file out of it owns its
+// reference.
 #include "vfio-glue/preload/fd_table.h"
 
 #include <algorithm>

@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// In this order: the engine's life, descriptors, mappings, the Client that the engine sees,
+// and the life of the process (fork, exit).
+//
+//   making_       one engine at a time is made; before mutex_, and not held across fork()
+//   mutex_        which engine and which tree there are
+//   fd_table      no lock (fd_table.h)
+//   mappings_     its own lock, held around the kernel's munmap() and mremap()
+//   complaints_   innermost
 #include "vfio-glue/preload/front_end.h"
 
 #include <fcntl.h>

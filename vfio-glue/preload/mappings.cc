@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// An ordered map of what the program sees, cut as the kernel cuts its own.  Every change gives
+// back what it does to the devices' counts, for the caller to announce without the lock.
 #include "vfio-glue/preload/mappings.h"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// A page that fork() wipes (MADV_WIPEONFORK) tells a child from its parent, however it was
+// made; a thread-local depth tells whether this thread is in the engine.
 #include "vfio-glue/preload/process.h"
 
 #include <sys/mman.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// dlsym(RTLD_NEXT) of each name, at the first need of any of them.
 #include "vfio-glue/preload/real.h"
 
 #include <dlfcn.h>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// process_vm_readv() and process_vm_writev() on ourselves, which say EFAULT; where a sandbox
+// forbids them, the way through a memfd, which says so as well.  What lies on this thread's
+// own stack, above our frame, is copied directly.
 #include "vfio-glue/preload/user_memory.h"
 
 #include <pthread.h>

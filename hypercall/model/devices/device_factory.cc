@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The table of device types: one row each, with the keys that `pviommu run --help` shows.
 #include "hypercall/model/devices/device_factory.h"
 
 #include <algorithm>

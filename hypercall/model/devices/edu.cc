@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The registers exist twice: what the device holds (members) and what the program sees (the
+// memory of the BAR).  A difference between the two is a store that came through a mapping.
+//
+//   pread/pwrite   mmio_read(), mmio_write() --.
+//   a mapping      look(), by the thread -------+--> write_*(): member, then replace() in memory
+//   the thread     poll(): look(), then compute() and transfer()
+//
+// replace() publishes only where the program has not stored again meanwhile; what it has
+// stored is found by the next look().
 #include "hypercall/model/devices/edu.h"
 
 #include <algorithm>

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   doorbell --> poll(): loop_back()      transmit queue --> frame_ --> receive buffers
+//                        run_commands()   control queue: accepted, and nothing changes
+//                        finish()         used elements become visible, then the interrupt
+//
+// All of it runs with the function's lock held, on the function's thread but for the
+// registers.  The queues' own rules are in virtio_net_queue.cc.
 #include "hypercall/model/devices/virtio_net.h"
 
 #include <algorithm>

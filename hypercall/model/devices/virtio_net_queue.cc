@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Reading a ring: header, descriptor table, indirect table, each checked once when it is
+// read.  Every index and length is the program's, so each loop here has a bound that the
+// program cannot move: the ring's size, or the size of an indirect table.
 #include "hypercall/model/devices/virtio_net_queue.h"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Files and memory behind one descriptor: anonymous memory is a memfd, so that reads, writes
+// and holes are the same system calls for both.
 #include "hypercall/model/nvme/backing.h"
 
 #include <fcntl.h>

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Registers and the controller's states (NVMe 1.4, 3.1, 7.6).  A register may be written
+// through a mapping at any time, so each observe_*() compares the memory of the BAR with what
+// the controller knows and treats a difference as the write.
+//
+//   CC.EN 0 -> 1   enable()      CSTS.RDY 1
+//   CC.EN 1 -> 0   disable()     all queues gone, CSTS.RDY 0
+//   CC.SHN         shut_down()   written data on stable storage, then CSTS.SHST 2
 #include "hypercall/model/nvme/controller.h"
 
 #include <memory>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Walking PRP lists.  They are the program's, so a list that is too long, unaligned or not
+// reachable ends the walk with a status code and never with an endless one.
 #include "hypercall/model/nvme/prp.h"
 
 #include <algorithm>

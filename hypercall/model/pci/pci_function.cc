@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// BARs in memory files, DMA with the checks of the command register, and the thread that
+// watches mapped BARs.  The thread sleeps in the kernel unless a BAR is mapped or the device
+// has asked for more (poll() said true, or kick()).
 #include "hypercall/model/pci/pci_function.h"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Printing of answers.  Each section of cases is a forked child with a limit of time, so that
+// one that does not come back costs its own answers and no others.
 #include "tests/conformance/answers/answers.h"
 
 #include <sys/wait.h>

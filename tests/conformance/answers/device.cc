@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Info of the device, its regions and its interrupts, with every argsz that matters.
 #include "tests/conformance/answers/device.h"
 
 #include <linux/pci_regs.h>

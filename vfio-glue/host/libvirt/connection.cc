@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// libvirt keeps a last error for each thread, so it is read right after the call that failed.
 #include "vfio-glue/host/libvirt/connection.h"
 
 #include <libvirt/virterror.h>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   libvirt's event loop thread --> Watchers (by UUID) --> the watch's callback
+//
+// A watch may end in its own callback.  Registrations are one for the connection.
 #include "vfio-glue/host/libvirt/domains.h"
 
 #include <libvirt/virterror.h>

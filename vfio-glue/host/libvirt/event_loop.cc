@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The loop lives as long as somebody holds it; the last holder's end stops the thread.
 #include "vfio-glue/host/libvirt/event_loop.h"
 
 #include <libvirt/libvirt.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// By XPath, element by element.  Without a valid address it is no device; what else is missing
+// or out of range is left at 0 or empty.
 #include "vfio-glue/host/libvirt/node_device_xml.h"
 
 #include <libxml/parser.h>

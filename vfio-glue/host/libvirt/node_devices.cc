@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The steps are virNodeDeviceDetachFlags(), ReAttach() and Reset(), each on the device as it
+// is when the step is taken.
 #include "vfio-glue/host/libvirt/node_devices.h"
 
 #include <algorithm>
