@@ -5,8 +5,8 @@
 //   gather (doctor_facts.cc)    asks Xen, the kernel and sysfs      -> facts
 //   judge  (doctor.cc)          what they mean and what to do       -> checks
 //
-// One side effect: to know who owns a device Xen is sent the debug key Q, whose
-// answer (a line a PCI device) goes to Xen's log.
+// One side effect: to learn who owns a device, Xen is sent the debug key Q, whose
+// answer (one line for each PCI device) goes to Xen's log.
 #pragma once
 
 #include <cstddef>
@@ -77,7 +77,8 @@ struct DeviceFacts {
 };
 
 std::vector<Check> judge(const HostFacts& host);
-/// With the dry run at the end; `host_problem` is the first of the host's, or empty.
+/// The rows of a device, with the dry run at the end.  `host_problem`: the host's first
+/// problem, which a run would stop with; empty: none.
 std::vector<Check> judge(const DeviceFacts& device, const HostFacts& host, const std::string& host_problem);
 
 /// A JSON array of {check, state, detail, remedy}.
@@ -88,7 +89,7 @@ std::string to_json(const std::vector<Check>& checks);
 /// Whether Xen said at boot that it remaps interrupts; empty: the ring has
 /// wrapped since, or there is no IOMMU.
 std::optional<bool> interrupt_remapping(std::string_view console);
-/// Who owns the device by the last answer to the debug key Q; empty: not in it.
+/// Who owns the device, by the last answer to the debug key Q; empty: it is not in it.
 std::string owner_of(std::string_view console, Sbdf sbdf);
 
 /// MSI and MSI-X vectors by the capabilities in 256 bytes of configuration space.

@@ -28,15 +28,17 @@
 
 namespace pviommu::xen {
 
-/// Fed with the ring's text in pieces cut anywhere.  Not thread-safe.
+/// Takes the ring's text in pieces, wherever they are cut, and finds the faults in it.
+/// Not thread-safe: the owner calls it from one thread or locks.
 class FaultLog {
  public:
   /// Appends the faults that are complete with `chunk` to `out`.
   void feed(std::string_view chunk, std::vector<Fault>& out);
-  /// Appends a fault whose second line has not come.  For when the ring has been
-  /// quiet: the rate limit may have taken the line.
+  /// Appends a fault whose second line has not come.  The owner calls this when the ring
+  /// has been quiet for a while, because the rate limit may have taken the line.
   void settle(std::vector<Fault>& out);
-  /// Text between the last chunk and the next one is lost: the ring was faster.
+  /// Says that text between the last chunk and the next one is lost, because the ring
+  /// was faster than its reader.  Appends what waited for a second line.
   void lost_text(std::vector<Fault>& out);
 
   /// Messages of any kind that Xen's rate limit kept out of the ring; faults may

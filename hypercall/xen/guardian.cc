@@ -3,7 +3,13 @@
 //
 //   pviommu-xen-guardian PID LEDGER     descriptors 3: socket, 4: ledger
 //
-// Started by guardian_link.cc; nothing to be run by hand.
+// guardian_link.cc starts it; it is nothing to be run by hand.
+//
+//   watch()     holds, on request, copies of the program's descriptors
+//      |        until the program ends (pidfd) or closes the socket
+//   clean_up()  event channels out of the kernel, then reap(), then the system's log
+//      |
+//   exit        the copies close: pins, device locks and the ledger's lock go last
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -73,8 +79,8 @@ class Guardian {
   }
 
  private:
-  /// In the kernel, by the program's own descriptor; what it has closed already
-  /// is refused, and that is as good.
+  /// Unbinds the program's event channels in the kernel, by its own descriptors.  The kernel
+  /// refuses those that the program has unbound already, which is as good.
   void unbind_channels() {
     for (const LedgerDevice& device : ledger_->header().device) {
       if (device.used.load() == 0) continue;

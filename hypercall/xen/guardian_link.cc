@@ -27,7 +27,7 @@ namespace pviommu::xen {
 namespace {
 
 constexpr int kAnswerMilliseconds = 10000;
-/// Guardians that are killed one after the other before they answer.
+/// How many guardians may be killed one after the other before they answer.
 constexpr int kTries = 3;
 constexpr std::size_t kStackBytes = 64 << 10;
 
@@ -40,7 +40,7 @@ std::string guardian_program() {
   return module.substr(0, module.rfind('/') + 1) + "pviommu-xen-guardian";
 }
 
-/// For the new process, which shares our memory until it executes.
+/// What the new process reads, which shares our memory until it executes the guardian.
 struct Start {
   const char* program;
   const char* const* arguments;

@@ -33,26 +33,28 @@ class GuardianLink {
   GuardianLink& operator=(const GuardianLink&) = delete;
   ~GuardianLink() = default;  ///< the guardian sees the end and looks into the ledger
 
-  /// When this returns without error the guardian has a copy of `fd`.  Of a
-  /// descriptor it holds already: nothing to do.
+  /// When this returns without error the guardian has a copy of `fd`.  Nothing is done
+  /// for a descriptor that it holds already.  A guardian that was killed meanwhile is
+  /// replaced first.  ETIMEDOUT: it does not answer.
   Status hold(int fd);
-  /// The same of a descriptor of /dev/xen/evtchn.  Its ports must be unbound there
+  /// The same for a descriptor of /dev/xen/evtchn.  Its ports must be unbound there
   /// before they are closed in Xen, and the program may have left copies of the
   /// descriptor with children.  This order is what dom0's kernel relies on.
   Status hold_channels(int fd);
-  /// The guardian's copy is closed; before `fd` is.
+  /// The guardian closes its copy of `fd`.  To be called before `fd` is closed here,
+  /// because its number may be another file's afterwards.
   Status drop(int fd);
 
-  /// Readable when the guardian is gone; then restart().
+  /// Becomes readable when the guardian is gone; then call restart().
   int fd() const;
-  /// Another one, if it is gone.
+  /// Starts another guardian, with all that is held, if the last one is gone.
   Status restart();
 
  private:
   explicit GuardianLink(Ledger& ledger) : ledger_(ledger) {}
   // Lock held.  EPIPE: the guardian was killed.
   Status spawn();
-  Status replace();  ///< a new one, that holds all that is held
+  Status replace();  ///< starts a new one and gives it all that is held
   Status ask(char what, int fd);
   Status ask_again(char what, int fd);
 

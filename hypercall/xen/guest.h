@@ -33,15 +33,15 @@ struct Guest {
   Guest& operator=(const Guest&) = delete;
 };
 
-/// By domid, UUID or name (the last by xenstore).  On failure `message` is one line:
+/// Finds a guest by domid, UUID or name (the last by xenstore).  On failure `message` is one line:
 /// what is wrong with it, and what to do.
 Result<std::unique_ptr<Guest>> find_guest(XenCalls& calls, std::string_view text, std::string& message);
 
-/// False: it has ended, or is about to.
+/// Whether the guest still runs.  False: it has ended, or is about to.
 bool guest_lives(XenCalls& calls, const Guest& guest);
 
-/// Frames of the program's own memory are only named in guest mode: the guest's are
-/// meant, and which those are the device frame says.
+/// In guest mode the frames of the program's memory are only named: the guest's frames
+/// are meant, and the device frame says which those are.  This bit marks such a name.
 inline constexpr std::uint64_t kNamedFrame = std::uint64_t{1} << 44;
 
 class GuestMapping final : public SpaceMapping {
@@ -57,7 +57,8 @@ class GuestMapping final : public SpaceMapping {
  private:
   GuestMapping(XenCalls& calls, const Guest& guest, Ledger& ledger)
       : calls_(calls), guest_(guest), ledger_(ledger) {}
-  /// Are all of them RAM (or, `ram` false, none)?  EFAULT, EEXIST.
+  /// Asks Xen whether all of the frames are RAM of the guest.  EFAULT: `ram` is asked for
+  /// and one is not.  EEXIST: none is asked for and one is.
   Status check_frames(Dfn first, std::uint64_t pages, bool ram);
   Status map_bar(const MapRun& run);
 

@@ -6,7 +6,8 @@
 
 namespace pviommu::xen {
 
-/// Out of the guest's physical map.  Of a guest that has ended: nothing to do.
+/// Takes the piece of a BAR out of the guest's physical map, and clears its note.  Nothing
+/// is left to do when the guest has ended.  After an error the note stays.
 Status unmap_ledger_bar(XenCalls& calls, LedgerBar& bar);
 
 }  // namespace pviommu::xen

@@ -59,7 +59,8 @@ Status GuestVectors::bind_to(LedgerVector& vector, const Notification& target) {
   return bind_guest_vector(calls_, vector, target.gvec, target.gflags);
 }
 
-/// The vector is bound as it was before.  `pirq`: the one that it had, where it was to move; else -1.
+/// Binds the vector again as it was before.  `pirq`: the one that it had, if it was to get
+/// another one; else -1.
 Status GuestVectors::put_back(DeviceVectors& device, unsigned index, int pirq) {
   DeviceVectors::Slot& slot = device.slots[index];
   const bool there = slot.ledger->state.load() == LedgerVector::mapped && slot.ledger->map.pirq == pirq;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The machine under Xen: what is asked once.
+// The machine under Xen: what is asked once, when the backend is opened, and what is
+// missing for it to work.
 #pragma once
 
 #include <string>

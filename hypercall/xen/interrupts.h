@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Who takes a device's messages: dom0's event channels (pirq_vectors.h), or a
 // guest's own interrupt controllers (guest_vectors.h).
+//
+//   DeviceVectors            slots[index] --> LedgerVector: what Xen was asked for
+//     one for each device         |
+//                                 v
+//                            target, mask and pending bit while it is bound
 #pragma once
 
 #include <cstdint>

@@ -24,8 +24,7 @@ struct IoreqBus::Page : shared_iopage {};
 
 namespace {
 
-/// How often it is looked whether the hypervisor's watcher has seen the guest end, in
-/// milliseconds.
+/// Milliseconds between two looks whether the hypervisor's watcher has seen the guest end.
 constexpr int kLookMs = 100;
 
 Status refused(const char* what) { return Error{errno, what}; }

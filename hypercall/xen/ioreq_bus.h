@@ -6,8 +6,9 @@
 //        |                 v  slot of the vCPU in a shared page, event channel
 //        +--answer--- serve(): config_read() ... memory_write()
 //
-// The emulator of the guest (qemu-xen) is another such server, and stays what it
-// is: what is not ours goes there.  Source: Xen public/hvm/ioreq.h, dm_op.h.
+// The guest's emulator (qemu-xen) is another such server.  It is not changed, and
+// all accesses that are not for our function go to it.
+// Source: Xen public/hvm/ioreq.h, dm_op.h.
 #pragma once
 
 #include <memory>
@@ -26,7 +27,7 @@ namespace pviommu::xen {
 
 class IoreqBus final : public GuestBus {
  public:
-  /// `guest` outlives it.
+  /// Makes the server, not yet for any function.  `guest` outlives it.
   static Result<std::unique_ptr<GuestBus>> open(XenCalls& calls, const Guest& guest);
   ~IoreqBus() override;
 

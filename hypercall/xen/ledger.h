@@ -14,7 +14,13 @@
 //
 // The file is locked (open file description lock) by the program and, through
 // the same description, its guardian.  A ledger that nobody locks is an orphan,
-// and belongs to who locks it next (reaper.h).
+// and belongs to whoever locks it next (reaper.h).
+//
+// A vector's entry is written in this order, so that at every moment the reaper
+// knows what may have been done:
+//
+//   none --mapping--> mapped --binding--> bound --closing--> mapped --unmapping--> none
+//        ^ written before the hypercall   ^ written after it
 #pragma once
 
 #include <atomic>
@@ -33,8 +39,8 @@
 
 namespace pviommu::xen {
 
-/// Of one vector: hypercall arguments, written by Xen.  `pirq` and `port` mean
-/// something only where the state says so or is in between.
+/// One vector: the arguments of its hypercalls, into which Xen writes.  `pirq` and `port`
+/// mean something only in the states that say so.
 struct LedgerVector {
   enum State : std::uint32_t {
     none = 0,
@@ -94,13 +100,13 @@ LedgerId ledger_id(const std::string& path);
 
 class Ledger {
  public:
-  /// A new one for this process.
+  /// Makes, locks and maps a new ledger for this process.
   static Result<std::unique_ptr<Ledger>> create();
-  /// The open, locked file of another process's (the guardian's).
+  /// Takes over the open and locked file of another process; for the guardian.
   static Result<std::unique_ptr<Ledger>> adopt(UniqueFd fd, std::string path);
-  /// Locks and opens an orphan.  EBUSY: somebody lives; EAGAIN: just being
-  /// made; ESTALE: of another boot;
-  /// EBADMSG: not a ledger of this version.
+  /// Locks and opens an orphan.  EBUSY: its program or guardian lives.  EAGAIN: it is just
+  /// being made.  ESTALE: it was of another boot, and is removed.  EBADMSG: it is not a
+  /// ledger of this version.
   static Result<std::unique_ptr<Ledger>> take(const std::string& path);
   ~Ledger();
   Ledger(const Ledger&) = delete;
@@ -110,12 +116,12 @@ class Ledger {
   const std::string& path() const { return path_; }
   LedgerHeader& header() { return *header_; }
   LedgerId id() const { return {header_->pid, header_->number}; }
-  bool empty() const;  ///< nothing of devices or guests in it
+  bool empty() const;  ///< no device and no BAR is noted in it
 
   /// A free entry for the device, its memory locked.  ENOSPC: kDevices are open.
   Result<LedgerDevice*> add(Sbdf sbdf);
   void remove(LedgerDevice& device);
-  /// Makes sure that the first `count` vectors are in memory, for hypercalls.
+  /// Locks the first `count` vectors in memory: Xen writes into them.
   Status lock_vectors(LedgerDevice& device, unsigned count);
 
   /// Removes the file: there is nothing left to be done.

@@ -18,7 +18,7 @@
 namespace pviommu::xen {
 namespace {
 
-/// A call that is undone, and fails, is tried so often.
+/// How often undoing a call is tried when that fails.
 constexpr int kUndoTries = 3;
 /// The most page table memory a carrier is given: enough for 128 GiB of
 /// scattered 4 KiB pages, one a table.

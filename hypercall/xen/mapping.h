@@ -23,7 +23,8 @@
 
 namespace pviommu::xen {
 
-/// What a space's map() and unmap() are.  The owner serialises the calls.
+/// How a space maps and unmaps: a carrier's way (Mapping) or a guest's (GuestMapping).
+/// Not thread-safe; the owner of the space serialises the calls.
 class SpaceMapping {
  public:
   virtual ~SpaceMapping() = default;
@@ -52,9 +53,9 @@ class Mapping final : public SpaceMapping {
 
   template <class Run>
   BatchResult change(std::span<const Run> runs, bool add);
-  /// One entry to Xen for `pieces_`; pages done from the front.
+  /// Enters Xen once for all of `pieces_`; pages_done counts from the front.
   BatchResult send(bool add);
-  /// `piece` from its page `done` on, alone, to its end.
+  /// Does the rest of `piece`, from its page `done` on, alone; moves `done`.
   Status finish(const Piece& piece, std::uint64_t& done, bool add);
   Status grow_pool();
 

@@ -24,7 +24,7 @@ namespace {
 // Documentation/admin-guide/mm/pagemap.rst
 constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
 constexpr std::uint64_t kPfnMask = (std::uint64_t{1} << 55) - 1;
-/// Pages of pagemap read at once.
+/// Entries of pagemap that are read at once.
 constexpr std::size_t kPagemapPages = 4096;
 
 // Entries of the p2m that are not dom0's RAM (arch/x86/include/asm/xen/page.h):

@@ -37,9 +37,10 @@ class PhysicalMap {
   PhysicalMap(const PhysicalMap&) = delete;
   PhysicalMap& operator=(const PhysicalMap&) = delete;
 
-  /// The frames behind pinned memory, appended.  EFAULT: a page is not there,
-  /// or is another domain's (a grant or a foreign mapping, which Xen may take
-  /// back).
+  /// Appends the machine frames behind `range` to `out`, neighbours as one run.  The
+  /// memory must be pinned, as frames of other memory may change at once.  EFAULT: a page
+  /// is not there, or is another domain's (a grant or a foreign mapping, which Xen may
+  /// take back).  EPERM: page frame numbers are hidden from this process.
   Status frames_of(HvaRange range, std::vector<FrameRun>& out);
 
  private:

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// How much of a run one XEN_DOMCTL_memory_mapping does (mapping.h).
+// How much of a run one XEN_DOMCTL_memory_mapping does (mapping.h): 64 entries.
+//
+//   dfn, mfn aligned alike to 1 GiB, 2 MiB, or 4 KiB --> one entry of that size
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,7 @@ physdev_pci_device place_of(Sbdf sbdf) {
   return place;
 }
 
-/// Xen has no more to give, as opposed to: something went wrong.
+/// Whether the error says that Xen has no more to give, and not that something went wrong.
 bool shortage(const Error& error) {
   return error.raw != 0 && (error.code == ENOSPC || error.code == ENFILE);
 }

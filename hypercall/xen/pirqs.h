@@ -4,8 +4,10 @@
 //   PHYSDEVOP_map_pirq   Xen writes message and table entry, gives the domain a pirq
 //   PHYSDEVOP_unmap_pirq
 //
-// The device must be that domain's at the time of the first.  Functions: the
-// reaper has nothing but the ledger, from which they go on.
+// The device must be that domain's at the time of the first.  These are functions and
+// not a class, because the reaper has nothing but the ledger and goes on from there.
+// Whoever calls them holds the lock of the Interrupts that own the vectors, or the
+// ledger of a dead program.
 #pragma once
 
 #include "hypercall/xen/interrupts.h"
@@ -16,9 +18,9 @@ namespace pviommu::xen {
 /// As Hypervisor::allocate_vectors(), for `domid` (DOMID_SELF, or a guest's).
 Result<unsigned> map_pirqs(XenCalls& calls, DeviceVectors& device, Ledger& book, std::uint16_t domid,
                            VectorKind kind, unsigned count, const MsiPlace& place);
-/// EBUSY: one is bound.  All or nothing.
+/// Unmaps the pirqs of all vectors, all or nothing.  EBUSY: one is bound.
 Status unmap_pirqs(XenCalls& calls, DeviceVectors& device);
-/// After a reset of the device: Xen writes its messages again.
+/// Has Xen write the device's messages again, after a reset of the device.
 Status restore_messages(XenCalls& calls, const DeviceVectors& device);
 
 /// For a domain other than dom0 Xen maps entries of an MSI-X table only where it has
@@ -37,10 +39,10 @@ Status move_to_pirq(XenCalls& calls, DeviceVectors& device, unsigned index, int 
 /// XEN_DOMCTL_VMSI_X86_*, without UNMASKED, which is added.
 Status bind_guest_vector(XenCalls& calls, LedgerVector& vector, std::uint8_t gvec, std::uint32_t gflags);
 
-// For the reaper too.  All: nothing to do is no error.
+// For the reaper too.  It is no error when there is nothing to do.
 Status close_ledger_port(XenCalls& calls, LedgerVector& vector);
 Status unbind_guest_vector(XenCalls& calls, LedgerVector& vector);
-/// The device is dom0's again and has no pirqs.
+/// Undoes prepare_msix(), when the device is dom0's again and has no pirqs.
 Status release_msix(XenCalls& calls, LedgerDevice& device);
 Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector);
 

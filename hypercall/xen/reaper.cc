@@ -52,8 +52,8 @@ Status switch_off(SysfsDevice& device, std::uint8_t capability, unsigned bit) {
   return {};
 }
 
-/// No DMA and no interrupts any more.  Opening the device has switched bus
-/// mastering off already only when it is closed again; so it is done here.
+/// Ends DMA and interrupts of the device, and resets it where it can be reset.  Bus mastering
+/// is switched off here, because a SysfsDevice does so only when it is closed.
 Status quiesce(Sbdf sbdf, bool enabled_by_dead) {
   auto device = PVIOMMU_TRY(SysfsDevice::open(sbdf, "xen"));
   const std::uint32_t command = PVIOMMU_TRY(device->config_read(PCI_COMMAND, 2));
@@ -99,7 +99,7 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
   }
 }
 
-/// Ended, or a zombie that its parent has not waited for yet.
+/// Whether the process has ended; a zombie that its parent has not waited for yet has, too.
 bool dead(std::uint32_t pid) {
   std::FILE* stat = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
   if (stat == nullptr) return true;
@@ -113,8 +113,8 @@ bool dead(std::uint32_t pid) {
   return state == 'Z' || state == 'X';
 }
 
-/// Programs that live, or whose guardian does: those with a locked ledger.  A
-/// number alone says little, it may be another process's by now.
+/// The ledgers that are locked: their programs live, or their guardians do.  A process
+/// number alone says little, because it may be another process's by now.
 std::set<LedgerId> holders() {
   std::set<LedgerId> found;
   for (const std::string& path : Ledger::list()) {

@@ -30,16 +30,16 @@ struct ReapReport {
   bool nothing() const { return devices == 0 && carriers == 0 && problems.empty(); }
 };
 
-/// A guardian at work for a program that died is waited for so long.
+/// How long a guardian that is at work for a dead program is waited for.
 inline constexpr unsigned kReapMilliseconds = 10000;
 
-/// What the ledger's program holds.  Its process is dead.  The ledger's file is
-/// removed unless there were problems.
+/// Puts back what the ledger's program held.  The process is dead, and the caller holds
+/// the ledger's lock.  The ledger's file is removed unless there were problems.
 void reap(XenCalls& calls, Ledger& ledger, ReapReport& report);
 
-/// All orphans of this machine: ledgers that nobody holds, carriers whose
-/// program is gone.  Programs that died and whose guardian is at work are waited
-/// for, at most `milliseconds`.
+/// Puts back all orphans of this machine: ledgers that nobody holds, and carriers whose
+/// program is gone.  A guardian that is at work for a dead program is waited for, at most
+/// `milliseconds`.
 void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report);
 
 /// What reap_orphans() would have to do, one line each.  Takes nothing.

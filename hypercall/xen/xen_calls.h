@@ -31,7 +31,8 @@ extern "C" {  // these headers do not say so themselves
 
 namespace pviommu::xen {
 
-/// Thread-safe.
+/// Thread-safe.  An error has the errno as its code and Xen's value as `raw`; `raw` 0 means
+/// that the call did not get as far as Xen.
 class XenCalls {
  public:
   /// ENOENT and others when there is no /dev/xen/privcmd.
@@ -46,18 +47,18 @@ class XenCalls {
   Result<long> physdev(unsigned command, void* argument, std::size_t bytes, const char* name);
   Result<long> event_channel(unsigned command, void* argument, std::size_t bytes, const char* name);
 
-  /// XEN_DOMCTL_getpageframeinfo3: replaces each guest frame number by
-  /// XEN_DOMCTL_PFINFO_*.  At most kPageTypes.
+  /// Replaces each guest frame number by its type, XEN_DOMCTL_PFINFO_*, at most kPageTypes
+  /// in a call (XEN_DOMCTL_getpageframeinfo3).
   static constexpr std::size_t kPageTypes = 1024;
   Status page_types(std::uint16_t domid, std::span<std::uint64_t> frames);
-  /// XEN_DMOP_inject_msi.
+  /// Sends a message to the domain's interrupt controllers (XEN_DMOP_inject_msi).
   Status inject_msi(std::uint16_t domid, std::uint64_t address, std::uint32_t data);
 
-  /// Copies new text of Xen's console ring to `out`, from where `index` points on,
-  /// and moves it; bytes copied.  0: nothing new.
+  /// Copies new text of Xen's console ring to `out`, from `index` on, and moves `index`.
+  /// Returns the bytes copied; 0: there is nothing new.
   Result<std::size_t> read_console(std::span<char> out, std::uint32_t& index);
 
-  /// With an argument in locked memory, which Xen writes to itself.
+  /// The same calls with an argument in locked memory, into which Xen writes.
   Result<long> physdev_in_place(unsigned command, void* argument, const char* name);
   Result<long> event_channel_in_place(unsigned command, void* argument, const char* name);
 
@@ -65,8 +66,8 @@ class XenCalls {
   /// pirq gets the same port unless another CPU of dom0 takes it in between.
   Status close_and_bind(std::uint32_t port, evtchn_bind_pirq& bind);
 
-  /// Domctls in one entry to the hypervisor (multicall).  One at a time; the
-  /// owner serialises.
+  /// Several domctls in one entry to the hypervisor (multicall): clear(), add() each,
+  /// run(), result() of each.  Not thread-safe; the owner serialises.
   class Batch {
    public:
     static constexpr unsigned kCalls = 64;  ///< more is hardly faster: 5.37 k-instructions a page, 5.35 with 256
@@ -81,9 +82,9 @@ class XenCalls {
     /// A zeroed domctl for `domid`, to be filled by the caller.
     xen_domctl& add(std::uint32_t command, std::uint16_t domid);
     xen_domctl& call(unsigned i) { return domctls_[i]; }
-    /// Issues all.  After an error none was issued.
+    /// Issues all of them.  After an error none was issued.
     Status run();
-    /// Of the i-th after run(): 0 or positive, or a negative errno.
+    /// What the i-th one answered, after run(): 0 or positive, or a negative errno.
     long result(unsigned i) const { return static_cast<long>(entries_[i].result); }
 
    private:
@@ -94,8 +95,8 @@ class XenCalls {
     unsigned count_ = 0;
   };
 
-  /// For tests: the n-th call from now (1: the next) fails, with EIO; of a
-  /// batch each member counts.  0: none.  `calls_made()` counts all.
+  /// For tests: the n-th call from now (1: the next) fails with EIO; each member of a
+  /// batch counts as one.  0: none fails.  `calls_made()` counts all.
   void fail_call(std::uint64_t n) { fail_at_.store(n == 0 ? 0 : made_.load() + n); }
   std::uint64_t calls_made() const { return made_.load(std::memory_order_relaxed); }
 

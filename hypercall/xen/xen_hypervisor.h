@@ -14,6 +14,14 @@
 // Opening is cheap and takes nothing: it checks that all is there, and cleans up
 // behind programs that died with their guardian.  The first device or space
 // starts the rest (activate()): the guardian, the ledger, one thread.
+//
+// Locks, in the order they may be taken:
+//   activation_lock_   the start of all that, once
+//   spaces_lock_       which spaces there are; alone for attach and detach.  Calls on one
+//                      space are serialised by its owner, not here
+//   faults_lock_       the reader of Xen's console
+//   devices_lock_      which devices are open, and whose each one is
+//   and then the locks of the parts: the vectors', the guardian link's
 #pragma once
 
 #include <map>
