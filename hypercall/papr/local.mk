@@ -65,8 +65,14 @@ EXTRA_DIST += \
 	hypercall/papr/kernel/COPYING \
 	hypercall/papr/kernel/Kbuild \
 	hypercall/papr/kernel/Makefile \
-	hypercall/papr/kernel/pviommu_papr.c \
-	hypercall/papr/kernel/pviommu_papr.h
+	hypercall/papr/kernel/functions.c \
+	hypercall/papr/kernel/hcalls.c \
+	hypercall/papr/kernel/interrupts.c \
+	hypercall/papr/kernel/main.c \
+	hypercall/papr/kernel/papr.h \
+	hypercall/papr/kernel/pins.c \
+	hypercall/papr/kernel/pviommu_papr.h \
+	hypercall/papr/kernel/windows.c
 
 if WITH_PAPR
 pkglib_LTLIBRARIES += pviommu-papr.la

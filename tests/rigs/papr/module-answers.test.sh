@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 prefix='answers: '
 cp "$rig/module_answers.h" "$work/"
-module=$("$rig/kernel-module" 6.12 "$work" 's|^#include "pviommu_papr.h"$|&\n#include "module_answers.h"|') ||
+module=$("$rig/kernel-module" 6.12 "$work" hcalls.c 's|^#include "papr.h"$|&\n#include "module_answers.h"|') ||
   { not_ok "the module builds" "see above"; finish; }
 
 in_guest --timeout 100 --add "$module:/root/pviommu_papr.ko" <<'EOT'
