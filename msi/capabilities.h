@@ -10,7 +10,8 @@
 
 namespace pviommu::msi {
 
-/// PCI Local Bus 3.0, 6.8.1.  The layout depends on two bits of the control word:
+/// The MSI capability (PCI Local Bus 3.0, 6.8.1).  Two bits of its control word decide about
+/// the layout:
 ///
 ///          +0      +2        +4        +8        +c       +10      +14
 ///   32-bit id,next control   address   data      (mask)   (pending)
@@ -28,7 +29,10 @@ struct MsiCapability {
   friend bool operator==(const MsiCapability&, const MsiCapability&) = default;
 };
 
-/// PCI Local Bus 3.0, 6.8.2.
+/// The MSI-X capability (PCI Local Bus 3.0, 6.8.2).  Table and pending bits lie in BARs:
+///
+///   entry n of the table   +0 address   +4 upper address   +8 data   +c control (bit 0: masked)
+///   pending bits           one for each entry, in words of 64 bits
 struct MsixCapability {
   static constexpr unsigned kSize = 12;            ///< bytes of the capability
   static constexpr std::uint64_t kEntrySize = 16;  ///< bytes of a table entry
@@ -40,7 +44,7 @@ struct MsixCapability {
   std::uint32_t pba_offset = 0;
 
   std::uint64_t table_bytes() const { return vectors * kEntrySize; }
-  /// One bit an entry, in whole 64-bit words.
+  /// Size of the pending bits: one bit for each entry, in whole 64-bit words.
   std::uint64_t pba_bytes() const { return (vectors + 63) / 64 * 8; }
   friend bool operator==(const MsixCapability&, const MsixCapability&) = default;
 };
@@ -51,9 +55,9 @@ struct InterruptCapabilities {
   std::optional<MsixCapability> msix;
 };
 
-/// Walks the capability list.  The first capability of an id counts.  EIO when
-/// the list is one a program could be led astray by: a loop, a capability that
-/// does not fit, a table in a BAR that does not exist or does not hold it.
+/// Walks the capability list of `device`.  Where an id occurs twice the first one counts.
+/// EIO: the list is broken, by a loop, by a capability that does not fit, or by a table
+/// in a BAR that does not exist or does not hold it.
 Result<InterruptCapabilities> read_capabilities(PciDevice& device);
 
 }  // namespace pviommu::msi

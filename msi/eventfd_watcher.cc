@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::uint64_t kEnd = 1;
 
-/// Takes the eventfd's value.  The program may read it as well: a plain read()
-/// after poll() could then wait for ever where it was made without O_NONBLOCK.
+/// Takes the eventfd's value; false: there is none any more.  The program may read it as
+/// well, so the read must not wait, even where the eventfd was made without O_NONBLOCK.
 bool consume(int fd) {
   std::uint64_t value = 0;
   struct iovec piece {

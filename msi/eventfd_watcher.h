@@ -14,8 +14,8 @@
 namespace pviommu::msi {
 
 /// Reads (and so consumes) what is written to the eventfd and calls back.  What was
-/// there before calls back, too, and is left in the eventfd.  Interrupt lines that are resampled are few and
-/// slow: a thread each, only while asked for.
+/// there before causes one call, too, and is left in the eventfd.  Each watcher has a
+/// thread, which is affordable because resampled interrupt lines are few and slow.
 class EventfdWatcher {
  public:
   /// `on_write` runs on the watcher's thread.  EAGAIN, ENOMEM, EMFILE: the

@@ -28,7 +28,8 @@ struct BarPiece {
 
 class MsixShadow {
  public:
-  /// `page_size`: of the machine, a power of two.
+  /// `page_size`: the machine's, in bytes, a power of two.  ENOMEM and others: there is no
+  /// memory for the shadow.
   static Result<MsixShadow> create(const MsixCapability& capability, std::uint64_t page_size);
 
   /// The front part of a pread/pwrite of [offset, offset + bytes) that is
@@ -46,7 +47,8 @@ class MsixShadow {
   /// True when the pending bits live in a page that is shadowed.
   bool hides_pending_bits() const;
 
-  /// Where to mmap a shadowed page from; `offset` inside covered_pages().
+  /// Where to mmap a shadowed page from.  `offset`, in bytes into the BAR, lies inside
+  /// covered_pages().  The descriptor stays the shadow's.
   BarMapping mapping(std::uint64_t offset) const;
 
  private:

@@ -31,15 +31,15 @@ constexpr std::uint16_t kMsiQueueSize = 7 << kMsiQueueSizeShift;
 constexpr std::uint16_t kMsixEnable = 1 << 15;
 constexpr std::uint16_t kMsixMaskAll = 1 << 14;
 
-/// log2, rounded up.
+/// log2 of the number of messages, rounded up: what QSIZE of the MSI control word holds.
 unsigned queue_size(unsigned count) { return static_cast<unsigned>(std::bit_width(count - 1)); }
 
-/// `command` with the one bit that is the router's taken from `model`.
+/// `command`, but with the INTx-disable bit, which is the router's, as in `model`.
 std::uint16_t with_intx_disable_of(std::uint16_t model, std::uint16_t command) {
   return static_cast<std::uint16_t>((command & ~kCommandIntxDisable) | (model & kCommandIntxDisable));
 }
 
-/// What to do, last first, should a later step fail.
+/// What is to be done when a later step fails; the last one added is done first.
 class Undo {
  public:
   Undo() = default;

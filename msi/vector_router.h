@@ -33,11 +33,10 @@
 namespace pviommu::msi {
 
 /// Methods may be called from any thread.  Those that touch configuration space
-/// (enable, disable, reserve, release_reservation, set_delivery,
-/// reset_happened, close) change single bits of the command register there and
-/// are not to run at the same time as other writers of it: the command
-/// register's INTx-disable bit belongs to the router, a program's write to it
-/// goes to set_intx_disabled().
+/// (enable, disable, reserve, release_reservation, set_delivery, reset_happened,
+/// close) change single bits of the command register, and the caller keeps other
+/// writers of that register away meanwhile.  Its INTx-disable bit belongs to the
+/// router: a program's write to it goes to set_intx_disabled().
 class VectorRouter final : public EventSink, public CapabilityEffects {
  public:
   /// `hypervisor` and `device` outlive the router.
@@ -59,7 +58,7 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   /// available(); ENODEV: available() is 0; ERANGE: count 0; EBUSY: another
   /// kind or fewer vectors are reserved.
   Result<unsigned> enable(VectorKind kind, unsigned count);
-  /// Back to no active kind; eventfds are closed.  EINVAL: none is active.
+  /// Goes back to no active kind and closes the eventfds.  EINVAL: no kind is active.
   Status disable();
 
   /// Hypervisors with Capabilities::vectors_before_attach: to be called before
@@ -68,12 +67,13 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   /// time: set late, some devices lose messages.  Answers how many it got
   /// (1..count).  EBUSY: a kind is active or reserved; ENODEV, EINVAL, ERANGE as enable().
   Result<unsigned> reserve(VectorKind kind, unsigned count);
-  /// Not while active (EBUSY).  Without a reservation: nothing to do.
+  /// Gives the reserved vectors back; does nothing without a reservation.  EBUSY: a kind
+  /// is active.
   Status release_reservation();
   unsigned reserved(VectorKind kind) const;  ///< 0: none of the kind
 
-  /// Disables and releases, trying again what fails and then leaving it out:
-  /// the error is what could not be given back.
+  /// Disables and releases.  A step that fails is tried again and then left out; the error
+  /// says what could not be given back.
   Status close();
 
   /// Where the arrivals of a vector go.  Kind sink: to `eventfd` (`notification.sink`
@@ -103,8 +103,8 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   // An arrival masks the line; unmasking looks at it again.  EINVAL: INTx is not active.
   Status mask();
   Status unmask();
-  /// Writes to `fd` unmask, and are consumed (resample).  EBUSY: one is set;
-  /// an empty `fd` removes it.
+  /// From now on each write to `fd` unmasks, and is consumed (resample).  An empty `fd` ends
+  /// that.  EBUSY: there is one already.
   Status set_unmask_eventfd(UniqueFd fd);
   /// The program's INTx-disable bit of the command register.  Setting it masks,
   /// clearing it unmasks.  Remembered while INTx is not active.

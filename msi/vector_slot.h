@@ -32,8 +32,8 @@ class VectorSlot {
     dropped,  ///< no eventfd, and the vector is one that cannot hold
   };
 
-  /// To a vector that nobody sends to and that has no eventfd.  `level`: an
-  /// arrival masks.  `holds`: arrivals without an eventfd stay pending.
+  /// Begins anew.  Nobody may send to the vector at that time, and it has no eventfd.
+  /// `level`: an arrival masks.  `holds`: arrivals without an eventfd stay pending.
   void start(bool level, bool holds, bool masked);
 
   /// An arrival.  Any thread, never blocks.
@@ -47,11 +47,11 @@ class VectorSlot {
   /// arrival was sent to the new one.
   bool arm(UniqueFd fd);
   void mask();
-  /// True: a held arrival was sent.  Level vectors do not send, but forget it:
-  /// whoever unmasks looks at the line.
+  /// True: a held arrival was sent.  Vectors of a level do not send but forget it, because
+  /// whoever unmasks them looks at the line.
   bool unmask();
   void forget_pending();
-  /// An arrival that is kept for later.
+  /// Notes an arrival for later; nothing is sent.
   void hold();
 
   bool masked() const { return (word_.load(std::memory_order_acquire) & kMasked) != 0; }

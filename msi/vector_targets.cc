@@ -54,7 +54,7 @@ Status VectorRouter::rebind(const Vector& vector, const Notification& from, cons
   return binds(from) ? hypervisor_.unbind_vector(vector) : Status();
 }
 
-/// One vector to `to`, `eventfd` being what a sink gets.  Undone by itself.
+/// Switches one vector to `to`; a sink gets `eventfd`.  After an error it is as before.
 Status VectorRouter::switch_vector(unsigned index, const Notification& to, UniqueFd& eventfd) {
   VectorSlot& slot = slots_[index];
   const Vector vector = this->vector(active_->kind, index);
@@ -92,7 +92,7 @@ Status VectorRouter::switch_vector(unsigned index, const Notification& to, Uniqu
   return status;
 }
 
-/// What cannot fail: the eventfd that is not used any more is closed.
+/// The part of a switch that cannot fail: closes the eventfd that is not used any more.
 void VectorRouter::commit_vector(unsigned index, const Notification& to, UniqueFd eventfd) {
   const bool was_sink = to_sink(targets_[index]);
   targets_[index] = to;
@@ -166,7 +166,7 @@ Status VectorRouter::trigger(unsigned index) {
   return {};
 }
 
-/// Masked, and an arrival waits.
+/// Whether the vector is masked and an arrival waits.
 bool VectorRouter::held(unsigned index) const {
   if (slots_[index].pending()) return true;
   if (to_sink(targets_[index]) || !slots_[index].masked()) return false;

@@ -40,8 +40,8 @@ class CapabilityEffects {
   ~CapabilityEffects() = default;
 };
 
-/// Byte-wise, so that accesses of any size and alignment come out as the
-/// kernel's do.  Not thread-safe: under the lock of the configuration space.
+/// Accesses are byte by byte, so that those of any size and alignment come out as the
+/// kernel's do.  Not thread-safe: the caller holds the lock of the configuration space.
 class VirtualCapability {
  public:
   VirtualCapability(const InterruptCapabilities& capabilities, CapabilityEffects& effects);
@@ -51,7 +51,7 @@ class VirtualCapability {
   bool covers(std::size_t offset) const;
   /// `offset` into configuration space; covers(offset).
   std::uint8_t read(std::size_t offset) const;
-  /// An error is one of set_delivery(); the byte is unchanged then.
+  /// Errors are those of set_delivery(); the byte is unchanged then.
   Status write(std::size_t offset, std::uint8_t value);
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The frame source "copy": no pin, the program's address is followed.
+// The frame source "copy": it pins nothing and follows the program's address.
 //
 // For kernels without io_uring registered buffers, and for memory that they do
 // not take (read-only mappings).  A device then reaches what is at the address
@@ -15,9 +15,10 @@
 
 namespace pviommu {
 
-/// One piece; the contract is FrameSource::pin()'s.
+/// Makes one piece, with the contract of FrameSource::pin().
 Result<std::unique_ptr<PinnedMemory>> make_copying_pin(HvaRange range, Access access);
 
+/// Makes the source; it is always there.
 std::unique_ptr<FrameSource> make_copying_source();
 
 }  // namespace pviommu

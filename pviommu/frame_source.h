@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Where the frames behind a program's memory come from: pinning.
+// Where the frames behind a program's memory come from.
+//
+//   FrameSource::pin(range) --> PinnedMemory, at most 1 GiB --> the hypervisor's frames
+//
+//   io_uring_pins.h   holds the pages
+//   copying_pins.h    follows the address
+//   named_memory.h    leaves pinning to the hypervisor
 #pragma once
 
 #include <memory>
@@ -33,8 +39,8 @@ class FrameSource {
 
 /// `kind` is "io_uring", "copy" or "auto": io_uring where the kernel has
 /// registered buffers, else the copying source.  `notice` is set to one line
-/// for people when pages are not really held and why.  ENOSYS: asked for
-/// io_uring and the kernel has it not.
+/// for people when pages are not really held and why.  ENOSYS: io_uring was asked for,
+/// and this kernel does not have it.  EINVAL: there is no such kind.
 Result<std::unique_ptr<FrameSource>> make_frame_source(std::string_view kind, std::string& notice);
 
 }  // namespace pviommu

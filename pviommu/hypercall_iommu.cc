@@ -18,11 +18,11 @@
 namespace pviommu {
 namespace {
 
-/// A hypervisor that neither fails nor gets on is asked so often.
+/// How often a hypervisor is asked that neither fails nor makes progress.
 constexpr unsigned kFruitlessTries = 16;
-/// Undoing is tried again before the state is given up for lost.
+/// How often undoing is tried before the state is given up as lost.
 constexpr unsigned kUndoTries = 3;
-/// Runs a call where the hypervisor states no limit.
+/// How many runs a call has where the hypervisor states no limit.
 constexpr std::size_t kRunsPerCall = 512;
 
 std::uint64_t pages_of(std::span<const MapRun> runs) {

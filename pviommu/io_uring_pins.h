@@ -23,7 +23,7 @@
 
 namespace pviommu {
 
-/// Fails with ENOSYS (`raw`: the kernel's errno) where there are no registered
+/// Makes the source.  ENOSYS (`raw`: the kernel's errno) where there are no registered
 /// buffers with empty slots (Linux before 5.19, or io_uring switched off).
 Result<std::unique_ptr<FrameSource>> make_io_uring_source();
 

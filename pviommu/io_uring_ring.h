@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // One io_uring with a table of registered buffers, and transfers on them.
+//
+//   table   slot 0 | slot 1 | ... | slot 1023      a filled slot holds its pages
+//   transfer   file <--READ_FIXED, WRITE_FIXED--> pages of one slot
 #pragma once
 
 #include <liburing.h>
@@ -17,36 +20,37 @@
 
 namespace pviommu {
 
-/// Thread-safe but for take_slot() and give_slot(), which the pool serialises.
+/// Thread-safe, except that the pool serialises take_slot(), give_slot() and has_room().
 class PinRing : public boost::intrusive::list_base_hook<> {
  public:
   static constexpr unsigned kSlots = 1024;
 
-  /// ENOSYS and others as from the kernel.
+  /// ENOSYS and other errors as the kernel says them.
   static Result<std::unique_ptr<PinRing>> create();
   ~PinRing();
   PinRing(const PinRing&) = delete;
   PinRing& operator=(const PinRing&) = delete;
 
-  /// False once a request was lost or after abandon(): takes no further pins.
+  /// False after abandon(), or when a request was lost: the ring takes no further pins.
   bool usable() const { return !dead_.load(std::memory_order_acquire); }
   int fd() const { return fd_.get(); }
   bool has_room() const { return !free_slots_.empty(); }
   unsigned take_slot();
   void give_slot(unsigned slot);
 
-  /// Pins `range` in the slot.  EFAULT, ENOMEM.
+  /// Pins `range` in the slot, which is empty.  EFAULT: the kernel does not pin this memory.
+  /// ENOMEM: RLIMIT_MEMLOCK, or no memory is left.
   Status fill(unsigned slot, HvaRange range);
-  /// Unpins; a transfer under way keeps the pages until it is done.
+  /// Unpins what is in the slot; a transfer under way keeps the pages until it is done.
   void empty(unsigned slot);
 
   enum class Direction { from_file, to_file };
-  /// Moves bytes between the file and memory at `address`, which lies in the
-  /// slot's range.
+  /// Moves `bytes` between the file, from `file_offset` on, and the memory at `address`,
+  /// which lies in the slot's range.  EIO: the file ends; others: the file's own errors.
   Status transfer(Direction direction, unsigned slot, int fd, std::uint64_t file_offset, std::uint64_t address,
                   std::size_t bytes);
 
-  /// In the child of a fork: gives the descriptors up; every later call fails.
+  /// For the child of a fork: gives the descriptors up.  Every later call fails.
   void abandon();
 
  private:

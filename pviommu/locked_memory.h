@@ -8,9 +8,9 @@
 
 namespace pviommu {
 
-/// Pages held for DMA by this process.  Every mapping counts, also of a page
+/// Pages held for DMA by this process.  Every mapping counts, also that of a page
 /// that is mapped already; memory that the process locked by mlock() counts
-/// beside it.  A thread with CAP_IPC_LOCK is not limited, what it maps counts.
+/// beside it.  A thread with CAP_IPC_LOCK is not limited, but what it maps counts.
 /// Thread-safe.
 class LockedMemory {
  public:

@@ -56,7 +56,8 @@ namespace detail {
 struct IndexLeaf;
 struct IndexInner;
 
-/// Nodes of two sizes, cut from chunks, reused through free lists.
+/// Memory for nodes of two sizes, cut from chunks and reused through free lists.
+/// Not thread-safe.
 class NodeArena {
  public:
   /// `max_bytes` bounds the chunks (0: no bound); beyond it allocation fails.

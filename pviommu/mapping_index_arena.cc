@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Where the nodes of a MappingIndex live.
+//
+//   chunk (64 KiB, ... 2 MiB)   | node | node | node | ... | next_ ... end_ unused |
+//   free lists                  nodes that were given back, linked through themselves
+//
+// Nothing goes back to the system before release_all().
 #include <sys/mman.h>
 
 #include <new>

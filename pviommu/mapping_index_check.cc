@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The invariants of a MappingIndex, for tests.
+// The invariants of a MappingIndex, for tests: keys ascend and do not overlap, every bound
+// of an inner node holds, the leaves' chain is whole, no node is fuller or emptier than it
+// may be, and the counts agree.
 #include "pviommu/mapping_index_nodes.h"
 
 namespace pviommu {

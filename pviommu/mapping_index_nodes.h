@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The nodes of a MappingIndex and how they are searched.  For its own files only.
+//
+//   IndexInner   keys[64]: bounds | children[64]
+//   IndexLeaf    keys[64]: first page, length, slot | prev, next | records[64]
+//
+// A search touches one array of 64 keys in each node, and a record only in the end.
 #pragma once
 
 #include <algorithm>

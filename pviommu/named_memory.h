@@ -8,9 +8,9 @@
 
 namespace pviommu {
 
-/// pin() takes nothing: it only names the memory for Hypervisor::frames_of(),
-/// whose errors are then those of pinning.  The bytes are not reachable through
-/// it: from_file() and to_file() answer EOPNOTSUPP.
+/// The source's pin() holds nothing: it only names the memory for the hypervisor's
+/// frames_of(), whose errors are then those of pinning.  The bytes cannot be reached
+/// through it: from_file() and to_file() answer EOPNOTSUPP.
 std::unique_ptr<FrameSource> make_naming_source();
 
 }  // namespace pviommu
