@@ -6,6 +6,8 @@ libpviommu_la_SOURCES += \
 	msi/capabilities.h \
 	msi/eventfd_watcher.cc \
 	msi/eventfd_watcher.h \
+	msi/interrupt_registers.cc \
+	msi/interrupt_registers.h \
 	msi/msix_shadow.cc \
 	msi/msix_shadow.h \
 	msi/vector_router.cc \

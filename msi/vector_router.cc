@@ -11,7 +11,6 @@
 #include "msi/vector_router.h"
 
 #include <algorithm>
-#include <bit>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -20,24 +19,6 @@
 
 namespace pviommu::msi {
 namespace {
-
-constexpr std::size_t kCommand = 0x04;
-constexpr std::uint16_t kCommandMemory = 1 << 1;
-constexpr std::uint16_t kCommandIntxDisable = 1 << 10;
-
-constexpr std::uint16_t kMsiEnable = 1 << 0;
-constexpr unsigned kMsiQueueSizeShift = 4;
-constexpr std::uint16_t kMsiQueueSize = 7 << kMsiQueueSizeShift;
-constexpr std::uint16_t kMsixEnable = 1 << 15;
-constexpr std::uint16_t kMsixMaskAll = 1 << 14;
-
-/// log2 of the number of messages, rounded up: what QSIZE of the MSI control word holds.
-unsigned queue_size(unsigned count) { return static_cast<unsigned>(std::bit_width(count - 1)); }
-
-/// `command`, but with the INTx-disable bit, which is the router's, as in `model`.
-std::uint16_t with_intx_disable_of(std::uint16_t model, std::uint16_t command) {
-  return static_cast<std::uint16_t>((command & ~kCommandIntxDisable) | (model & kCommandIntxDisable));
-}
 
 /// What is to be done when a later step fails; the last one added is done first.
 class Undo {
@@ -77,7 +58,7 @@ void count_arrivals(Counter& counter) { counter.fetch_add(1, std::memory_order_r
 
 VectorRouter::VectorRouter(Hypervisor& hypervisor, PciDevice& device,
                            const InterruptCapabilities& capabilities)
-    : hypervisor_(hypervisor), device_(device), capabilities_(capabilities), sbdf_(device.info().sbdf) {
+    : hypervisor_(hypervisor), capabilities_(capabilities), registers_(device, capabilities_), sbdf_(device.info().sbdf) {
   for (const VectorKind kind : {VectorKind::intx, VectorKind::msi, VectorKind::msix})
     slot_count_ = std::max(slot_count_, available(kind));
   slots_ = std::make_unique<VectorSlot[]>(slot_count_);
@@ -113,56 +94,6 @@ unsigned VectorRouter::reserved(VectorKind kind) const {
   return reservation_ && reservation_->kind == kind ? reservation_->count : 0;
 }
 
-// ---- registers of the device -------------------------------------------------
-
-Result<std::uint16_t> VectorRouter::read_word(std::size_t offset) {
-  return static_cast<std::uint16_t>(PVIOMMU_TRY(device_.config_read(offset, 2)));
-}
-
-Status VectorRouter::write_word(std::size_t offset, std::uint16_t value) {
-  return device_.config_write(offset, 2, value);
-}
-
-std::size_t VectorRouter::control_offset(VectorKind kind) const {
-  return (kind == VectorKind::msi ? capabilities_.msi->offset : capabilities_.msix->offset) + 2u;
-}
-
-Result<VectorRouter::Registers> VectorRouter::read_registers(VectorKind kind) {
-  Registers registers;
-  registers.command = PVIOMMU_TRY(read_word(kCommand));
-  if (kind != VectorKind::intx) registers.control = PVIOMMU_TRY(read_word(control_offset(kind)));
-  return registers;
-}
-
-VectorRouter::Registers VectorRouter::running(VectorKind kind, unsigned count, Registers registers) {
-  switch (kind) {
-    case VectorKind::intx:
-      registers.command &= static_cast<std::uint16_t>(~kCommandIntxDisable);
-      return registers;
-    case VectorKind::msi:
-      registers.control &= static_cast<std::uint16_t>(~kMsiQueueSize);
-      registers.control |= static_cast<std::uint16_t>(kMsiEnable | queue_size(count) << kMsiQueueSizeShift);
-      break;
-    default:
-      registers.control &= static_cast<std::uint16_t>(~kMsixMaskAll);
-      registers.control |= kMsixEnable;
-  }
-  registers.command |= kCommandIntxDisable;
-  return registers;
-}
-
-Status VectorRouter::write_control(VectorKind kind, std::uint16_t control) {
-  if (kind == VectorKind::intx) return {};
-  return write_word(control_offset(kind), control);
-}
-
-Status VectorRouter::restore_intx_disable(std::uint16_t model) {
-  const std::uint16_t command = PVIOMMU_TRY(read_word(kCommand));
-  const std::uint16_t wanted = with_intx_disable_of(model, command);
-  if (wanted == command) return {};
-  return write_word(kCommand, wanted);
-}
-
 // ---- steps of the hypervisor ---------------------------------------------------
 
 Status VectorRouter::check(VectorKind kind, unsigned count) const {
@@ -194,49 +125,82 @@ Status VectorRouter::unbind(VectorKind kind, unsigned count) {
 
 // ---- enable, disable -----------------------------------------------------------
 
+Result<VectorRouter::Active> VectorRouter::bring_up(VectorKind kind, unsigned count, bool allocate, bool bound) {
+  Undo undo;
+  const InterruptRegisters::Values before = PVIOMMU_TRY(registers_.read(kind));
+  const std::uint16_t between = PVIOMMU_TRY(registers_.open_table(kind, before.command));
+  if (between != before.command) undo.add([=, this] { ignore(registers_.write_command(before.command)); });
+
+  if (allocate) {
+    const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
+    undo.add([=, this] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
+    if (granted < count && bound) {
+      // Step by step, so that a refusal is reported; `undo` then tries it again.
+      PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
+      undo.drop();
+      if (between != before.command) PVIOMMU_TRY(registers_.write_command(before.command));
+      undo.commit();
+      return Active{kind, granted, before, before};
+    }
+    count = granted;
+  }
+
+  if (bound) {
+    // Where the hardware can mask a vector, an arrival nobody waits for stays
+    // pending in it; messages of plain MSI are lost.  A line masks itself, and is
+    // looked at when the program unmasks it.
+    const bool holds = kind == VectorKind::msix || (kind == VectorKind::msi && capabilities_.msi->maskable);
+    const bool level = kind == VectorKind::intx;
+    for (unsigned i = 0; i < count; ++i) slots_[i].start(level, holds, level && program_intx_disabled_);
+    PVIOMMU_TRY(bind(kind, count));
+    undo.add([=, this] { ignore(unbind(kind, count)); });
+  }
+
+  // INTx has no enable bit: its line stays off until it is bound.
+  const InterruptRegisters::Values after =
+      kind == VectorKind::intx && !bound ? before : InterruptRegisters::running(kind, count, before);
+  PVIOMMU_TRY(registers_.write_control(kind, after.control));
+  undo.add([=, this] { ignore(registers_.write_control(kind, before.control)); });
+  if (between != after.command) PVIOMMU_TRY(registers_.write_command(after.command));
+
+  undo.commit();
+  return Active{kind, count, before, after};
+}
+
+Status VectorRouter::take_down(const Active& was, bool allocated, bool bound) {
+  const auto [kind, count, before, running] = was;
+  Undo undo;
+  const std::uint16_t command = PVIOMMU_TRY(registers_.read_command());
+  const std::uint16_t after = InterruptRegisters::with_intx_disable_of(before.command, command);
+  PVIOMMU_TRY(registers_.write_control(kind, before.control));
+  undo.add([this, kind = kind, control = running.control] { ignore(registers_.write_control(kind, control)); });
+  const std::uint16_t between = PVIOMMU_TRY(registers_.open_table(kind, command));
+  if (between != command) undo.add([=, this] { ignore(registers_.write_command(command)); });
+
+  if (bound) {
+    PVIOMMU_TRY(unbind(kind, count));
+    undo.add([this, kind = kind, count = count] { ignore(bind(kind, count)); });
+  }
+  if (allocated) {
+    PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
+    undo.add([this, kind = kind, count = count] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, count)); });
+  }
+  if (between != after) PVIOMMU_TRY(registers_.write_command(after));
+  undo.commit();
+  return {};
+}
+
 Result<unsigned> VectorRouter::enable(VectorKind kind, unsigned count) {
   const std::lock_guard guard(lock_);
   PVIOMMU_TRY(check(kind, count));
   if (active_) return Error{EINVAL, "vectors are enabled already"};
   if (reservation_ && (reservation_->kind != kind || reservation_->count < count))
     return Error{EBUSY, "more or other vectors than are reserved"};
-
-  Undo undo;
-  const Registers before = PVIOMMU_TRY(read_registers(kind));
-  const Registers after = running(kind, count, before);
-  const std::uint16_t between = PVIOMMU_TRY(open_table(kind, before.command));
-  if (between != before.command) undo.add([=, this] { ignore(write_word(kCommand, before.command)); });
-
-  if (!reservation_) {
-    const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
-    undo.add([=, this] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
-    if (granted < count) {
-      // Step by step, so that a refusal is reported; `undo` then tries it again.
-      PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
-      undo.drop();
-      if (between != before.command) PVIOMMU_TRY(write_word(kCommand, before.command));
-      undo.commit();
-      return granted;
-    }
-  }
-
-  // Where the hardware can mask a vector, an arrival nobody waits for stays
-  // pending in it; messages of plain MSI are lost.  A line masks itself, and is
-  // looked at when the program unmasks it.
-  const bool holds = kind == VectorKind::msix || (kind == VectorKind::msi && capabilities_.msi->maskable);
-  const bool level = kind == VectorKind::intx;
-  for (unsigned i = 0; i < count; ++i) slots_[i].start(level, holds, level && program_intx_disabled_);
-  PVIOMMU_TRY(bind(kind, count));
-  undo.add([=, this] { ignore(unbind(kind, count)); });
-
-  PVIOMMU_TRY(write_control(kind, after.control));
-  undo.add([=, this] { ignore(write_control(kind, before.control)); });
-  if (between != after.command) PVIOMMU_TRY(write_word(kCommand, after.command));
-
-  undo.commit();
-  active_ = Active{kind, count, before, after};
+  const Active now = PVIOMMU_TRY(bring_up(kind, count, !reservation_, true));
+  if (now.count < count) return now.count;
+  active_ = now;
   mask_bits_ = 0;
-  if (kind == VectorKind::msi) msi_queue_limit_ = queue_size(count);
+  if (kind == VectorKind::msi) msi_queue_limit_ = InterruptRegisters::queue_size(count);
   return count;
 }
 
@@ -252,27 +216,8 @@ Status VectorRouter::disable() {
 
 Status VectorRouter::disable_locked() {
   if (!active_) return Error{EINVAL, "no vectors are enabled"};
-  const VectorKind kind = active_->kind;
-  const unsigned count = active_->count;
-
-  Undo undo;
-  const std::uint16_t command = PVIOMMU_TRY(read_word(kCommand));
-  const std::uint16_t after = with_intx_disable_of(active_->before.command, command);
-  PVIOMMU_TRY(write_control(kind, active_->before.control));
-  undo.add([=, this] { ignore(write_control(kind, active_->after.control)); });
-  const std::uint16_t between = PVIOMMU_TRY(open_table(kind, command));
-  if (between != command) undo.add([=, this] { ignore(write_word(kCommand, command)); });
-
-  PVIOMMU_TRY(unbind(kind, count));
-  undo.add([=, this] { ignore(bind(kind, count)); });
-  if (!reservation_) {
-    PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
-    undo.add([=, this] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, count)); });
-  }
-  if (between != after) PVIOMMU_TRY(write_word(kCommand, after));
-
-  undo.commit();
-  forget(count);
+  PVIOMMU_TRY(take_down(*active_, !reservation_, true));
+  forget(active_->count);
   return {};
 }
 
@@ -290,22 +235,8 @@ Result<unsigned> VectorRouter::reserve(VectorKind kind, unsigned count) {
   PVIOMMU_TRY(check(kind, count));
   if (active_ || reservation_) return Error{EBUSY, "vectors are enabled or reserved already"};
 
-  Undo undo;
-  const Registers before = PVIOMMU_TRY(read_registers(kind));
-  const std::uint16_t between = PVIOMMU_TRY(open_table(kind, before.command));
-  if (between != before.command) undo.add([=, this] { ignore(write_word(kCommand, before.command)); });
-  const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
-  undo.add([=, this] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
-
-  // INTx has no enable bit: its line stays off until enable().
-  const Registers after = kind == VectorKind::intx ? before : running(kind, granted, before);
-  PVIOMMU_TRY(write_control(kind, after.control));
-  undo.add([=, this] { ignore(write_control(kind, before.control)); });
-  if (between != after.command) PVIOMMU_TRY(write_word(kCommand, after.command));
-
-  undo.commit();
-  reservation_ = Active{kind, granted, before, after};
-  return granted;
+  reservation_ = PVIOMMU_TRY(bring_up(kind, count, true, false));
+  return reservation_->count;
 }
 
 Status VectorRouter::release_reservation() {
@@ -316,32 +247,9 @@ Status VectorRouter::release_reservation() {
 Status VectorRouter::release_locked() {
   if (active_) return Error{EBUSY, "vectors are enabled"};
   if (!reservation_) return {};
-  const VectorKind kind = reservation_->kind;
-
-  Undo undo;
-  const std::uint16_t command = PVIOMMU_TRY(read_word(kCommand));
-  const std::uint16_t after = with_intx_disable_of(reservation_->before.command, command);
-  PVIOMMU_TRY(write_control(kind, reservation_->before.control));
-  undo.add([=, this] { ignore(write_control(kind, reservation_->after.control)); });
-  const std::uint16_t between = PVIOMMU_TRY(open_table(kind, command));
-  if (between != command) undo.add([=, this] { ignore(write_word(kCommand, command)); });
-  PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
-  undo.add([=, this] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, reservation_->count)); });
-  if (between != after) PVIOMMU_TRY(write_word(kCommand, after));
-
-  undo.commit();
+  PVIOMMU_TRY(take_down(*reservation_, true, false));
   reservation_.reset();
   return {};
-}
-
-/// The hypervisor masks and writes entries of the MSI-X table, which answers
-/// only while memory decoding is on (vfio_pci_memory_lock_and_enable() of the
-/// kernel).  The command register to go back to stays with the caller.
-Result<std::uint16_t> VectorRouter::open_table(VectorKind kind, std::uint16_t command) {
-  if (kind != VectorKind::msix || (command & kCommandMemory) != 0) return command;
-  const auto open = static_cast<std::uint16_t>(command | kCommandMemory);
-  PVIOMMU_TRY(write_word(kCommand, open));
-  return open;
 }
 
 Status VectorRouter::close() {
@@ -355,16 +263,16 @@ Status VectorRouter::close() {
     if (active_ && !disable_locked() && !disable_locked()) {
       // One step fails for good: do all the others.
       const Active was = *active_;
-      note(write_control(was.kind, was.before.control));
+      note(registers_.write_control(was.kind, was.before.control));
       for (unsigned i = 0; i < was.count; ++i) note(unbind_target(vector(was.kind, i), targets_[i]));
       if (!reservation_) note(hypervisor_.free_vectors(sbdf_, was.kind));
-      note(restore_intx_disable(was.before.command));
+      note(registers_.restore_intx_disable(was.before.command));
       forget(was.count);
     }
     if (reservation_ && !release_locked() && !release_locked()) {
-      note(write_control(reservation_->kind, reservation_->before.control));
+      note(registers_.write_control(reservation_->kind, reservation_->before.control));
       note(hypervisor_.free_vectors(sbdf_, reservation_->kind));
-      note(restore_intx_disable(reservation_->before.command));
+      note(registers_.restore_intx_disable(reservation_->before.command));
       reservation_.reset();
     }
     resample = std::move(resample_);
@@ -452,8 +360,8 @@ Status VectorRouter::reset_happened() {
   const std::optional<Active>& now = active_ ? active_ : reservation_;
   if (!now) return {};
   for (unsigned i = 0; active_ && i < active_->count; ++i) slots_[i].forget_pending();
-  PVIOMMU_TRY(write_control(now->kind, now->after.control));
-  return restore_intx_disable(now->after.command);
+  PVIOMMU_TRY(registers_.write_control(now->kind, now->after.control));
+  return registers_.restore_intx_disable(now->after.command);
 }
 
 bool VectorRouter::msi_configured() const { return active() == VectorKind::msi; }
@@ -468,10 +376,9 @@ unsigned VectorRouter::msi_queue_limit() const {
 Status VectorRouter::set_delivery(bool enabled) {
   const std::lock_guard guard(lock_);
   if (!is_active(VectorKind::msi)) return Error{EINVAL, "delivery: MSI is not enabled"};
-  const auto control =
-      static_cast<std::uint16_t>((active_->after.control & ~kMsiEnable) | (enabled ? kMsiEnable : 0));
+  const std::uint16_t control = InterruptRegisters::with_msi_enabled(active_->after.control, enabled);
   if (control == active_->after.control) return {};
-  PVIOMMU_TRY(write_control(VectorKind::msi, control));
+  PVIOMMU_TRY(registers_.write_control(VectorKind::msi, control));
   active_->after.control = control;
   return {};
 }

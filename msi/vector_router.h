@@ -27,6 +27,7 @@
 #include "hypercall/unique_fd.h"
 #include "msi/capabilities.h"
 #include "msi/eventfd_watcher.h"
+#include "msi/interrupt_registers.h"
 #include "msi/vector_slot.h"
 #include "msi/virtual_capability.h"
 
@@ -129,34 +130,28 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   void event(const Vector& vector) noexcept override;
 
  private:
-  /// The two registers of the device that decide about its interrupts.
-  struct Registers {
-    std::uint16_t command = 0;  ///< of it, the INTx-disable bit
-    std::uint16_t control = 0;  ///< control word of the capability; INTx: 0
-  };
   struct Active {
     VectorKind kind = VectorKind::intx;
     unsigned count = 0;
-    Registers before;  ///< to go back to
-    Registers after;   ///< now, and after a reset
+    InterruptRegisters::Values before;  ///< to go back to
+    InterruptRegisters::Values after;   ///< now, and after a reset
   };
 
   Vector vector(VectorKind kind, unsigned index) const { return {sbdf_, kind, index}; }
   Status check(VectorKind kind, unsigned count) const;
   bool is_active(VectorKind kind) const { return active_ && active_->kind == kind; }
+  /// The steps up, all or nothing: vectors of the hypervisor (unless they are reserved),
+  /// each bound to its target (unless it is only to reserve them), the device's registers.
+  /// When it is granted fewer than are to be bound, nothing is done, and the answer has
+  /// that smaller count.  Slots of vectors that are bound start anew.
+  Result<Active> bring_up(VectorKind kind, unsigned count, bool allocate, bool bound);
+  /// The same steps down, all or nothing: registers, targets, vectors of the hypervisor.
+  Status take_down(const Active& was, bool allocated, bool bound);
   Status unmask_locked();
   Status disable_locked();
   Status release_locked();
   void forget(unsigned count);
 
-  Result<std::uint16_t> read_word(std::size_t offset);
-  Status write_word(std::size_t offset, std::uint16_t value);
-  std::size_t control_offset(VectorKind kind) const;
-  Result<Registers> read_registers(VectorKind kind);
-  static Registers running(VectorKind kind, unsigned count, Registers registers);
-  Status write_control(VectorKind kind, std::uint16_t control);
-  Status restore_intx_disable(std::uint16_t model);
-  Result<std::uint16_t> open_table(VectorKind kind, std::uint16_t command);
   Status bind(VectorKind kind, unsigned count);
   Status unbind(VectorKind kind, unsigned count);
 
@@ -174,8 +169,8 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   static void count_arrival(VectorKind kind);
 
   Hypervisor& hypervisor_;
-  PciDevice& device_;
   const InterruptCapabilities capabilities_;
+  InterruptRegisters registers_;
   const Sbdf sbdf_;
   unsigned slot_count_ = 0;
   std::unique_ptr<VectorSlot[]> slots_;  ///< as many as any kind can have: event() needs no lock
