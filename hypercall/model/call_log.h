@@ -29,11 +29,11 @@ class CallLog {
  public:
   static constexpr std::size_t kHistory = 256;
 
-  /// The n-th call (the first is 1; of `op`, or of all when empty) since the
-  /// machine was opened fails with `code`.  map and unmap do `after_pages`
-  /// pages of their batch first.  Each injection works once.
+  /// Makes the `nth` call since the machine was opened fail with the errno `code`, once.
+  /// The first call is 1; counted are those of `op`, or all when it is empty.  map and
+  /// unmap do `after_pages` pages of their batch first.
   void inject(std::optional<HypercallOp> op, std::uint64_t nth, int code, std::uint64_t after_pages = 0);
-  /// Injections that have not happened yet are forgotten.
+  /// Forgets the injections that have not happened yet.
   void forget_injections();
 
   std::uint64_t calls() const { return all_.load(std::memory_order_relaxed); }
@@ -47,7 +47,8 @@ class CallLog {
     int code = 0;
     std::uint64_t after_pages = 0;
   };
-  /// For work that is no hypercall by itself, but can be made to fail by name.
+  /// Counts work that is no hypercall by itself but can be made to fail by name.  Returns
+  /// the errno that it has to fail with, or 0.
   int count_inner(HypercallOp op);
 
   /// One call, from construction to destruction.

@@ -36,13 +36,13 @@ class FrameTable final : public PageTable::Watcher {
   FrameTable(const FrameTable&) = delete;
   FrameTable& operator=(const FrameTable&) = delete;
 
-  /// Appends the runs of `memory`; makes a slot the first time.  ENOSPC: 2^23
-  /// pieces are held already; ENOMEM.
+  /// Appends the runs of `memory` to `out`, and makes a slot the first time.  EINVAL: more
+  /// than 1 GiB, or the note is another table's.  ENOSPC: 2^23 pieces are held already.
   Status add(PinnedMemory& memory, std::vector<FrameRun>& out);
-  /// Returns how many pages of entries still pointed at the memory: 0 unless
-  /// somebody forgot to unmap.  No access is under way when it returns.
+  /// Gives the memory's slot back.  Returns how many pages of entries still point at it,
+  /// which is 0 unless somebody forgot to unmap.  No access is under way any more then.
   std::uint64_t retire(PinnedMemory& memory);
-  /// The first frame of a BAR, which stays for good.
+  /// Makes frames for the `pages` pages of a BAR, for good, and returns the first one.
   Result<Mfn> add_bar(PciFunction& function, unsigned bar, std::uint64_t pages);
 
   // PageTable::Watcher

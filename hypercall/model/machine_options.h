@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The machine part of the model's configuration: "limits=xen,frames=scattered".
+// It comes before the devices, from which a ';' separates it (model.h, Model::open()).
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The bus: what devices do to memory and to interrupts.
+//
+//   access(source, iova)   who is attached where --> its page table --> frame
+//        |                 --> FrameTable::Use: memory, a BAR, or given back
+//        v
+//   fault(), or copy(): page by page, by the pinned pages and not by the program's address
+//
+// Space::reach is held, shared, while an access is under way; unmap takes it alone.
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Mapping and unmapping of frames, and the frames themselves.
+//
+//   map, unmap --> batch(): count, injected failure, limits, the space
+//                    `--> PageTable, run by run, until one stops or the budget is used up
+//
+// Space::calls is held for a whole call; unmapping holds Space::reach alone besides.
 #include <algorithm>
 #include <cstdio>
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Interrupt vectors of the model: the hypervisor's side.
 //
+//   Model::..._vector() --> MsiRouting (who gets it) and PciFunction (message, mask bit)
+//
 // A vector is masked in the function where the function can do that, so that
 // its pending bit shows what hardware would show; where it cannot (INTx, MSI
 // without mask bits) the routing holds arrivals back.

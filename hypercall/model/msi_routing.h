@@ -61,13 +61,14 @@ class MsiRouting {
   Status allocate(Sbdf sbdf, VectorKind kind, unsigned count);
   /// EBUSY while one is bound; ENOENT: none of the kind.
   Status free(Sbdf sbdf, VectorKind kind);
+  /// What the device has to write for the vector.  ENOENT: there is no such vector.
   Result<Message> message(const Vector& vector) const;
   /// Vectors of the device; `kind` is set when there are any.
   unsigned count(Sbdf sbdf, VectorKind& kind) const;
 
   Status bind(const Vector& vector, const Notification& notification);
   Status unbind(const Vector& vector);
-  /// The hypervisor's own mask, for what the function cannot mask itself.
+  /// The hypervisor's own mask, for vectors that the function cannot mask itself.
   Status mask(const Vector& vector);
   Status unmask(const Vector& vector);
   Result<bool> pending(const Vector& vector) const;

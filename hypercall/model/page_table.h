@@ -32,7 +32,7 @@ class PageTable {
   static constexpr unsigned kEntries = 1u << kIndexBits;
   static constexpr unsigned kLeafLevels = 3;  ///< 4 KiB, 2 MiB, 1 GiB
 
-  /// Told of leaves that come and go, for reference counts on frames.
+  /// Who is told of leaves that come and go, for reference counts on frames.
   class Watcher {
    public:
     /// False refuses the frames: map() stops with EPERM.
@@ -54,11 +54,12 @@ class PageTable {
     std::uint64_t pages = 0;  ///< done, from the front
     int error = 0;            ///< errno of what stopped it; 0 with fewer pages: the budget is used up
   };
-  /// `budget` is how many leaves may still be made, and is counted down.
-  /// EEXIST at a live page, EPERM for refused frames, ENOMEM.
+  /// Maps `pages` pages from `dfn` on to the frames from `mfn` on.  `budget` is how many
+  /// leaves may still be made, and is counted down.  EEXIST: a page is mapped already;
+  /// EPERM: the watcher refused the frames; ENOMEM; EINVAL: beyond the address bits.
   Progress map(Dfn dfn, Mfn mfn, std::uint64_t pages, Access access, std::uint64_t& budget);
-  /// ENOENT at a page that is not mapped onto the frame.  With `defer` the leaf
-  /// still translates until flush(), though it counts as unmapped.
+  /// Unmaps; `budget` as for map().  ENOENT: a page is not mapped onto that frame.  With
+  /// `defer` a leaf still translates until flush(), though it counts as unmapped.
   Progress unmap(Dfn dfn, Mfn mfn, std::uint64_t pages, bool defer, std::uint64_t& budget);
   void flush();
 

@@ -28,7 +28,9 @@
 
 namespace pviommu::vfio {
 
-/// Not thread-safe: GuestBus::serve() calls it.
+/// The second front end of the engine: a program of its own, with a Client (Program) and
+/// the Files of one device.  Not thread-safe; GuestBus::serve() calls it, one access at a
+/// time.
 class GuestDevice final : public GuestFunction {
  public:
   /// Opens the device for `guest`.  `engine` and `bus` outlive it.  `message` is one line for
@@ -64,7 +66,8 @@ class GuestDevice final : public GuestFunction {
   GuestDevice(Engine& engine, GuestBus& bus, Sbdf sbdf, Domid guest);
   Status start(std::string& message);
   Status read_layout();
-  /// Registers that are kept here: `value`, of which the guest can write `writable`.
+  /// Keeps a register here instead of asking the device: `value`, of which the guest can
+  /// write the bits in `writable`.
   void keep(std::size_t offset, unsigned width, std::uint32_t value, std::uint32_t writable);
   std::uint32_t kept(std::size_t offset, unsigned width) const;
 
@@ -84,7 +87,7 @@ class GuestDevice final : public GuestFunction {
   Status disable(std::uint32_t index);
   void complain(const char* what, const Status& status) const;
   void complain_of_target(const char* what, const pviommu_notification& target, const Status& status) const;
-  /// The MSI-X table entry's word at a place of a BAR; null: something else is there.
+  /// The word of the MSI-X table at a place of a BAR; null: something else is there.
   std::uint32_t* table_word(unsigned bar, std::uint64_t offset);
 
   const Sbdf sbdf_;

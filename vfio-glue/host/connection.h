@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Devices and guests of a machine through one service: libvirt, by a URI.
+//
+//   HostConnection --> HostDevices    devices.h         bind, unbind, list --host
+//                  --> GuestDomains   guest_domains.h   attach
 #pragma once
 
 #include <string_view>

@@ -31,8 +31,8 @@ struct HostDevice {
   std::string description;
 };
 
-/// One change.  `run` and `undo` may be called once each, `undo` after a `run`
-/// that succeeded; both may set `message` to a sentence that is better than the error's.
+/// One change.  `run` and `undo` may be called once each, and `undo` only after a `run`
+/// that succeeded.  Both may set `message` to a sentence that says more than the error.
 struct HostStep {
   std::string text;  ///< what a dry run prints: the shell command or the call
   std::function<Status(std::string& message)> run;
@@ -40,26 +40,27 @@ struct HostStep {
 };
 using HostSteps = std::vector<HostStep>;
 
-/// All methods: from one thread.  With an error `message` is one line for people,
+/// Not thread-safe: one thread calls all methods.  With an error `message` is one line for people,
 /// or empty where the Error says it all.
 class HostDevices {
  public:
   virtual ~HostDevices() = default;
-  /// What is before a colon in messages: "sysfs", or the URI.
+  /// What stands before the colon in messages: "sysfs", or the URI.
   virtual const std::string& name() const = 0;
-  /// True: the same functions as in this machine's /sys, so that what they hold
-  /// can be looked up there (holders.h).
+  /// Whether these are the functions of this machine's /sys, so that it can be looked up
+  /// there what depends on them (holders.h).
   virtual bool is_this_machine() const = 0;
-  /// Functions with a type 0 header, bridges left out, by address.
+  /// All functions with a type 0 header, ordered by address; bridges are left out.
   virtual Result<std::vector<HostDevice>> list(std::string& message) = 0;
   /// The driver that bind_steps() takes when none is named; "none": no driver.
   virtual std::string default_driver() const = 0;
-  /// From its driver to `driver`; no steps: it is there.
+  /// The steps that take the device from its driver to `driver`; none: it is there already.
   virtual Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver,
                                        std::string& message) = 0;
-  /// Back to whichever driver of the host wants it; no steps: it has one already.
+  /// The steps that give it back to whichever driver of the host wants it; none: it has
+  /// one already.
   virtual Result<HostSteps> unbind_steps(const HostDevice& device, std::string& message) = 0;
-  /// To be taken while no driver of the host has the device.
+  /// The steps of a reset, to be taken while no driver of the host has the device.
   virtual Result<HostSteps> reset_steps(const HostDevice& device, std::string& message) = 0;
 };
 
@@ -73,15 +74,15 @@ struct HostRoots {
 
 std::unique_ptr<HostDevices> make_sysfs_devices(HostRoots roots);
 
-/// True of drivers that only keep a device for others than this kernel.
-/// Variants of vfio-pci are named mlx5_vfio_pci and the like.
+/// Whether the driver only keeps a device for others than this kernel.  Variants of
+/// vfio-pci are named mlx5_vfio_pci and the like.
 inline bool is_parking_driver(std::string_view driver) {
   return driver == "pciback" || driver == "pci-stub" || driver == "pviommu-papr" ||
          driver.ends_with("vfio-pci") || driver.ends_with("vfio_pci");
 }
 
-/// Takes all steps, or none: after an error those taken are undone in reverse
-/// order, and `message` names the step, the reason, and what could not be undone.
+/// Takes all steps, or none: after an error the steps that were taken are undone in
+/// reverse order, and `message` names the step, the reason, and what could not be undone.
 Status take_steps(HostSteps& steps, std::string& message);
 
 }  // namespace pviommu::host

@@ -31,9 +31,9 @@ struct GuestDomain {
 enum class GuestEvent { stopped, rebooted, crashed, lost };
 std::string_view to_string(GuestEvent event);
 
-/// Until it is destroyed events are reported; after that none is under way,
-/// except for the one whose own callback destroys it.  (What it came from must not be
-/// destroyed in a callback.)  The first event may be from shortly before: resolve() tells.
+/// Events are reported until it is destroyed.  No callback is under way after that, except
+/// for the one that destroys it.  The GuestDomains it came from must not be destroyed in a
+/// callback.  The first event may be from shortly before: resolve() tells.
 class GuestWatch {
  public:
   virtual ~GuestWatch() = default;

@@ -92,13 +92,13 @@ class OpenFileRef {
   OpenFile* open_file_ = nullptr;
 };
 
-/// A new description; ENFILE when there are too many.  Lock-free.
+/// Makes an open file description.  ENFILE: there are too many.  Lock-free.
 Result<OpenFileRef> make_open_file(FileRef file, int access_mode, std::string_view path, int group = -1);
-/// Descriptions in existence, for tests and for the end of the program.
+/// How many descriptions there are, for tests and for the end of the program.
 std::size_t open_files();
 
-/// All methods are lock-free, thread-safe and, but for a release of the last
-/// reference, async-signal-safe.
+/// All methods are lock-free, thread-safe and async-signal-safe, except that releasing the
+/// last reference is not async-signal-safe.
 class FdTable {
  public:
   /// Numbers from here on cannot be ours.

@@ -28,7 +28,7 @@ namespace pviommu::vfio {
 class FrontEnd final : public Client {
  public:
   using EngineFactory = std::function<Result<std::unique_ptr<Engine>>(std::string& message)>;
-  /// How the engine comes to be; for tests.  Before the first open.
+  /// Replaces how the engine is made, for tests.  To be called before the first open.
   void set_engine_factory(EngineFactory factory) { factory_ = std::move(factory); }
 
   explicit FrontEnd(FdTable& table) : table_(table) {}
@@ -57,14 +57,14 @@ class FrontEnd final : public Client {
 
   /// True for descriptors the engine lives on: for the program they are not open.
   bool hidden(int fd) const;
-  /// Sends what BarMappings found out to the Files.
+  /// Tells the Files what BarMappings found out.
   static void announce(BarMappings::Changes changes);
 
   // ---- paths ----------------------------------------------------------------
 
-  /// Root of the device tree (sysfs_view.h), made if need be; null without one.
+  /// The device tree (sysfs_view.h), which is made if need be; null: there is none.
   const SysfsView* view();
-  /// The same if it has been made already.
+  /// The same, only if it has been made already.
   const SysfsView* known_view() const { return view_.load(std::memory_order_acquire); }
 
   // ---- Client ---------------------------------------------------------------
@@ -84,7 +84,7 @@ class FrontEnd final : public Client {
   void before_fork();
   void after_fork_in_parent();
   void after_fork_in_child();
-  /// Releases everything in order; at exit.
+  /// Releases everything in order, when the process exits.
   void finish();
 
  private:

@@ -2,9 +2,16 @@
 // BAR mappings the program made through our mmap().
 //
 // They keep their device open (a kernel mapping holds its file), they fault while
-// their device does not decode, they can be
-// cut to pieces by munmap() and MAP_FIXED, and an address inside one means a
-// device, not memory, when it is given to VFIO_IOMMU_MAP_DMA.
+// their device does not decode, they can be cut to pieces by munmap() and MAP_FIXED,
+// and an address inside one means a device, not memory, when it is given to
+// VFIO_IOMMU_MAP_DMA.
+//
+//   addresses   |--- BAR 0, device A ---|     |-- BAR 2, device A --|
+//   munmap          |------|
+//   afterwards  |---|      |------------|     |-- BAR 2, device A --|    one more piece
+//
+// The lock is held around the kernel's own call wherever addresses may be given to
+// somebody else by it.
 #pragma once
 
 #include <atomic>
@@ -29,7 +36,7 @@ class BarMappings {
     int prot = 0;           ///< as it was mapped
     bool faulting = false;  ///< leads nowhere: an access is SIGBUS
   };
-  /// To be told to File::mapping_changed() when the lock is not held any more.
+  /// What File::mapping_changed() is to be told, when the lock is not held any more.
   struct Change {
     OpenFileRef open_file;
     std::uint64_t offset = 0;

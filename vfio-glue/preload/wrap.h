@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Defining a C library function without colliding with its declaration.
+// Defining a C library function without colliding with its declaration:
+//
+//   ssize_t wrap_read(int, void*, size_t) PVIOMMU_WRAP(read);
 #pragma once
 
 /// The function being declared is exported under the C library's name.  (Its

@@ -16,8 +16,8 @@
 namespace pviommu::model {
 
 /// Makes a function that is not started yet.  The model has read the keys that
-/// every device has (addr, group, mmap, busy) already and calls
-/// ConfReader::finish() itself.  On failure null and `problem` is one line that
+/// every device has (addr, group, mmap, busy) already, and calls
+/// ConfReader::finish() itself.  Null: it failed, and `problem` is one line that
 /// names the value and what would be right.
 using DeviceMaker = std::unique_ptr<PciFunction> (*)(Bus& bus, Sbdf sbdf, ConfReader& conf,
                                                      std::string& problem);

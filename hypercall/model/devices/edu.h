@@ -14,15 +14,16 @@
 //   0x00098  DMA command             RW   1 run, 2 towards memory, 4 interrupt 0x100 when done
 //   0x40000  4 KiB, the device's own end of a transfer; not readable by the program
 //
-// Only 4-byte accesses below 0x80, 4 or 8 bytes above.  Narrower ones read 0, a
-// wide one below 0x80 and everything undocumented reads all ones, such writes
-// are ignored; that is what QEMU answers.
+// Registers below 0x80 take accesses of 4 bytes, those above 4 or 8.  A narrower
+// access reads 0; a wide one below 0x80, and every place that is not documented,
+// reads all ones; such writes are ignored.  That is what QEMU answers.
 //
-// The BAR can be mapped, the function's thread watches it then.  That is enough for DMA and interrupts, and
-// it has the limits of watching: an answer (liveness, factorial) appears some time after the store, a store
-// of what the register holds already is no store, and of two stores to one register in quick succession the
-// device may see only the last.  Accesses by bar_read() and bar_write() have none of these limits, and see
-// earlier mapped stores.
+// The BAR can be mapped, and the function's thread watches it then.  That is enough
+// for DMA and interrupts, and it has the limits of watching: an answer (liveness,
+// factorial) appears some time after the store, a store of what the register holds
+// already is no store, and of two stores to one register in quick succession the
+// device may see only the last.  Accesses by bar_read() and bar_write() have none of
+// these limits, and see earlier mapped stores.
 #pragma once
 
 #include <array>
@@ -37,9 +38,9 @@
 namespace pviommu::model {
 
 struct EduOptions {
-  /// Address bits the DMA engine has; others are cut off, as QEMU does.
+  /// Address bits that the DMA engine has.  It cuts the others off, as QEMU does.
   std::uint64_t dma_mask = (std::uint64_t{1} << 28) - 1;
-  /// From the run bit to the transfer (QEMU: 100 ms).
+  /// Time from the run bit to the transfer (QEMU: 100 ms).
   std::chrono::milliseconds dma_delay{0};
 
   /// Keys dma_mask, dma-delay (milliseconds, at most one minute).  What is not a

@@ -27,7 +27,7 @@ class Backing {
   /// deallocate() works, and what it freed reads as zeroes.
   bool can_deallocate() const { return can_deallocate_; }
 
-  /// Returns when all that was written is on stable storage.
+  /// Waits until all that was written is on stable storage; memory needs no waiting.
   Status sync();
   /// Frees the storage of a range, or does nothing when it cannot.
   Status deallocate(std::uint64_t offset, std::uint64_t bytes);

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // From the doorbell to the completion: fetching, completing, interrupts, errors.
+//
+//   submission queue --fetch, if its completion has room--> admin.cc, io.cc
+//        --> held back until the data is synced, where asked for
+//        --> completion queue: entry with the old phase tag, then the tag --> vector
 #include <algorithm>
 
 #include "hypercall/model/nvme/controller.h"

@@ -18,8 +18,8 @@ namespace pviommu::model {
 
 class Bus {
  public:
-  /// Bus-master accesses.  Split at page borders; an access that faults in a
-  /// later page has transferred the earlier ones.  EFAULT: a fault was logged.
+  /// Bus-master accesses of `source`, split at page borders: one that faults in a later
+  /// page has transferred the earlier ones.  EFAULT: it faulted, which was logged.
   /// In memory the bytes of one call become visible in no particular order;
   /// consecutive calls are ordered.  An aligned access of 4 or 8 bytes is
   /// single-copy atomic.
@@ -40,7 +40,7 @@ class Bus {
   /// off: logged as a FaultReason::not_attached fault.
   virtual void bus_master_off(Sbdf source, Iova iova, Access access) = 0;
 
-  /// Level of the INTx pin.
+  /// Tells the level of the INTx pin of `source` when it has changed.
   virtual void intx(Sbdf source, bool asserted) = 0;
 
  protected:

@@ -36,7 +36,7 @@
 
 namespace pviommu::model {
 
-/// What a concrete device is made of; all offsets are the constructor's choice.
+/// What a concrete device says of itself.
 struct FunctionIdentity {
   std::uint16_t vendor = 0;
   std::uint16_t device = 0;
@@ -59,7 +59,7 @@ class PciFunction {
 
   Sbdf sbdf() const { return sbdf_; }
   const FunctionIdentity& identity() const { return identity_; }
-  /// Part of the root complex: without a port above, whose secondary bus can be reset.
+  /// Whether it is part of the root complex: then no port above can reset its bus.
   bool on_root_bus() const { return (sbdf_.raw() >> 8 & 0xff) == 0; }
 
   // ---- platform side (called by the model) --------------------------------
@@ -77,7 +77,7 @@ class PciFunction {
   /// mappable or memory decoding is off.  Call peer_written() after a store.
   std::byte* peer_memory(unsigned index);
   void peer_written() { kick(); }
-  /// True when the piece touches the MSI-X table, which is the hypervisor's.
+  /// Whether the piece of a BAR touches the MSI-X table, which is the hypervisor's.
   bool in_msix_table(unsigned index, std::uint64_t offset, unsigned width) const;
   bool can_reset() const { return identity_.flr || identity_.soft_reset; }
   /// Stops DMA, forgets all state, keeps BAR addresses and programmed messages
@@ -99,7 +99,7 @@ class PciFunction {
   /// it sends what was pending.
   void mask_message(VectorKind kind, unsigned index, bool masked);
   bool message_pending(VectorKind kind, unsigned index);
-  /// Not masked and not pending any more.
+  /// Unmasks the vector and drops what is pending.
   void forget_message(VectorKind kind, unsigned index);
   /// True when the function can hold back single vectors of the kind itself.
   bool can_mask(VectorKind kind) const;
@@ -143,7 +143,8 @@ class PciFunction {
   std::mutex& lock() { return lock_; }
   bool bus_master() const;
   bool memory_enabled() const;
-  /// Refused with EPERM (and a not_attached fault) while bus mastering is off.
+  /// Accesses to memory, through the bus.  EPERM, and a not_attached fault: bus mastering
+  /// is off.
   Status dma_read(Iova iova, std::span<std::byte> out);
   Status dma_write(Iova iova, std::span<const std::byte> in);
   Status dma_to_file(Iova iova, std::size_t bytes, int fd, std::uint64_t file_offset);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The lock of a function, taken from the platform's side.
+// The lock of a function, taken from the platform's side, in turn with its thread.
 #pragma once
 
 #include "hypercall/model/pci/pci_function.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// virDomain*: guests by libvirt, and their lifecycle events.
+// virDomain*: guests by libvirt, and their lifecycle events.  Thread-safe; callbacks come
+// on the one thread of event_loop.h.
 #pragma once
 
 #include <array>

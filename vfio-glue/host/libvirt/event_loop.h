@@ -13,7 +13,7 @@ namespace pviommu::host {
 
 class EventLoop {
  public:
-  /// Makes the loop known to libvirt, once.  Before any connection.
+  /// Makes the loop known to libvirt, once.  To be called before any connection is made.
   static Status prepare();
   /// The process's running loop; its thread ends with the last owner.  Thread-safe.
   static Result<std::shared_ptr<EventLoop>> running();
@@ -21,8 +21,8 @@ class EventLoop {
 
  private:
   EventLoop() = default;
-  int timer_ = -1;  ///< far away; brought near to wake the thread
-  /// The thread's too: one that ends itself outlives this object.
+  int timer_ = -1;  ///< never due, until it is to wake the thread
+  /// Shared with the thread, which outlives this object when it ends itself.
   std::shared_ptr<std::atomic<bool>> ends_ = std::make_shared<std::atomic<bool>>(false);
   std::thread thread_;
 };

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The module "libvirt": a URI -> devices and guests.
+// The module "libvirt": from a URI to devices and guests.
+//
+//   open_libvirt(URI) --> LibvirtConnection --> NodeDevices, Domains on one Connection
 #include <memory>
 #include <string>
 

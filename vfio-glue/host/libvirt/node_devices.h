@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// virNodeDevice*: PCI functions by libvirt.
+// virNodeDevice*: PCI functions by libvirt, under libvirt's own names for them
+// ("pci_0000_05_00_0"), which list() learns.
 #pragma once
 
 #include <map>
