@@ -38,7 +38,8 @@ Result<MsiCapability> read_msi(PciDevice& device, unsigned offset) {
   return msi;
 }
 
-/// A table or PBA register: offset with the BAR index in its low three bits.
+/// Checks a structure that a table or PBA register names: its offset, and the BAR in the low
+/// three bits.
 Status check_structure(PciDevice& device, unsigned bar, std::uint32_t offset, std::uint64_t bytes) {
   if (bar >= kPciBars) return broken("MSI-X capability: no such BAR");
   const BarInfo info = device.bar(bar);

@@ -261,7 +261,7 @@ Status VectorRouter::close() {
       if (!status && first) first = status;
     };
     if (active_ && !disable_locked() && !disable_locked()) {
-      // One step fails for good: do all the others.
+      // One step fails for good, so all the others are done without it.
       const Active was = *active_;
       note(registers_.write_control(was.kind, was.before.control));
       for (unsigned i = 0; i < was.count; ++i) note(unbind_target(vector(was.kind, i), targets_[i]));
@@ -317,7 +317,7 @@ Status VectorRouter::unmask() {
 Status VectorRouter::unmask_locked() {
   if (!is_active(VectorKind::intx)) return Error{EINVAL, "unmask: INTx is not enabled"};
   if (!slots_[0].masked() || program_intx_disabled_) return {};
-  // First here, then there: an asserted line arrives from within the call.
+  // The slot is unmasked first, because an asserted line arrives from within the call below.
   slots_[0].unmask();
   const Status status = hypervisor_.unmask_vector(vector(VectorKind::intx, 0));
   if (!status) slots_[0].mask();

@@ -114,7 +114,7 @@ bool VectorSlot::unmask() {
   std::uint64_t next;
   do {
     next = word & ~kMasked;
-    // Level: forgets.  Edge without an eventfd that could not hold: forgets as well.
+    // A level is forgotten, and so is an edge that has no eventfd and cannot be held.
     const bool keep = (word & (kLevel | kArmed | kHolds)) == kHolds;
     send = (word & kPending) != 0 && (word & (kLevel | kArmed)) == kArmed;
     if (!keep) next &= ~kPending;

@@ -174,13 +174,13 @@ bool VectorRouter::held(unsigned index) const {
   return pending && *pending;
 }
 
-/// The program's mask bit of a vector of MSI.
+/// Sets the program's mask bit of a vector of MSI.
 void VectorRouter::mask_vector(unsigned index, bool masked) {
   VectorSlot& slot = slots_[index];
   if (masked == slot.masked()) return;
   const bool elsewhere = !to_sink(targets_[index]);
   const Vector vector = this->vector(active_->kind, index);
-  // A mask bit has no way to tell of an error; the counter of failed calls does.
+  // A mask bit cannot report an error; the counter of failed calls shows it.
   if (masked) {
     slot.mask();
     if (elsewhere) (void)hypervisor_.mask_vector(vector).ok();

@@ -35,9 +35,8 @@ int populate(HvaRange range, Access access) {
   return ::madvise(pointer(range.first().raw()), range.size(), advice) == 0 ? 0 : errno;
 }
 
-/// Reads one byte of each page, and writes it back where `access` says so.  On
-/// kernels without populate(); the byte written is the one just read, so that
-/// only a store of the program in between could be lost.
+/// For kernels without populate(): reads one byte of each page, and writes it back where
+/// `access` says so.  Only a store that the program makes in between could be lost.
 int touch(HvaRange range, Access access) {
   const pid_t self = ::getpid();
   for (std::uint64_t at = range.first().raw();; at += kPageSize) {

@@ -126,7 +126,7 @@ long PinRing::run(Direction direction, unsigned slot, int fd, std::uint64_t file
     rc = ::io_uring_submit_and_wait(&uring_, 1);
   } while (rc == -EINTR || rc == -EAGAIN || rc == -EBUSY);
   if (rc < 0) {
-    // The request stands in the queue still; nothing later could be trusted.
+    // The request is still in the queue, so no later completion could be trusted.
     dead_.store(true, std::memory_order_release);
     return rc;
   }
@@ -220,7 +220,7 @@ Result<std::size_t> PinRing::staged(Direction direction, unsigned slot, int fd, 
   return ready;
 }
 
-/// Moves file bytes into the empty pipe; how many.
+/// Moves bytes of the file into the pipe, which is empty; returns how many.
 Result<std::size_t> PinRing::fill_pipe(int fd, std::uint64_t file_offset, std::size_t bytes) {
   auto offset = static_cast<off64_t>(file_offset);
   ssize_t n;
@@ -232,7 +232,7 @@ Result<std::size_t> PinRing::fill_pipe(int fd, std::uint64_t file_offset, std::s
   if (n == 0) return Error{EIO, "transfer: file ends"};
   if (errno != EINVAL) return Error{errno, "transfer: file"};
 
-  // A file that cannot be spliced from.
+  // This file cannot be spliced from.
   do {
     n = ::pread(fd, bounce_.get(), bytes, static_cast<off_t>(file_offset));
   } while (n < 0 && errno == EINTR);

@@ -20,7 +20,7 @@
 namespace pviommu {
 namespace {
 
-// Of all address spaces of the process.  The lock is for those that are limited.
+// Pages of all address spaces of the process.  Only threads that are limited take the lock.
 std::mutex lock;
 std::atomic<std::uint64_t> held_pages = 0;
 
@@ -31,8 +31,8 @@ bool has_ipc_lock() {
   return (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0;
 }
 
-/// What the process locked by mlock(): VmLck of /proc/self/status, in pages.
-/// Unknown counts as nothing.
+/// What the process locked by mlock(), in pages (VmLck of /proc/self/status); 0 where that
+/// cannot be read.
 std::uint64_t mlocked_pages() {
   const UniqueFd fd(static_cast<int>(::syscall(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC, 0)));
   if (!fd) return 0;

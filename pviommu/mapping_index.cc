@@ -96,7 +96,7 @@ MappingIndex::Cursor MappingIndex::find_exact(Iova first) const {
   IndexLeaf* leaf = descend(key);
   const unsigned position = upper_bound(*leaf, key);
   if (position == 0 || leaf->first(position - 1) != key) return Cursor();
-  // Whoever asks for a mapping wants its record.
+  // Whoever asks for a mapping wants its record next.
   __builtin_prefetch(&leaf->record(position - 1));
   return Cursor(leaf, position - 1);
 }
@@ -192,7 +192,7 @@ bool MappingIndex::make_room(Path& path, std::uint64_t key, IndexLeaf*& leaf, un
   return true;
 }
 
-/// Enters `child` behind the one the path takes at level - 1; nodes are reserved.
+/// Enters `child` behind the one that the path takes at level - 1.  Nodes are reserved.
 void MappingIndex::add_child(Path& path, unsigned level, std::uint64_t separator, void* child) {
   if (level == 0) {
     IndexInner* root = arena_.new_inner();

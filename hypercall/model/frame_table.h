@@ -79,14 +79,14 @@ class FrameTable final : public PageTable::Watcher {
   static constexpr unsigned kGenerationBits = 10;
   static constexpr std::uint64_t kPageMask = (1u << kPageBits) - 1;
   static constexpr unsigned kChunkBits = 12;
-  static constexpr std::uint32_t kKeepRetired = 1024;  ///< so many wait before one is used again
+  static constexpr std::uint32_t kKeepRetired = 1024;  ///< retired slots that wait before one is used again
 
   struct Chunk;
   Slot* slot(std::uint32_t number) const;
   Slot* slot_of(Mfn mfn) const;  ///< null: none of that number and generation, or retired
   std::uint32_t take_slot();     ///< 0: none
   std::uint64_t place_of(const Slot& slot, std::uint64_t page) const;
-  /// Page in the slot's memory; ~0 when the frame is none of it.
+  /// The page in the slot's memory; ~0: the frame does not belong to it.
   std::uint64_t page_of(const Slot& slot, Mfn mfn) const;
 
   const bool scattered_;

@@ -294,7 +294,7 @@ void MsiRouting::post_event(EventPort port) {
     std::fprintf(stderr, "pviommu: model: event channels are lost, which nobody reads\n");
 }
 
-/// What waits is the first so many of waiting_, which has room for one more; lock held.
+/// How many ports wait, which are the first of waiting_; it has room for one more.  Lock held.
 std::size_t MsiRouting::peek_events() {
   for (;; waiting_.resize(waiting_.size() * 2)) {
     const std::size_t room = waiting_.size() * sizeof waiting_[0];

@@ -78,7 +78,8 @@ Result<Domid> create_carrier(XenCalls& calls, const CarrierTag& tag, Mfn max_mfn
   const DomainHandle handle = handle_of(tag);
   std::memcpy(create.handle, handle.data(), handle.size());
   create.flags = XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap | XEN_DOMCTL_CDF_iommu;
-  // Its own I/O page tables, also where Xen would share the CPU's: nobody runs here.
+  // The domain has I/O page tables of its own even where Xen could share the CPU's,
+  // because nobody runs in it.
   create.iommu_opts = XEN_DOMCTL_IOMMU_no_sharept;
   create.max_vcpus = 1;
   create.max_evtchn_port = 15;
@@ -135,8 +136,8 @@ Status permit_frames(XenCalls& calls, Domid domid, Mfn first, std::uint64_t fram
   op.u.iomem_permission.allow_access = 1;
   const Result<long> permitted = calls.domctl(op, "XEN_DOMCTL_iomem_permission");
   if (permitted) return {};
-  // Something in it is not dom0's to give (an IOMMU's registers, say): go
-  // around it.
+  // Something in the range is not dom0's to give, such as an IOMMU's registers: the
+  // parts around it are given.
   if (permitted.error().code != EPERM || permitted.error().raw == 0) return permitted.error();
   if (frames == 1) return {};
   PVIOMMU_TRY(permit_frames(calls, domid, first, frames / 2));

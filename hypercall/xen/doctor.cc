@@ -65,7 +65,8 @@ std::string_view option_of(std::string_view line, std::string_view option) {
 /// IOMMU faults of VT-d are guest warnings; unless they are logged nobody sees them.
 bool logs_guest_warnings(std::string_view command_line) {
   std::string_view level = option_of(command_line, "guest_loglvl");
-  // LOWER/UPPER: up to LOWER always, up to UPPER rate limited, beyond never.
+  // LOWER/UPPER: messages up to LOWER are always logged, those up to UPPER at a limited
+  // rate, and others never.
   if (const auto slash = level.find('/'); slash != level.npos) level.remove_prefix(slash + 1);
   return level != "none" && level != "error";
 }
@@ -85,7 +86,7 @@ void judge_nodes(Checks& checks, const HostFacts& host) {
   if (!there.empty() && there.size() == host.nodes.size()) ok(checks, "device nodes", join(there));
 }
 
-/// False: Xen does not talk to us, what follows would say so again and again.
+/// False: Xen does not talk to us, and every later row would only say so again.
 bool judge_interface(Checks& checks, const HostFacts& host) {
   if (!host.domctl_error) return false;
   const std::string built = "domctl interface " + hex(host.interface_version);
@@ -368,7 +369,7 @@ std::string to_json(const std::vector<Check>& checks) {
                      {"state", kStates[static_cast<std::size_t>(check.state)]},
                      {"detail", check.detail},
                      {"remedy", check.remedy}});
-  // Text of the log and of file names may be no UTF-8.
+  // Text of the log and of file names need not be UTF-8.
   return array.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

@@ -33,11 +33,11 @@ std::string first_line(const std::string& path) {
   return std::string(all.substr(0, all.find('\n')));
 }
 
-/// The ring from `index` on, which is moved to its end.
+/// The text of the ring from `index` on; `index` is moved to the end.
 std::optional<std::string> read_console(xc_interface* control, std::uint32_t& index) {
   std::string all;
   std::array<char, 16384> piece;
-  // Xen may print while we read: an end is reached by then, not only at 0.
+  // Xen may print while we read, so a short read is the end, too, and not only an empty one.
   for (int reads = 0; reads < 4096; ++reads) {
     unsigned count = piece.size();
     if (::xc_readconsolering(control, piece.data(), &count, 0, 1, &index) != 0) return std::nullopt;
@@ -120,7 +120,8 @@ void ask_sysfs(DeviceFacts& device) {
 
 void ask_xen(DeviceFacts& device, XenCalls& calls, xc_interface* control) {
   const std::uint32_t raw = device.sbdf->raw();
-  // Before the question, so that only its answer is read: the ring may be large.
+  // The end of the ring is looked up before the question, so that only the answer is read:
+  // the ring may be large.
   std::uint32_t index = 0;
   if (read_console(control, index) && ::xc_send_debug_keys(control, "Q") == 0)
     if (const auto answer = read_console(control, index)) device.owner = owner_of(*answer, *device.sbdf);
@@ -141,7 +142,7 @@ void ask_xen(DeviceFacts& device, XenCalls& calls, xc_interface* control) {
 }
 
 std::vector<Check> examine(std::string_view device_text) {
-  // Opening either where there is no Xen would only be said on stderr.
+  // Where there is no Xen the libraries would only complain on stderr when they are opened.
   std::unique_ptr<XenCalls> calls;
   Control control(nullptr, &::xc_interface_close);
   if (::access("/dev/xen/privcmd", R_OK | W_OK) == 0 && ::access("/dev/xen/hypercall", R_OK | W_OK) == 0) {

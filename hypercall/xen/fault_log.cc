@@ -10,7 +10,7 @@ namespace pviommu::xen {
 namespace {
 
 // Xen formats a message in 1024 bytes (console.c, vprintk_common); what is longer
-// is not one.
+// is not a message.
 constexpr std::size_t kLongestLine = 2048;
 
 // AMD I/O Virtualization Technology specification, 2.5.3: flags of IO_PAGE_FAULT,
@@ -63,7 +63,7 @@ FaultReason reason_of(std::uint64_t code) {
   }
 }
 
-/// Behind "[VT-D]", the first line.
+/// Parses what stands behind "[VT-D]" in the first line.
 std::optional<Fault> vtd_request(std::string_view text) {
   Fault fault;
   if (take(text, "DMAR:[DMA Read]"))
@@ -85,7 +85,7 @@ std::optional<Fault> vtd_request(std::string_view text) {
   return fault;
 }
 
-/// Behind "[VT-D]", the second line.
+/// Parses what stands behind "[VT-D]" in the second line.
 std::optional<FaultReason> vtd_reason(std::string_view text) {
   if (!take(text, "DMAR: reason ") && !take(text, "INTR-REMAP: reason ") && !take(text, "UNKNOWN: reason "))
     return std::nullopt;
@@ -94,7 +94,7 @@ std::optional<FaultReason> vtd_reason(std::string_view text) {
   return reason_of(*code);
 }
 
-/// Behind "AMD-Vi: IO_PAGE_FAULT: ".
+/// Parses what stands behind "AMD-Vi: IO_PAGE_FAULT: ".
 std::optional<Fault> amd_fault(std::string_view text) {
   const auto sbdf = take_sbdf(text);
   if (!sbdf || !take(text, " d") || !take_number(text, 10) || !take(text, " addr ")) return std::nullopt;

@@ -48,7 +48,7 @@ class Guardian {
         ledger_(std::move(ledger)),
         calls_(std::move(calls)) {}
 
-  /// Until the program has ended or has let go of us.
+  /// Answers requests until the program has ended or has closed the socket.
   void watch() {
     for (;;) {
       pollfd events[] = {{socket_.get(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}};
@@ -135,7 +135,8 @@ int guard(int argc, char** argv) {
     std::fprintf(stderr, "pviommu-xen-guardian is started by pviommu's xen: backend; see pviommu(1), \"reap\".\n");
     return 2;
   }
-  // A program without standard input or output: nothing of ours comes to be there.
+  // A program may have no standard input or output.  Then /dev/null takes these numbers,
+  // so that none of our descriptors gets one.
   int spare;
   while ((spare = ::open("/dev/null", O_RDWR)) >= 0 && spare < 3) {
   }
@@ -156,7 +157,7 @@ int guard(int argc, char** argv) {
   if (child > 0) ::_exit(0);
   ::setsid();
   (void)!::chdir("/");
-  // Nobody is to wait for the end of our output: problems go to the system's log.
+  // Nobody shall wait for our output to end, so problems go to the system's log.
   if (const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC); nowhere >= 0)
     for (int fd = 0; fd < 3; ++fd) (void)::dup2(nowhere, fd);
   Guardian guardian(program, std::move(pidfd), UniqueFd(kSocket), std::move(*ledger), std::move(*calls));

@@ -54,7 +54,8 @@ int run_guardian(void* argument) {
   // Bare system calls: the C library's functions may be wrapped by a front end
   // whose tables are the program's, and this memory is the program's.
   auto& start = *static_cast<Start*>(argument);
-  // To 3 and 4, where they survive exec; out of the way first.
+  // The two descriptors become 3 and 4, which stay open over exec; first they are moved out
+  // of each other's way.
   const long socket = ::syscall(SYS_fcntl, start.socket, F_DUPFD, 10);
   const long ledger = ::syscall(SYS_fcntl, start.ledger, F_DUPFD, 10);
   if (socket >= 0 && ledger >= 0 && ::syscall(SYS_dup3, socket, 3, 0) == 3 && ::syscall(SYS_dup3, ledger, 4, 0) == 4) {
@@ -85,7 +86,7 @@ Status GuardianLink::spawn() {
   UniqueFd ours(pair[0]), theirs(pair[1]);
   const std::string pid = std::to_string(::getpid());
   const char* const arguments[] = {program.c_str(), pid.c_str(), ledger_.path().c_str(), nullptr};
-  // For builds that are not installed.
+  // A build that is not installed finds its libraries by this.
   std::string library_path;
   if (const char* value = ::secure_getenv("LD_LIBRARY_PATH"); value != nullptr)
     library_path = std::string("LD_LIBRARY_PATH=") + value;
@@ -94,8 +95,8 @@ Status GuardianLink::spawn() {
 
   void* stack = ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) return Error{errno, "guardian: stack"};
-  // No SIGCHLD and not seen by the program's waitpid(-1): it is not its child
-  // to know about.  The guardian forks once more, so that it has no parent.
+  // Without SIGCHLD the program's waitpid(-1) does not see this child, which it knows
+  // nothing about.  The guardian forks again, so that it has no parent.
   const pid_t child = ::clone(&run_guardian, static_cast<char*>(stack) + kStackBytes, CLONE_VM | CLONE_VFORK, &start);
   const int code = errno;
   int status = 0;
@@ -139,7 +140,7 @@ Status GuardianLink::ask(char what, int fd) {
 
 Status GuardianLink::ask_again(char what, int fd) {
   Status status = ask(what, fd);
-  // Killed, and watch() has not replaced it yet.
+  // It was killed, and watch() has not replaced it yet.
   for (int again = 0; !status && status.error().code == EPIPE && again < kTries; ++again) {
     PVIOMMU_TRY(replace());
     status = ask(what, fd);
@@ -175,8 +176,8 @@ int GuardianLink::fd() const {
 
 Status GuardianLink::restart() {
   const std::lock_guard guard(lock_);
-  // hold() may have replaced it; one that lives and loses us would put back what
-  // is in use.
+  // hold() may have replaced it already.  A guardian that lives must not lose us: it would
+  // put back what is in use.
   pollfd end{socket_.get(), 0, 0};
   if (socket_ && ::poll(&end, 1, 0) == 0) return {};
   return replace();

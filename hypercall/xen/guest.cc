@@ -57,7 +57,7 @@ Result<xen_domctl_getdomaininfo> info_of(XenCalls& calls, std::uint16_t domid) {
   return op.u.getdomaininfo;
 }
 
-/// What of the domain makes it the one that is looked for.
+/// Finds the first domain for which `matches(info)` is true; empty: there is none.
 template <class Matches>
 Result<std::optional<xen_domctl_getdomaininfo>> find_domain(XenCalls& calls, Matches&& matches) {
   for (std::uint32_t next = 0; next < DOMID_FIRST_RESERVED;) {
@@ -102,8 +102,8 @@ class Names {
   xs_handle* store_;
 };
 
-/// XEN_DOMCTL_test_assign_device of what is surely no device to give: the answer is
-/// EOPNOTSUPP where the domain has no IOMMU, and something else where it has.
+/// Whether the domain has an IOMMU.  Xen is asked whether a device that does not exist
+/// could be assigned: it answers EOPNOTSUPP where there is no IOMMU, else another error.
 bool has_iommu(XenCalls& calls, Domid domid) {
   xen_domctl op;
   std::memset(&op, 0, sizeof op);
@@ -220,7 +220,7 @@ Status GuestMapping::map_bar(const MapRun& run) {
       if (undone) break;
     }
   }
-  // Otherwise it is the guardian's.
+  // Otherwise the note stays, and the guardian puts it back.
   if (undone) entry->domid.store(0, std::memory_order_release);
   return mapped.status;
 }

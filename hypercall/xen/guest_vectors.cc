@@ -53,7 +53,8 @@ Status GuestVectors::bind(DeviceVectors& device, unsigned index, const Notificat
 }
 
 Status GuestVectors::bind_to(LedgerVector& vector, const Notification& target) {
-  // Until the guest has bound the pirq, an arrival is a message to Xen: one that no APIC takes.
+  // Until the guest has bound the pirq, Xen takes an arrival for a message, which no APIC
+  // accepts.
   constexpr std::uint32_t kExtInt = 7u << 12;
   if (target.gvec == 0) return bind_guest_vector(calls_, vector, 0, kExtInt);
   return bind_guest_vector(calls_, vector, target.gvec, target.gflags);

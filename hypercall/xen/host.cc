@@ -22,9 +22,9 @@ namespace pviommu::xen {
 namespace {
 
 constexpr std::uint64_t kMsiFirst = 0xfee00000, kMsiLast = 0xfeefffff;
-/// The least that any VT-d with second-level tables of three levels has.
+/// The width that every VT-d has whose second-level tables have three levels.
 constexpr unsigned kLeastBits = 39;
-/// Four levels, all that Xen makes.
+/// The width of four levels, which is all that Xen makes.
 constexpr unsigned kMostBits = 48;
 
 std::string first_line(const char* path) {
@@ -41,7 +41,8 @@ std::string hex(unsigned value) {
   return text;
 }
 
-/// xc_reserved_device_memory_map: asked with no room first.
+/// The reserved ranges of all devices (xc_reserved_device_memory_map).  Xen is first asked
+/// without room for an answer, and tells how many there are.
 Result<std::vector<ReservedRange>> reserved_ranges(xc_interface* control) {
   std::vector<ReservedRange> ranges{
       {IovaRange::from_size(Iova(kMsiFirst), kMsiLast - kMsiFirst + 1).value(), ReservedKind::msi_window}};

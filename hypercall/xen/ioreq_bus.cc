@@ -29,7 +29,7 @@ constexpr int kLookMs = 100;
 
 Status refused(const char* what) { return Error{errno, what}; }
 
-/// vCPUs that the guest can have, from Xen.
+/// How many vCPUs the guest can have; Xen knows.
 Result<unsigned> vcpus_of(XenCalls& calls, const Guest& guest) {
   xen_domctl op{};
   op.cmd = XEN_DOMCTL_getdomaininfo;
@@ -79,7 +79,7 @@ Status IoreqBus::start(XenCalls& calls) {
 }
 
 IoreqBus::~IoreqBus() {
-  // With a mapping of its page left, a guest that ends stays as a zombie.
+  // A guest that ends stays as a zombie as long as its page is mapped here.
   if (made_) (void)::xendevicemodel_set_ioreq_server_state(model_, guest_.domid.raw(), server_, 0);
   for (const evtchn_port_t port : ports_) (void)::xenevtchn_unbind(channels_, port);
   if (resource_ != nullptr) (void)::xenforeignmemory_unmap_resource(memory_, resource_);

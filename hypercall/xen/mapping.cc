@@ -21,7 +21,7 @@ namespace {
 /// How often undoing a call is tried when that fails.
 constexpr int kUndoTries = 3;
 /// The most page table memory a carrier is given: enough for 128 GiB of
-/// scattered 4 KiB pages, one a table.
+/// scattered 4 KiB pages, with a table for each of them.
 constexpr std::uint64_t kMostPool = std::uint64_t{1} << 30;
 
 void fill(xen_domctl& op, Dfn dfn, Mfn mfn, std::uint64_t pages, bool add) {
@@ -108,7 +108,7 @@ BatchResult Mapping::send(bool add) {
     for (unsigned i = 0; i < piece_count_ && failed == piece_count_; ++i) {
       const long result = batch_->result(i);
       if (result < 0) {
-        // Out of table memory is mended and the piece sent again, alone.
+        // When table memory has run out, more is given and the piece is sent again, alone.
         first_error = add && result == -ENOMEM ? finish(pieces_[i], done[i], add) : Status(error_of(result, add));
       } else if (done[i] < pieces_[i].pages) {
         first_error = finish(pieces_[i], done[i], add);

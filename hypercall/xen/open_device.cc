@@ -35,7 +35,7 @@ Status XenHypervisor::OpenDevice::start() {
   // The lock is the guardian's too: as long as it is cleaning up behind us the
   // device is taken.
   PVIOMMU_TRY(xen_.guardian_->hold(lock_.fd()));
-  // Somebody's domain with it may have died without us.
+  // A domain that had it may have ended while we were not there.
   PVIOMMU_TRY(fetch_from_quarantine(*xen_.calls_, sbdf_));
   const std::lock_guard guard(xen_.devices_lock_);
   ledger_ = PVIOMMU_TRY(xen_.ledger_->add(sbdf_));
@@ -47,8 +47,8 @@ Status XenHypervisor::OpenDevice::start() {
 }
 
 XenHypervisor::OpenDevice::~OpenDevice() {
-  // The last of its faults, while it is known whose they are; twice: what has no
-  // second line yet gets none.
+  // The last faults of the device are taken while it is known whose they are.  Twice,
+  // because the second, quiet reading ends the waiting for a second line.
   xen_.read_console();
   xen_.read_console();
   bool clean = true;

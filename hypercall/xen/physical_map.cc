@@ -27,8 +27,8 @@ constexpr std::uint64_t kPfnMask = (std::uint64_t{1} << 55) - 1;
 /// Entries of pagemap that are read at once.
 constexpr std::size_t kPagemapPages = 4096;
 
-// Entries of the p2m that are not dom0's RAM (arch/x86/include/asm/xen/page.h):
-// foreign and identity frames; an invalid one has all bits set.
+// Entries of the p2m that are not dom0's RAM (arch/x86/include/asm/xen/page.h): foreign and
+// identity frames have these bits, an invalid one has all bits.
 constexpr std::uint64_t kForeignFrame = std::uint64_t{1} << 63;
 constexpr std::uint64_t kIdentityFrame = std::uint64_t{1} << 62;
 

@@ -30,8 +30,8 @@ namespace {
 
 constexpr std::size_t kPortsAtOnce = 64;
 
-/// The descriptors of this process, for its children: a copy left there keeps
-/// ports bound in the kernel when we are dead.  Number + 1; 0: none.
+/// The descriptors of this process, which a forked child closes: its copy would keep ports
+/// bound in the kernel when we are dead.  Number + 1; 0: none.
 std::array<std::atomic<int>, 8> descriptors;
 
 void note_descriptor(int fd) {
@@ -145,7 +145,8 @@ Status PirqVectors::free(DeviceVectors& device) {
   return unmap_pirqs(calls_, device);
 }
 
-/// To one of our descriptors, and open: what has arrived since it was masked comes now.
+/// Binds the port to one of our descriptors and opens it: what has arrived since it was
+/// masked comes now.
 Status PirqVectors::open_port(const UniqueFd& fd, unsigned port) {
   if (delivery_ == Delivery::bind_static) PVIOMMU_TRY(static_bind(fd, port));
   evtchn_unmask unmask{};
@@ -186,7 +187,8 @@ Status PirqVectors::let_go(unsigned port, std::unique_lock<std::mutex>& guard) {
   return {};
 }
 
-/// The consumer's descriptor lets go; what is in its ring is its arrivals.
+/// The consumer's descriptor lets go of the port.  Arrivals that are in its ring already
+/// stay the consumer's.
 Status PirqVectors::take_from_consumer(unsigned port) {
   ioctl_evtchn_unbind unbind{port};
   if (::ioctl(consumer_fd_.get(), IOCTL_EVTCHN_UNBIND, &unbind) < 0)
@@ -222,7 +224,7 @@ Status PirqVectors::check(const Notification& target) const {
   return Error{EOPNOTSUPP, "bind_vector: notification kind"};
 }
 
-/// A port of ours whose other end is the target's.
+/// Opens a port of our own whose other end is the target's.
 Status PirqVectors::open_send_port(const Notification& target, DeviceVectors::Slot& slot) {
   const std::uint32_t port = target.port.raw();
   if (target.domid == kDomidSelf) {
@@ -469,7 +471,7 @@ void PirqVectors::deliver() {
       }
       fences_left = fences_done_ < fences_asked_.load();
     }
-    // Ports that are no longer ours the kernel passes over.
+    // The kernel passes over ports that are no longer ours.
     (void)!::write(fd_.get(), ports, count * sizeof ports[0]);
     if (fences_left) {
       ioctl_evtchn_notify notify{waker_port_};

@@ -29,8 +29,8 @@ bool shortage(const Error& error) {
   return error.raw != 0 && (error.code == ENOSPC || error.code == ENFILE);
 }
 
-/// `entry`: of MSI-X, the table's; of several MSIs, how many.  `pirq`: a free one, or -1:
-/// any.  Xen writes the pirq (or how many there are) where the ledger keeps it.
+/// `entry`: for MSI-X the entry of the table, for several MSIs how many there are.  `pirq`: a
+/// free one; -1: any.  Xen writes the pirq (or how many it gave) into the ledger.
 Status map_pirq(XenCalls& calls, const DeviceVectors& device, LedgerVector& vector, std::uint16_t domid, int type,
                 unsigned entry, int pirq) {
   std::memset(&vector.map, 0, sizeof vector.map);
@@ -55,7 +55,7 @@ Status map_one(XenCalls& calls, const DeviceVectors& device, std::uint16_t domid
   return map_pirq(calls, device, device.ledger->vector[entry], domid, MAP_PIRQ_TYPE_MSI_SEG, entry, pirq);
 }
 
-/// Several MSIs are one allocation; what can be had comes back in entry_nr.
+/// Several MSIs are one allocation; Xen says in entry_nr how many it would give.
 Result<unsigned> map_block(XenCalls& calls, const DeviceVectors& device, std::uint16_t domid, unsigned count) {
   LedgerVector& vector = device.ledger->vector[0];
   const Status mapped = map_pirq(calls, device, vector, domid, MAP_PIRQ_TYPE_MULTI_MSI, count, -1);
@@ -66,7 +66,7 @@ Result<unsigned> map_block(XenCalls& calls, const DeviceVectors& device, std::ui
   return mapped.error();
 }
 
-/// The guest is gone, and its pirqs with it.
+/// Whether the error means that the guest is gone, and its pirqs with it.
 bool gone(const LedgerVector& vector, const Error& error) {
   return vector.map.domid != DOMID_SELF && error.code == ESRCH && error.raw != 0;
 }
@@ -165,7 +165,7 @@ Status unmap_pirqs(XenCalls& calls, DeviceVectors& device) {
 
 Status unmap_ledger_pirq(XenCalls& calls, LedgerVector& vector) {
   const std::uint32_t state = vector.state.load(std::memory_order_acquire);
-  // A map_pirq that was cut short has left -1, the pirq, or the one that it was to be.
+  // A process that was killed in map_pirq has left -1, the pirq, or the one that it asked for.
   if (state == LedgerVector::none || vector.map.pirq < 0) {
     vector.state.store(LedgerVector::none, std::memory_order_release);
     return {};
@@ -221,8 +221,9 @@ Status check_guest_pirq(XenCalls& calls, const DeviceVectors& device, std::uint3
   if (device.kind == VectorKind::msi && device.slots.size() > 1)
     return Error{EOPNOTSUPP, "bind_vector: pirqs of the guest's choice for several MSIs"};
   if (pirq == 0 || pirq > INT_MAX) return Error{EINVAL, "bind_vector: no pirq"};
-  // map_pirq of one that is mapped does nothing, and answers that it is done.  But bind_pt_irq
-  // looks first whether it is mapped, and then at its type, which there is none of here.
+  // map_pirq of a pirq that is mapped does nothing and says that it is done.  bind_pt_irq tells
+  // the two cases apart: it looks whether the pirq is mapped before it looks at the type, and
+  // this request has no valid type.
   xen_domctl op;
   std::memset(&op, 0, sizeof op);
   op.cmd = XEN_DOMCTL_bind_pt_irq;
@@ -246,7 +247,7 @@ Status move_to_pirq(XenCalls& calls, DeviceVectors& device, unsigned index, int 
 }
 
 Status bind_guest_vector(XenCalls& calls, LedgerVector& vector, std::uint8_t gvec, std::uint32_t gflags) {
-  // First the note: unbinding what is not bound does no harm.
+  // The note comes first, because unbinding what was never bound is harmless.
   vector.guest_bound = 1;
   const auto bound = guest_vector_call(calls, vector, XEN_DOMCTL_bind_pt_irq, gvec,
                                        gflags | XEN_DOMCTL_VMSI_X86_UNMASKED, "XEN_DOMCTL_bind_pt_irq");
@@ -272,7 +273,7 @@ Status close_ledger_port(XenCalls& calls, LedgerVector& vector) {
   if (state != LedgerVector::binding && state != LedgerVector::bound && state != LedgerVector::closing) return {};
   if (vector.bind.port != 0 && vector.kernel_closes == 0) {
     if (state == LedgerVector::closing) {
-      // Killed in the call: it may be done, and the port another's.
+      // The process was killed in the call: it may be done, and the port be another's by now.
       evtchn_status port{};
       port.dom = DOMID_SELF;
       port.port = vector.bind.port;

@@ -156,7 +156,7 @@ void reap(XenCalls& calls, Ledger& ledger, ReapReport& report) {
 }
 
 void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report) {
-  // A ledger that is held while its program is dead: a guardian at work.
+  // A ledger that is held although its program is dead means that a guardian is at work.
   for (unsigned waited = 0;; waited += kPollMilliseconds) {
     bool busy = false;
     for (const std::string& path : Ledger::list()) {
@@ -174,8 +174,8 @@ void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report) {
   }
   std::optional<std::set<LedgerId>> held;
   destroy_carriers(calls, report, [&](const LedgerId& id) {
-    // Asked after the carriers are listed: a program that begins now has its
-    // ledger before its carrier.
+    // The holders are asked for after the carriers were listed, because a program that
+    // begins now has its ledger before its carrier.
     if (!held) held = holders();
     return !held->contains(id);
   });

@@ -59,7 +59,7 @@ Result<long> XenCalls::issue(unsigned hypercall, unsigned command, void* argumen
   const Bounce bounce(handle_, bytes);
   if (bounce.get() == nullptr) return Error{ENOMEM, name};
   std::memcpy(bounce.get(), argument, bytes);
-  // xen_domctl has its command inside.
+  // A domctl has its command inside the structure.
   const long rc = hypercall == __HYPERVISOR_domctl
                       ? ::xencall1(handle_, hypercall, address(bounce.get()))
                       : ::xencall2L(handle_, hypercall, command, address(bounce.get()));
@@ -161,7 +161,7 @@ Status XenCalls::inject_msi(std::uint16_t domid, std::uint64_t message_address, 
 }
 
 Result<std::size_t> XenCalls::read_console(std::span<char> out, std::uint32_t& index) {
-  // Not counted among the calls that a test makes fail: it is made by the clock.
+  // This call comes by the clock, so it does not count among those that a test makes fail.
   const Bounce text(handle_, out.size()), bounce(handle_, sizeof(xen_sysctl));
   if (text.get() == nullptr || bounce.get() == nullptr) return Error{ENOMEM, "XEN_SYSCTL_readconsole"};
   auto& op = *new (bounce.get()) xen_sysctl;

@@ -44,7 +44,7 @@ XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls, std::un
   caps.notifications = bit(NotificationKind::sink) | bit(NotificationKind::event_channel) | bit(NotificationKind::guest_vector);
   caps.vectors_before_attach = true;
   caps.overwrite_is_fatal = true;
-  // Xen has no right for direct mappings but both.
+  // Direct mappings have both rights in Xen, always.
   caps.read_only = caps.write_only = false;
   caps.peer_to_peer = true;
   caps.held_frames_only = true;
@@ -109,7 +109,8 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
   return {std::move(xen), {}};
 }
 
-/// Known from the start: it decides what interrupts devices are said to have.
+/// This is found out at the start, because it decides which interrupts devices are said to
+/// have.
 Status XenHypervisor::use_channels(bool may_crash_dom0, bool none) {
   if (!guest_) {
     channels_ = PVIOMMU_TRY(PirqVectors::open(*calls_, may_crash_dom0));
@@ -153,7 +154,7 @@ Status XenHypervisor::activate() {
   }
   const char* no_notices = std::getenv("PVIOMMU_QUIET");
   const bool quiet = no_notices != nullptr && std::strcmp(no_notices, "1") == 0;
-  // What is in the ring already happened to others.
+  // What is in the ring by now happened to others.
   {
     std::string old;
     std::vector<char> piece(kConsoleBytes);
@@ -227,7 +228,7 @@ void XenHypervisor::read_console() {
     quiet = false;
     fault_log_.feed(std::string_view(text, *got), found);
   }
-  // Xen's rate limit has taken the second line.
+  // In a quiet ring a second line does not come any more: Xen's rate limit has taken it.
   if (quiet) fault_log_.settle(found);
   for (const Fault& fault : found) {
     {

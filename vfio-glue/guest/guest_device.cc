@@ -272,7 +272,7 @@ void GuestDevice::update_bars() {
     if (bar.size == 0) continue;
     std::uint64_t address = device_config(PCI_BASE_ADDRESS_0 + 4 * i, 4) & ~std::uint64_t{0xf};
     if (bar.is_64bit) address |= std::uint64_t{device_config(PCI_BASE_ADDRESS_0 + 4 * i + 4, 4)} << 32;
-    // All ones are the question how big it is, in either half.
+    // All ones in either half ask for the size of the BAR.
     const std::uint64_t sizing = ~(bar.size - 1);
     const bool asked = (address & 0xffffffff) == (sizing & 0xfffffff0) || (bar.is_64bit && address >> 32 == 0xffffffff);
     std::optional<Iova> wanted;
@@ -306,7 +306,7 @@ Status GuestDevice::place(unsigned bar, Iova at) {
   return {};
 }
 
-/// All of it, also what could not be placed.
+/// Takes all pieces of the BAR out, also those that could not be placed.
 void GuestDevice::take_out(unsigned bar) {
   if (!bars_[bar].at) return;
   for (const Piece& piece : pieces(bar)) {
@@ -441,9 +441,10 @@ void GuestDevice::update_msix() {
     for (Entry& entry : table_) entry.written = false;
   msix_on_ = on;
   if (!on) return;
-  // On in the device as early as in the guest's eyes: queues that are made before
-  // have no messages on some devices (QEMU's NVMe).  All that are used at once, as the
-  // guest's event channel does not follow a vector that is taken again.
+  // MSI-X is on in the device as soon as it is for the guest, because on some devices
+  // (QEMU's NVMe) queues that were made before have no messages.  All vectors in use are
+  // taken at once, because the guest's event channel does not follow a vector that is taken
+  // again.
   unsigned count = 1;
   for (unsigned i = 1; i < table_.size(); ++i)
     if (has_message(table_[i])) count = i + 1;
@@ -453,7 +454,8 @@ void GuestDevice::update_msix() {
     for (unsigned i = 0; i < vectors_; ++i) update_entry(i);
 }
 
-/// Its own since MSI-X was off: what was asked of Xen before is not the guest's any more.
+/// Whether the guest has written a message since MSI-X was off.  What it asked of Xen before
+/// is void.
 bool GuestDevice::has_message(const Entry& entry) const {
   return entry.words[2] != 0 && ((entry.words[2] & 0xff) != 0 || entry.written);
 }

@@ -109,8 +109,8 @@ Result<std::vector<HostDevice>> SysfsHostDevices::list(std::string& message) {
   return devices;
 }
 
-/// Undone by giving it back by name: whether an override lets the driver have it
-/// is as it was.
+/// The step that takes the device from its driver.  It is undone by giving it back by name,
+/// when the override is as it was again.
 HostStep SysfsHostDevices::leave(Sbdf sbdf, const std::string& driver) {
   const std::string address = to_string(sbdf), at = bus() + "/drivers/" + driver;
   return {"echo " + address + " > " + at + "/unbind",
@@ -166,7 +166,7 @@ HostStep SysfsHostDevices::probe(Sbdf sbdf, const std::string& wanted) {
 Result<HostSteps> SysfsHostDevices::bind_steps(const HostDevice& device, const std::string& driver,
                                                std::string& message) {
   const bool none = driver == kNone;
-  // The module has another name than its driver.
+  // The kernel module of this driver has another name than the driver.
   const std::string wanted = driver == "xen-pciback" ? "pciback" : driver;
   HostSteps steps;
   if (!none && device.driver == wanted) return steps;

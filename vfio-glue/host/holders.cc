@@ -93,7 +93,7 @@ Result<std::vector<Mount>> mounts(const HostRoots& roots) {
   return out;
 }
 
-/// What of the block layer stands on the function, by name.
+/// The block devices that are built on the function, by name.
 class Disks {
  public:
   Disks(const HostRoots& roots, const fs::path& function, const std::vector<Mount>& mounts)
@@ -160,7 +160,7 @@ std::string interface_of(const HostRoots& roots, const std::string& name, const 
 
 /// Interfaces of default routes.  /proc/net/route: interface first, destination
 /// second, mask eighth; /proc/net/ipv6_route: destination, length, ..., interface.
-/// "lo" has IPv6's default route that refuses.
+/// IPv6 has a default route on "lo" that refuses everything; it is left out.
 std::set<std::string> default_interfaces(const HostRoots& roots) {
   std::set<std::string> names;
   std::ifstream four(roots.proc + "/net/route"), six(roots.proc + "/net/ipv6_route");

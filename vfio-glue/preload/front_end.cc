@@ -103,7 +103,7 @@ Result<std::unique_ptr<Engine>> FrontEnd::create_engine(std::string& message) {
   if (const char* path = std::getenv("PVIOMMU_STATS_FILE"); path != nullptr && *path != '\0') {
     const UniqueFd file(real().openat(AT_FDCWD, path, O_RDWR | O_CLOEXEC));
     const Status shared = file ? share_statistics(file.get()) : Status(Error{errno, "open"});
-    // Figures are no reason to stop a program.
+    // Statistics that cannot be kept are no reason to stop a program.
     if (!shared)
       complain("no statistics: PVIOMMU_STATS_FILE=" + std::string(path) + ": " + to_string(shared.error()));
   }
@@ -128,8 +128,8 @@ Result<Engine*> FrontEnd::engine() {
   return engine_.load(std::memory_order_relaxed);
 }
 
-// With making_ held.  The engine of our parent is not destroyed: its threads are
-// not here, its locks may be held for ever, its devices are the parent's.
+// Called with making_ held.  The parent's engine is left as it is and not destroyed: its
+// threads are not here, its locks may be held by them, and its devices are the parent's.
 void FrontEnd::forget_parents_engine() {
   if (engine_.load(std::memory_order_relaxed) != nullptr && engine_incarnation_ != incarnation())
     engine_.store(nullptr, std::memory_order_relaxed);

@@ -20,7 +20,7 @@ void BarMappings::update_hull() {
 }
 
 BarMappings::Changes BarMappings::insert(Mapping mapping) {
-  // An entry already there was unmapped behind our back.
+  // An entry that is there already was unmapped behind our back.
   Changes changes = remove(mapping.address, mapping.bytes);
   changes.push_back({mapping.open_file, mapping.offset, +1});
   const std::uint64_t address = mapping.address;
@@ -39,7 +39,7 @@ void BarMappings::split(std::uint64_t address, Changes& changes) {
   right.bytes = left.address + left.bytes - address;
   right.offset = left.offset + (address - left.address);
   left.bytes = address - left.address;
-  // As the kernel opens a second vma: the file is mapped once more.
+  // Another piece counts as another mapping of the file, as the kernel's second vma does.
   changes.push_back({right.open_file, right.offset, +1});
   mappings_.emplace_hint(it, address, std::move(right));
 }

@@ -382,8 +382,8 @@ void Edu::transfer() {
     ++(status ? counters_.transfers : counters_.failed);
   }
 
-  // A driver that waits for the run bit or the interrupt must not wait for ever,
-  // whatever became of the bytes.
+  // The run bit ends and the interrupt comes whatever became of the bytes, so that a driver
+  // never waits in vain.
   replace(kDmaCommand, command_, command_ & ~kRun);
   command_ &= ~kRun;
   if (command_ & kInterruptWhenDone) raise_interrupt(kDmaDone);

@@ -61,7 +61,7 @@ constexpr std::uint8_t kRxAllMulticast = 1;  // 0: promiscuous
 constexpr std::uint8_t kAckOk = 0;
 constexpr std::uint8_t kAckError = 1;
 
-/// The lock is held for so many packets at a time.
+/// How many packets are handled at most while the lock is held.
 constexpr unsigned kBatch = 64;
 constexpr auto kWatchTime = std::chrono::microseconds(50);
 

@@ -22,7 +22,7 @@ namespace pviommu::model {
 namespace {
 
 constexpr std::size_t kStack = 256 << 10;
-constexpr std::uint64_t kSpinNs = 80'000;  // watch closely so long after the last work
+constexpr std::uint64_t kSpinNs = 80'000;  // how long it watches closely after the last work
 constexpr std::uint64_t kShortestSleepNs = 20'000;
 constexpr std::uint64_t kLongestSleepNs = 1'000'000;
 

@@ -162,7 +162,8 @@ Status Domains::follow(std::string& message) {
                   VIR_DOMAIN_EVENT_CALLBACK(static_cast<virConnectDomainEventCallback>(lifecycle))));
   PVIOMMU_TRY(add(1, VIR_DOMAIN_EVENT_ID_REBOOT,
                   VIR_DOMAIN_EVENT_CALLBACK(static_cast<virConnectDomainEventGenericCallback>(reboot))));
-  // Not a share: drivers in this process, which cannot be lost, take it and never free it.
+  // This is no share of the list, because libvirt's in-process drivers take the pointer and
+  // never free it.
   if (::virConnectRegisterCloseCallback(handle, &Watchers::closed, watchers_.get(), nullptr) < 0 &&
       ::virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
     return last_error(connection_->uri, message);
@@ -194,7 +195,7 @@ Result<std::unique_ptr<GuestWatch>> Domains::watch(const GuestDomain& domain,
     watchers_->reports.push_back(report);
   }
   auto watch = std::make_unique<Watch>(std::move(report));
-  // Only now: of one that stops meanwhile either this says so or an event.
+  // The guest is looked up last: when it stops meanwhile, either this or an event says so.
   const VirDomain found(::virDomainLookupByUUIDString(connection_->handle.get(), domain.uuid.c_str()));
   if (!found) return last_error(connection_->uri + ": domain " + domain.name, message);
   return std::unique_ptr<GuestWatch>(std::move(watch));

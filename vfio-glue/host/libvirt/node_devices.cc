@@ -55,7 +55,8 @@ std::string NodeDevices::default_driver() const {
   return connection_->type == "QEMU" ? "vfio" : "";
 }
 
-/// A step's work: on the device as it is then, with libvirt's words when it fails.
+/// Makes the work of a step: it looks the device up when it runs, and reports in libvirt's
+/// words when it fails.
 template <class Call>
 std::function<Status(std::string&)> NodeDevices::call(Sbdf sbdf, const char* what, Call&& made) const {
   return [connection = connection_, own_name = names_.at(sbdf), what, made](std::string& message) -> Status {
