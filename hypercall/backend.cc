@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The registry of modules and the search for one.
+//
+//   NAME:CONF --> linked in? --> loaded before? --> pviommu-NAME.so along the path
+//             --> entry checked: size, version, kind, name --> open(CONF)
+//
+// A module that was used is never unloaded, because objects that it made run its code.
 #include "hypercall/backend.h"
 
 #include <dirent.h>

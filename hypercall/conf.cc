@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   "machine;nvme,file=disk.img,size=64M"   ';' separates elements, ',' items, '=' key and
+//                                           value; double quotes protect all three
+//
+// A ConfReader notes which keys were asked for: finish() complains of the others.
 #include "hypercall/conf.h"
 
 #include <algorithm>

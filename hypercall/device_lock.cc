@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The file is opened below a folder that is checked first: it must be ours, and writable by
+// nobody else.  The owner's line is written after the lock is taken, for messages only.
 #include "hypercall/device_lock.h"
 
 #include <fcntl.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// An error as text: the operation, the errno's words, and the hypervisor's raw code.
 #include "hypercall/result.h"
 
 #include <cstring>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// One block for the process: its own memory at first, a shared file after
+// share_statistics().  The blocks before it stay, because somebody may be counting in them.
 #include "hypercall/statistics.h"
 
 #include <sys/mman.h>

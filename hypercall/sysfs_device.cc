@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Listing of devices, then one device: config and resourceN by pread and pwrite, mappings by
+// mmap of resourceN, resets by writing `reset`.  Opening switches memory decoding on and bus
+// mastering off; closing puts back what was found.
 #include "hypercall/sysfs_device.h"
 
 #include <dirent.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The table of our descriptors: one bit each, without a lock.
 #include "hypercall/unique_fd.h"
 
 #include <sys/syscall.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Properties are files of sysfs, in cells of 32 bits, big endian.
 #include "hypercall/papr/device_tree.h"
 
 #include <fcntl.h>

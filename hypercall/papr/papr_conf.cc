@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The keys of CONF and their defaults; a wrong one is one line that lists the right ones.
 #include "hypercall/papr/papr_conf.h"
 
 #include <bit>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Running both sides operation by operation, and shrinking: operations, words and values are
+// left out or made simpler as long as the same kind of difference remains.
 #include "tests/differential/comparison.h"
 
 #include <algorithm>

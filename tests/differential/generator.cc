@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Weighted choice of operations, and then of their arguments: mostly right ones, now and then
+// one thing wrong (damage()).  A change here changes the sequence of every seed.
 #include "tests/differential/generator.h"
 
 #include <linux/vfio.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The list of what is not compared, each with its reason; doc/developer.md repeats it.
 #include "tests/differential/masks.h"
 
 #include <algorithm>

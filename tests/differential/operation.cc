@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Text to operation and back, and the names of flags.
 #include "tests/differential/operation.h"
 
 #include <linux/vfio.h>

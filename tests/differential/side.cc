@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The worker behind two pipes: a sequence in, one line an operation out, with a limit of time.
 #include "tests/differential/side.h"
 
 #include <fcntl.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Memory, descriptors and container calls of a sequence; a device's calls are in
+// worker_device.cc.
 #include "tests/differential/worker.h"
 
 #include <fcntl.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Bytes to values (IOVA, size, address, argsz) and to files; single calls are in calls_one.cc.
 #include "tests/fuzz/calls.h"
 
 #include <linux/vfio.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The fuzzer's program as a Client: a bad pointer is EFAULT by its own table of places.
 #include "tests/fuzz/program.h"
 
 #include <sys/eventfd.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Each check reports its name, what was wanted and what came, without a C library.
 #include "tests/papr/checks.h"
 
 namespace papr_suite {

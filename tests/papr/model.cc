@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// TCE tables and the calls on them, strict as PAPR lets a hypervisor be.
 #include "tests/papr/model.h"
 
 #include <cstdlib>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// XICS and XIVE of the model: sources, presentation, queues.
 #include <cstring>
 
 #include "tests/papr/model.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// RTAS of the model: interrupt sources, MSIs, dynamic windows.
 #include <algorithm>
 
 #include "tests/papr/model.h"

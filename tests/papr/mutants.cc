@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Ports that do one thing wrong, by name.
 #include "tests/papr/mutants.h"
 
 namespace papr_suite {

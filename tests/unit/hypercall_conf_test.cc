@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// "key=value,flag" with sizes and quotes: what is read, what is refused, and how it is said.
 #include <gtest/gtest.h>
 
 #include "hypercall/conf.h"

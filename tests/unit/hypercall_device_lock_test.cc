@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// One owner for a device across processes: killed owners, forks, a hostile folder.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Counting and timing, and the block that outlives a killed program.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/wait.h>

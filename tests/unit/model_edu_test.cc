@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The model's edu, by accesses and through a mapping of its BAR.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The model's network card: registers, loopback, interrupts.
 #include <gtest/gtest.h>
 
 #include <chrono>

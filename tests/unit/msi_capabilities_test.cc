@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Reading the capability list: every layout, and lists that lead astray.
 #include "msi/capabilities.h"
 #include "tests/unit/msi_fake.h"
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Where accesses and mappings are cut at the MSI-X table.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>

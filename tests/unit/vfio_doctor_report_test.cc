@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Rows of `pviommu doctor`: as text, as JSON, and the exit status.
 #include <gtest/gtest.h>
 
 #include "vfio-glue/command/doctor_report.h"

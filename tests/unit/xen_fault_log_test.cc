@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Lines of Xen's console: faults are found however the text is cut, and nothing else is.
 #include <gtest/gtest.h>
 
 #include <random>

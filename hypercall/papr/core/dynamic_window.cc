@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The three RTAS calls of DDW, each checked before and after: what a hypervisor answers is
+// believed only where it makes a window that TceWindow accepts.
 #include "hypercall/papr/core/dynamic_window.h"
 
 namespace pviommu::papr {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Names of hcalls and of their answers, for messages; no C library needed.
 #include "hypercall/papr/core/hcall.h"
 
 namespace pviommu::papr {

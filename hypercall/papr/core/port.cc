@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// One hcall, made again while the hypervisor is busy: H_BUSY at once, H_LONG_BUSY_* after the
+// time that it names, both up to a limit (BusyWait).
 #include "hypercall/papr/core/port.h"
 
 namespace pviommu::papr {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Names of RTAS calls, and what a status means to a caller.
 #include "hypercall/papr/core/rtas.h"
 
 namespace pviommu::papr {

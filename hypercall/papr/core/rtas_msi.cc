@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// grant() asks until the answer is what was asked for, and gives all back when a later step
+// fails; a busy answer brings the sequence number that the next call has to carry.
 #include "hypercall/papr/core/rtas_msi.h"
 
 namespace pviommu::papr {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Sources by RTAS (set, get, mask, unmask), the processor's presentation by hcalls.
 #include "hypercall/papr/core/xics.h"
 
 namespace pviommu::papr {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Sources and queues by hcalls, the two state bits of a source by loads from its management
+// page: each load has an effect and returns the old bits.
 #include "hypercall/papr/core/xive.h"
 
 namespace pviommu::papr {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// One method, one ioctl.  The descriptor of the module is the owner of all that is claimed,
+// pinned and mapped by it: closing it gives everything back, also after a SIGKILL.
 #include "hypercall/papr/module/calls.h"
 
 #include <fcntl.h>

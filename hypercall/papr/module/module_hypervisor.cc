@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   map     runs that follow each other become one list --> TceWindow of each window
+//           --> run_shadow; an error takes back what this call did, window by window
+//   attach  the function's window is filled from the shadow, then the function is in
+//
+// lock_ covers which functions, windows and spaces there are; the owner of a space serialises
+// the calls on it.
 #include "hypercall/papr/module/module_hypervisor.h"
 
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// From the core's hcalls to the module's ioctls: only the four TCE calls get through.
 #include "hypercall/papr/module/port.h"
 
 #include <ctime>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// One thread reads arrivals, many in a read(), and calls the sinks with lock_ held; so a sink
+// is not called any more once unbind() has returned.
 #include "hypercall/papr/module/vectors.h"
 
 #include <poll.h>

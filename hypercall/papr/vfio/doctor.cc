@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// gather() looks at sysfs and opens nothing that would change; judge() makes rows of it and
+// asks nobody, so that tests can show it any machine.
 #include "hypercall/papr/vfio/doctor.h"
 
 #include <linux/vfio.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Every access is a pread or pwrite of the kernel's device descriptor; regions are described
+// once, when the device is opened.
 #include "hypercall/papr/vfio/kernel_device.h"
 
 #include <endian.h>

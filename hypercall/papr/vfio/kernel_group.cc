@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   start()   open the group, a container of its own, its type, its windows
+//   map()     VFIO_IOMMU_MAP_DMA; the kernel finds, pins and enters each page
+//
+// A refusal is explained once on stderr, because programs see an errno only.
 #include "hypercall/papr/vfio/kernel_group.h"
 
 #include <linux/vfio.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Slots are published to the thread last and taken from it first: an arrival that finds none
+// leaves the count in its eventfd, and epoll comes again.
 #include "hypercall/papr/vfio/kernel_vectors.h"
 
 #include <linux/vfio.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Devices, groups and windows as sysfs has them; nothing is opened for long.
 #include "hypercall/papr/vfio/platform.h"
 
 #include <dirent.h>

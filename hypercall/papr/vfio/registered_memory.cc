@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   add(piece)   along the piece: a registration that covers a part gets one user more,
+//                a gap becomes a registration in all containers, or in none
+//   remove()     one user less for each; the last one ends it everywhere
 #include "hypercall/papr/vfio/registered_memory.h"
 
 #include <fcntl.h>

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Devices, groups, spaces and mappings, in this order.  A map goes to every group of the
+// space; when one refuses it, the groups before it are unmapped again.
+//
+// Locks: lock_ (devices, groups, which spaces there are), then Space::lock (its mappings).
 #include "hypercall/papr/vfio/spapr_hypervisor.h"
 
 #include <linux/vfio.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The real kernel, by syscall().
 #include "hypercall/papr/vfio/vfio_calls.h"
 
 #include <fcntl.h>

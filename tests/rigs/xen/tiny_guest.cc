@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The guest's code as bytes, its making by libxenctrl, and dom0's view of its memory.
 #include "tiny_guest.h"
 
 #include <sys/mman.h>

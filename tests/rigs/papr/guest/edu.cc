@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Finding edu by configuration cycles, giving it addresses, and its DMA and MSI.
 #include "tests/rigs/papr/guest/edu.h"
 
 #include "tests/rigs/papr/guest/runtime.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Walking the structure block; nothing is copied and nothing is allocated.
 #include "tests/rigs/papr/guest/fdt.h"
 
 #include "tests/rigs/papr/guest/runtime.h"

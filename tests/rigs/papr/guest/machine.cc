@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// `sc 1` for hcalls, RTAS through the hcall that stands for firmware, and memory handed out
+// once.
 #include "tests/rigs/papr/guest/machine.h"
 
 #include "tests/rigs/papr/guest/runtime.h"

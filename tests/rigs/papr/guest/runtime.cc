@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// Console by hcall, the end by RTAS, and what a compiler calls of its own accord.
 #include "tests/rigs/papr/guest/runtime.h"
 
 namespace guest {
