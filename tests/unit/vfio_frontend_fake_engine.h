@@ -50,31 +50,29 @@ class FakeFile final : public File {
   }
   const char* kind() const override { return kind_; }
 
-  long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override {
+  Result<long> do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override {
     ++fake_log().ioctls;
     switch (request) {
       case kCount:
         return ++count_;
-      case kMakeDevice: {
-        auto fd = client.install(FileRef(new FakeFile("device", -1, bar_fd_)));
-        return fd ? *fd : -fd.error().code;
-      }
+      case kMakeDevice:
+        return long{PVIOMMU_TRY(client.install(FileRef(new FakeFile("device", -1, bar_fd_))))};
       case kCopy: {
         std::uint64_t value = 0;
-        if (const Status s = client.copy_in(&value, argument, sizeof value); !s) return -s.error().code;
+        PVIOMMU_TRY(client.copy_in(&value, argument, sizeof value));
         ++value;
-        if (const Status s = client.copy_out(argument, &value, sizeof value); !s) return -s.error().code;
+        PVIOMMU_TRY(client.copy_out(argument, &value, sizeof value));
         return 0;
       }
       case kFileOf:
         return client.file_of(static_cast<int>(argument)) != nullptr;
-      case kEventfd: {
-        auto duplicate = client.duplicate_eventfd(static_cast<int>(argument));
-        return duplicate ? 0 : -duplicate.error().code;
-      }
+      case kEventfd:
+        PVIOMMU_TRY(client.duplicate_eventfd(static_cast<int>(argument)));
+        return 0;
       case kMmioAt: {
         const auto found = client.mmio_at(argument, 4096);
-        return found.file ? static_cast<long>(found.offset >> 12) : -EPERM;
+        if (!found.file) return Error{EPERM, "mmio_at"};
+        return static_cast<long>(found.offset >> 12);
       }
       case kSlow:
         ::usleep(20000);
@@ -83,19 +81,21 @@ class FakeFile final : public File {
         client.lend(static_cast<int>(argument));
         return 0;
       default:
-        return -ENOTTY;
+        return Error{ENOTTY, "ioctl"};
     }
   }
-  ssize_t pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override {
-    if (std::strcmp(kind_, "device") != 0) return -EINVAL;
+  Result<std::size_t> do_pread(Client& client, std::uint64_t buffer, std::size_t bytes,
+                               std::int64_t offset) override {
+    if (std::strcmp(kind_, "device") != 0) return Error{EINVAL, "pread"};
     std::string data(bytes, '\0');
     for (std::size_t i = 0; i < bytes; ++i)
       data[i] = static_cast<char>(offset + static_cast<std::int64_t>(i));
-    if (const Status s = client.copy_out(buffer, data.data(), bytes); !s) return -s.error().code;
-    return static_cast<ssize_t>(bytes);
+    PVIOMMU_TRY(client.copy_out(buffer, data.data(), bytes));
+    return bytes;
   }
-  ssize_t pwrite(Client&, std::uint64_t, std::size_t bytes, std::int64_t) override {
-    return std::strcmp(kind_, "device") != 0 ? -EINVAL : static_cast<ssize_t>(bytes);
+  Result<std::size_t> do_pwrite(Client&, std::uint64_t, std::size_t bytes, std::int64_t) override {
+    if (std::strcmp(kind_, "device") != 0) return Error{EINVAL, "pwrite"};
+    return bytes;
   }
   Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int, int flags) override {
     if (std::strcmp(kind_, "device") != 0) return Error{ENODEV, "mmap"};

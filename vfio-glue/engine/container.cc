@@ -44,14 +44,24 @@ Result<MmapPieces> Container::mmap(std::uint64_t, std::size_t, int, int) {
   return Error{ENODEV, "mmap of a container"};
 }
 
-long Container::ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+Result<std::size_t> Container::do_pread(Client&, std::uint64_t, std::size_t, std::int64_t) {
+  return Error{EINVAL, "read of a container"};
+}
+
+Result<std::size_t> Container::do_pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) {
+  return Error{EINVAL, "write to a container"};
+}
+
+Result<long> Container::do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
   const std::size_t slot = ioctl_slot(request);
   if (slot < kTableSize && ContainerTable::always[slot].function)
-    return dispatch(ContainerTable::always, *this, client, request, argument, -EINVAL);
-  if (!open_.load(std::memory_order_acquire)) return -EINVAL;  // whatever was asked: nothing is known before SET_IOMMU
+    return dispatch(ContainerTable::always, *this, client, request, argument, EINVAL);
+  // Whatever was asked: nothing is known before SET_IOMMU.
+  if (!open_.load(std::memory_order_acquire)) return Error{EINVAL, "container without an IOMMU type"};
   // vfio_iommu_type1.c: dirty tracking is a v2 feature, and says so before it looks at anything.
-  if (request == VFIO_IOMMU_DIRTY_PAGES && space_->rule() == UnmapRule::type1) return -EACCES;
-  return dispatch(ContainerTable::with_space, *this, client, request, argument, -ENOTTY);
+  if (request == VFIO_IOMMU_DIRTY_PAGES && space_->rule() == UnmapRule::type1)
+    return Error{EACCES, "dirty tracking of type1"};
+  return dispatch(ContainerTable::with_space, *this, client, request, argument, ENOTTY);
 }
 
 void Container::add_group(ContainerMember& group) {
@@ -72,9 +82,9 @@ AddressSpace* Container::address_space() {
   return open_.load(std::memory_order_acquire) ? space_.get() : nullptr;
 }
 
-long Container::get_api_version(const Call&) { return VFIO_API_VERSION; }
+Result<long> Container::get_api_version(const Call&) { return VFIO_API_VERSION; }
 
-long Container::check_extension(const Call& call) {
+Result<long> Container::check_extension(const Call& call) {
   switch (call.argument) {
     case VFIO_TYPE1_IOMMU:
     case VFIO_TYPE1v2_IOMMU:
@@ -88,9 +98,9 @@ long Container::check_extension(const Call& call) {
   }
 }
 
-long Container::set_iommu(const Call& call) {
+Status Container::set_iommu(const Call& call) {
   const std::lock_guard guard(lock_);
-  if (groups_.empty() || open_) return -EINVAL;
+  if (groups_.empty() || open_) return Error{EINVAL, "SET_IOMMU without a group, or again"};
   AddressSpaceConfig config;
   switch (call.argument) {
     case VFIO_TYPE1_IOMMU:
@@ -103,9 +113,9 @@ long Container::set_iommu(const Call& call) {
     // them: no nesting, and VFIO_UNMAP_ALL is no type.
     case VFIO_TYPE1_NESTING_IOMMU:
     case VFIO_UNMAP_ALL:
-      return -EINVAL;
+      return Error{EINVAL, "SET_IOMMU: type"};
     default:
-      return -ENODEV;
+      return Error{ENODEV, "SET_IOMMU: type"};
   }
   config.max_mappings = config_.max_mappings;
   config.strict = config_.strict;
@@ -113,17 +123,16 @@ long Container::set_iommu(const Call& call) {
   for (const ContainerMember& group : groups_)
     for (const Sbdf sbdf : group.devices()) config.devices.push_back(sbdf);
   if (space_) {
-    if (const Status reopened = space_->reopen(config); !reopened) return -reopened.error().code;
+    PVIOMMU_TRY(space_->reopen(config));
   } else {
-    auto space = AddressSpace::create(engine_.iommu_driver(), engine_.hypervisor(), engine_.frames(), config);
-    if (!space) return -space.error().code;
-    space_ = std::move(*space);
+    space_ = PVIOMMU_TRY(
+        AddressSpace::create(engine_.iommu_driver(), engine_.hypervisor(), engine_.frames(), config));
   }
   open_.store(true, std::memory_order_release);
-  return 0;
+  return {};
 }
 
-long Container::get_info(const Call& call, vfio_iommu_type1_info& info) {
+Status Container::get_info(const Call& call, vfio_iommu_type1_info& info) {
   const std::uint32_t argsz = info.argsz;
   const std::size_t reply_bytes = argsz >= offsetof(vfio_iommu_type1_info, cap_offset) + sizeof info.cap_offset
                                       ? offsetof(vfio_iommu_type1_info, cap_offset) + sizeof info.cap_offset
@@ -156,7 +165,7 @@ long Container::get_info(const Call& call, vfio_iommu_type1_info& info) {
     info.argsz = chain.total();
   } else {
     info.cap_offset = sizeof info;
-    if (!call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size())) return -EFAULT;
+    PVIOMMU_TRY(call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size()));
   }
   return call.reply(info, reply_bytes);
 }
@@ -168,28 +177,26 @@ static Access access_of(std::uint32_t map_flags) {
   return access;
 }
 
-long Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
+Status Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
   const Access access = access_of(map.flags);
   const bool update_hva = map.flags & VFIO_DMA_MAP_FLAG_VADDR;
-  if ((access == Access::none) != update_hva) return -EINVAL;
+  if ((access == Access::none) != update_hva) return Error{EINVAL, "MAP_DMA: flags"};
 
   Stopwatch stopwatch(statistics().maps.nanoseconds);
-  long result;
-  if (update_hva)
-    result = errno_of(space_->update_hva(Iova(map.iova), Hva(map.vaddr), map.size));
-  else if (const auto mmio = call.client.mmio_at(map.vaddr, map.size); mmio.file)
-    result = map_mmio(mmio, map);
-  else
-    result = errno_of(space_->map(Iova(map.iova), Hva(map.vaddr), map.size, access));
-  if (result == 0) {
-    stopwatch.stop();
-    if (access != Access::read_write) [[unlikely]]
-      note_widened(access);
-  } else {
+  const Status mapped = [&]() -> Status {
+    if (update_hva) return space_->update_hva(Iova(map.iova), Hva(map.vaddr), map.size);
+    if (const auto mmio = call.client.mmio_at(map.vaddr, map.size); mmio.file) return map_mmio(mmio, map);
+    return space_->map(Iova(map.iova), Hva(map.vaddr), map.size, access);
+  }();
+  if (!mapped) {
     statistics().map_failures.fetch_add(1, std::memory_order_relaxed);
-    if (result == -EINVAL) note_outside(map);
+    if (mapped.error().code == EINVAL) note_outside(map);
+    return mapped;
   }
-  return result;
+  stopwatch.stop();
+  if (access != Access::read_write) [[unlikely]]
+    note_widened(access);
+  return {};
 }
 
 /// A program that insists on addresses that there are none of gets EINVAL, as from
@@ -227,25 +234,23 @@ void Container::note_widened(Access access) {
                access == Access::read ? "reading" : "writing", config_.hypervisor.c_str());
 }
 
-/// A program maps a BAR of one of its devices for the others (peer-to-peer).
-long Container::map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map) {
+Status Container::map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map) {
   auto* file = dynamic_cast<DeviceFile*>(mmio.file.get());
-  if (!file) return -EFAULT;
-  const auto place = file->device().mmio_place(mmio.offset);
-  if (!place) return -place.error().code;
+  if (!file) return Error{EFAULT, "peer-to-peer map of what is no device"};
+  const auto place = PVIOMMU_TRY(file->device().mmio_place(mmio.offset));
   const int needed = map.flags & VFIO_DMA_MAP_FLAG_WRITE ? PROT_WRITE : PROT_READ;
-  return errno_of(space_->map_mmio(Iova(map.iova), file->device().info().sbdf, place->bar, place->offset, map.size,
-                                   Hva(map.vaddr), access_of(map.flags), (mmio.prot & needed) != 0));
+  return space_->map_mmio(Iova(map.iova), file->device().info().sbdf, place.bar, place.offset, map.size,
+                          Hva(map.vaddr), access_of(map.flags), (mmio.prot & needed) != 0);
 }
 
-long Container::unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap) {
+Status Container::unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap) {
   const bool all = unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL;
   const bool invalidate = unmap.flags & VFIO_DMA_UNMAP_FLAG_VADDR;
   if (unmap.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) {
-    if (all || invalidate) return -EINVAL;
-    if (const long result = unmap_dirty_bitmap(call, unmap); result != 0) return result;
+    if (all || invalidate) return Error{EINVAL, "UNMAP_DMA: flags"};
+    PVIOMMU_TRY(unmap_dirty_bitmap(call, unmap));
   }
-  if (all && (unmap.iova || unmap.size)) return -EINVAL;
+  if (all && (unmap.iova || unmap.size)) return Error{EINVAL, "UNMAP_DMA of all, with a range"};
 
   Stopwatch stopwatch(statistics().unmaps.nanoseconds);
   const Result<std::uint64_t> unmapped = invalidate ? space_->invalidate_hva(Iova(unmap.iova), unmap.size, all)
@@ -253,7 +258,7 @@ long Container::unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap) {
                                                     : space_->unmap(Iova(unmap.iova), unmap.size);
   if (!unmapped) {
     statistics().unmap_failures.fetch_add(1, std::memory_order_relaxed);
-    return -unmapped.error().code;
+    return unmapped.error();
   }
   statistics().unmaps.count.fetch_add(1, std::memory_order_relaxed);
   stopwatch.stop();

@@ -35,9 +35,6 @@ class Container final : public File {
   ~Container() override;
 
   const char* kind() const override { return "container"; }
-  long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
-  ssize_t pread(Client&, std::uint64_t, std::size_t, std::int64_t) override { return -EINVAL; }
-  ssize_t pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) override { return -EINVAL; }
   Result<MmapPieces> mmap(std::uint64_t, std::size_t, int, int) override;
   void mapping_changed(std::uint64_t, int) override {}
 
@@ -51,20 +48,27 @@ class Container final : public File {
   AddressSpace* address_space();
 
  private:
+  Result<long> do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
+  Result<std::size_t> do_pread(Client&, std::uint64_t, std::size_t, std::int64_t) override;
+  Result<std::size_t> do_pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) override;
+
   friend struct ContainerTable;
-  long get_api_version(const Call& call);
-  long check_extension(const Call& call);
-  long set_iommu(const Call& call);
-  long get_info(const Call& call, vfio_iommu_type1_info& info);
-  long map_dma(const Call& call, vfio_iommu_type1_dma_map& map);
-  long unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap);
-  long dirty_pages(const Call& call, vfio_iommu_type1_dirty_bitmap& dirty);
-  long get_dirty_bitmap(const Call& call, const vfio_iommu_type1_dirty_bitmap& dirty);
-  long unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dma_unmap& unmap);
+  Result<long> get_api_version(const Call& call);
+  Result<long> check_extension(const Call& call);
+  Status set_iommu(const Call& call);
+  Status get_info(const Call& call, vfio_iommu_type1_info& info);
+  Status map_dma(const Call& call, vfio_iommu_type1_dma_map& map);
+  Status unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap);
+  Status dirty_pages(const Call& call, vfio_iommu_type1_dirty_bitmap& dirty);
+  Status get_dirty_bitmap(const Call& call, const vfio_iommu_type1_dirty_bitmap& dirty);
+  /// The part of UNMAP_DMA that VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP adds, done before the
+  /// range is unmapped.
+  Status unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dma_unmap& unmap);
   Status report_dirty(const Call& call, const vfio_bitmap& bitmap, Iova iova, std::uint64_t size);
   void note_widened(Access access);
   void note_outside(const vfio_iommu_type1_dma_map& map);
-  long map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map);
+  /// A program maps a BAR of one of its devices for the others (peer-to-peer).
+  Status map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map);
 
   Engine& engine_;
   const EngineConfig config_;

@@ -55,7 +55,7 @@ struct IrqInfo {
   int event_fd = -1;        ///< where ports that are made are read; the hypervisor's
 };
 
-/// A SET_IRQS whose header has passed validation (irq_set.cc).
+/// A SET_IRQS whose header has passed validation (DeviceFile::set_irqs()).
 struct IrqSet {
   std::uint32_t data_kind = 0;  ///< one VFIO_IRQ_SET_DATA_*
   std::uint32_t action = 0;     ///< VFIO_IRQ_SET_ACTION_* bits
@@ -99,9 +99,10 @@ class Device final : private ConfigEffects {
   std::optional<RegionInfo> region(std::uint32_t index) const;
   std::optional<IrqInfo> irq(std::uint32_t index) const;
 
-  /// Region access at a file offset; >= 0 bytes done or -errno.
-  ssize_t read(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
-  ssize_t write(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
+  /// Region access at a file offset; the bytes that were moved.  EFAULT: the buffer; EINVAL: no
+  /// region or outside of it; EIO: the BAR does not decode.
+  Result<std::size_t> read(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
+  Result<std::size_t> write(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset);
 
   /// The function decodes its memory BARs and may not sleep: their mappings can be used.
   bool accessible() const { return accessible_; }
@@ -117,11 +118,11 @@ class Device final : private ConfigEffects {
   Result<MmioPlace> mmio_place(std::uint64_t file_offset);
 
   /// VFIO_DEVICE_IOEVENTFD: `width` bytes of `data` at a file offset for each write to
-  /// the eventfd; fd -1 ends that.  0 or -errno.
-  long set_ioeventfd(Client& client, std::uint64_t file_offset, std::uint64_t data, unsigned width, std::int32_t fd);
+  /// the eventfd; fd -1 ends that.
+  Status set_ioeventfd(Client& client, std::uint64_t file_offset, std::uint64_t data, unsigned width, std::int32_t fd);
 
-  /// 0, a positive number of available vectors, or -errno.
-  long set_irqs(Client& client, const IrqSet& set);
+  /// 0, or the number of vectors there are when it is fewer than asked for: then nothing is enabled.
+  Result<long> set_irqs(Client& client, const IrqSet& set);
 
  private:
   Device(AddressSpace& space, std::unique_ptr<PciDevice> hardware, Hypervisor& hypervisor,
@@ -138,10 +139,11 @@ class Device final : private ConfigEffects {
   void function_level_reset() override;
 
   // Region accesses, lock held.
-  ssize_t access_config(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at, bool write);
-  ssize_t access_bar(Client& client, unsigned bar, std::uint64_t buffer, std::size_t bytes, std::uint64_t at,
-                     bool write);
-  ssize_t access_rom(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at);
+  Result<std::size_t> access_config(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at,
+                                    bool write);
+  Result<std::size_t> access_bar(Client& client, unsigned bar, std::uint64_t buffer, std::size_t bytes,
+                                 std::uint64_t at, bool write);
+  Result<std::size_t> access_rom(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at);
 
   /// router_.enable(), with a bounce where the hypervisor needs one.
   Result<unsigned> enable_vectors(VectorKind kind, unsigned count);
@@ -149,13 +151,14 @@ class Device final : private ConfigEffects {
   Status bounce(VectorKind kind);
 
   // SET_IRQS by index and action (device_irqs.cc), lock held.
-  long set_intx_mask(const IrqSet& set);
-  long set_intx_unmask(Client& client, const IrqSet& set);
-  long set_intx_trigger(Client& client, const IrqSet& set);
-  long set_msi_trigger(Client& client, const IrqSet& set);
-  long set_msi_block(Client& client, const IrqSet& set);
-  long set_msi_notifications(Client& client, const IrqSet& set);
-  long set_single_trigger(Client& client, const IrqSet& set, UniqueFd& eventfd);
+  Status set_intx_mask(const IrqSet& set);
+  Status set_intx_unmask(Client& client, const IrqSet& set);
+  Status set_intx_trigger(Client& client, const IrqSet& set);
+  Result<long> set_msi_trigger(Client& client, const IrqSet& set);  ///< as set_irqs()
+  Status give_eventfd(Client& client, unsigned index, std::int32_t fd);
+  Status set_msi_block(Client& client, const IrqSet& set);
+  Status set_msi_notifications(Client& client, const IrqSet& set);
+  Status set_single_trigger(Client& client, const IrqSet& set, UniqueFd& eventfd);
 
   struct IoEventfd {
     unsigned bar;

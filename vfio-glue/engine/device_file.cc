@@ -27,17 +27,19 @@ struct DeviceTable {
   });
 };
 
-long DeviceFile::ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
-  return dispatch(DeviceTable::table, *this, client, request, argument, -ENOTTY);
+Result<long> DeviceFile::do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+  return dispatch(DeviceTable::table, *this, client, request, argument, ENOTTY);
 }
 
-ssize_t DeviceFile::pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) {
-  if (offset < 0) return -EINVAL;
+Result<std::size_t> DeviceFile::do_pread(Client& client, std::uint64_t buffer, std::size_t bytes,
+                                         std::int64_t offset) {
+  if (offset < 0) return Error{EINVAL, "read at a negative offset"};
   return device_->read(client, buffer, bytes, static_cast<std::uint64_t>(offset));
 }
 
-ssize_t DeviceFile::pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) {
-  if (offset < 0) return -EINVAL;
+Result<std::size_t> DeviceFile::do_pwrite(Client& client, std::uint64_t buffer, std::size_t bytes,
+                                          std::int64_t offset) {
+  if (offset < 0) return Error{EINVAL, "write at a negative offset"};
   return device_->write(client, buffer, bytes, static_cast<std::uint64_t>(offset));
 }
 
@@ -47,7 +49,7 @@ Result<MmapPieces> DeviceFile::mmap(std::uint64_t offset, std::size_t bytes, int
 
 void DeviceFile::mapping_changed(std::uint64_t offset, int delta) { device_->mapping_changed(offset, delta); }
 
-long DeviceFile::get_info(const Call& call, vfio_device_info& info) {
+Status DeviceFile::get_info(const Call& call, vfio_device_info& info) {
   info.flags = VFIO_DEVICE_FLAGS_PCI | (device_->can_reset() ? VFIO_DEVICE_FLAGS_RESET : 0);
   info.num_regions = VFIO_PCI_NUM_REGIONS;
   info.num_irqs = VFIO_PCI_NUM_IRQS;
@@ -57,9 +59,9 @@ long DeviceFile::get_info(const Call& call, vfio_device_info& info) {
   return call.reply(info, info.argsz >= kLong ? kLong : kShort);
 }
 
-long DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
+Status DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
   const auto region = device_->region(info.index);
-  if (!region) return -EINVAL;
+  if (!region) return Error{EINVAL, "GET_REGION_INFO: no such region"};
   info.flags = region->flags;
   info.size = region->size;
   info.offset = region_offset(info.index);
@@ -74,16 +76,15 @@ long DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
       info.cap_offset = 0;
     } else {
       info.cap_offset = sizeof info;
-      if (!call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size()))
-        return -EFAULT;
+      PVIOMMU_TRY(call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size()));
     }
   }
   return call.reply(info);
 }
 
-long DeviceFile::get_irq_info(const Call& call, vfio_irq_info& info) {
+Status DeviceFile::get_irq_info(const Call& call, vfio_irq_info& info) {
   const auto irq = device_->irq(info.index);
-  if (!irq) return -EINVAL;
+  if (!irq) return Error{EINVAL, "GET_IRQ_INFO: no such index"};
   const bool chain = (info.flags & PVIOMMU_IRQ_INFO_FLAG_CAPS) && info.argsz >= sizeof(pviommu_irq_info);
   info.flags = irq->flags;
   info.count = irq->count;
@@ -91,7 +92,7 @@ long DeviceFile::get_irq_info(const Call& call, vfio_irq_info& info) {
 }
 
 /// GET_IRQ_INFO of a program that knows vfio_notification.h.
-long DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, const IrqInfo& irq) {
+Status DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, const IrqInfo& irq) {
   pviommu_irq_info reply{.info = info, .cap_offset = 0, .reserved = 0};
   pviommu_irq_info_cap_notifications capability{};
   capability.kinds = irq.kinds;
@@ -103,8 +104,7 @@ long DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, c
     reply.info.argsz = chain.total();
   } else {
     reply.cap_offset = sizeof reply;
-    if (!call.client.copy_out(call.argument + sizeof reply, chain.bytes().data(), chain.bytes().size()))
-      return -EFAULT;
+    PVIOMMU_TRY(call.client.copy_out(call.argument + sizeof reply, chain.bytes().data(), chain.bytes().size()));
     knows_notifications_ = true;
     if (irq.event_fd >= 0) call.client.lend(irq.event_fd);
   }
@@ -113,14 +113,14 @@ long DeviceFile::reply_with_kinds(const Call& call, const vfio_irq_info& info, c
 
 /// All of SET_IRQS that does not depend on the device's state; order and errnos
 /// of Linux's vfio_set_irqs_validate_and_prepare().
-long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
+Result<long> DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
   const std::uint32_t data_kinds = VFIO_IRQ_SET_DATA_TYPE_MASK | (knows_notifications_ ? PVIOMMU_IRQ_SET_DATA_NOTIFICATION : 0);
   const std::uint32_t known = data_kinds | VFIO_IRQ_SET_ACTION_TYPE_MASK;
   if (set.index >= VFIO_PCI_NUM_IRQS || set.count >= ~std::uint32_t{0} - set.start || (set.flags & ~known))
-    return -EINVAL;
+    return Error{EINVAL, "SET_IRQS: index, count or flags"};
   const auto irq = device_->irq(set.index);
   const std::uint32_t available = irq ? irq->count : 0;
-  if (set.start >= available || set.start + set.count > available) return -EINVAL;
+  if (set.start >= available || set.start + set.count > available) return Error{EINVAL, "SET_IRQS: range"};
 
   IrqSet request{.data_kind = set.flags & data_kinds,
                  .action = set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK,
@@ -144,21 +144,21 @@ long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
       element = sizeof(pviommu_notification);
       break;
     default:
-      return -EINVAL;
+      return Error{EINVAL, "SET_IRQS: kind of data"};
   }
   std::vector<std::int32_t> eventfds;
   std::vector<std::uint8_t> bools;
   if (element) {
-    if (set.argsz - sizeof set < std::uint64_t{set.count} * element) return -EINVAL;
+    if (set.argsz - sizeof set < std::uint64_t{set.count} * element) return Error{EINVAL, "SET_IRQS: argsz"};
     const std::uint64_t data = call.argument + sizeof set;
     if (element == sizeof(pviommu_notification)) return set_notifications(call, request, data);
     if (element == sizeof(std::int32_t)) {
       eventfds.resize(set.count);
-      if (set.count && !call.client.copy_in(eventfds.data(), data, set.count * sizeof(std::int32_t))) return -EFAULT;
+      if (set.count) PVIOMMU_TRY(call.client.copy_in(eventfds.data(), data, set.count * sizeof(std::int32_t)));
       request.eventfds = eventfds;
     } else {
       bools.resize(set.count);
-      if (set.count && !call.client.copy_in(bools.data(), data, set.count)) return -EFAULT;
+      if (set.count) PVIOMMU_TRY(call.client.copy_in(bools.data(), data, set.count));
       request.bools = bools;
     }
   }
@@ -166,102 +166,105 @@ long DeviceFile::set_irqs(const Call& call, vfio_irq_set& set) {
 }
 
 /// The structures are written back, with the ports that were made.
-long DeviceFile::set_notifications(const Call& call, IrqSet& request, std::uint64_t data) {
-  if (request.action != VFIO_IRQ_SET_ACTION_TRIGGER) return -ENOTTY;
+Result<long> DeviceFile::set_notifications(const Call& call, IrqSet& request, std::uint64_t data) {
+  if (request.action != VFIO_IRQ_SET_ACTION_TRIGGER) return Error{ENOTTY, "SET_IRQS: action with notifications"};
   std::vector<pviommu_notification> notifications(request.count);
   const std::size_t bytes = notifications.size() * sizeof(pviommu_notification);
   // Written to before anything is changed: an answer that cannot be given comes too late.
-  if (bytes && (!call.client.copy_in(notifications.data(), data, bytes) ||
-                !call.client.copy_out(data, notifications.data(), bytes)))
-    return -EFAULT;
+  if (bytes) {
+    PVIOMMU_TRY(call.client.copy_in(notifications.data(), data, bytes));
+    PVIOMMU_TRY(call.client.copy_out(data, notifications.data(), bytes));
+  }
   request.notifications = notifications;
-  const long result = device_->set_irqs(call.client, request);
-  if (result == 0 && bytes && !call.client.copy_out(data, notifications.data(), bytes)) return -EFAULT;
-  return result;
+  const long available = PVIOMMU_TRY(device_->set_irqs(call.client, request));
+  if (available == 0 && bytes) PVIOMMU_TRY(call.client.copy_out(data, notifications.data(), bytes));
+  return available;
 }
 
-long DeviceFile::reset(const Call& call) {
-  if (!device_->can_reset()) return -EINVAL;
-  return errno_of(device_->reset(call.client));
+Status DeviceFile::reset(const Call& call) {
+  if (!device_->can_reset()) return Error{EINVAL, "RESET of a device that has none"};
+  return device_->reset(call.client);
 }
 
 // Order and errnos of Linux 6.1's vfio_pci_ioctl_get_pci_hot_reset_info() and
 // vfio_pci_ioctl_pci_hot_reset().
-long DeviceFile::get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info) {
-  const auto members = device_->hot_reset_members();
-  if (!members) return -members.error().code;
+Status DeviceFile::get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info) {
+  const auto members = PVIOMMU_TRY(device_->hot_reset_members());
   info.flags = 0;
-  info.count = static_cast<std::uint32_t>(members->size());
+  info.count = static_cast<std::uint32_t>(members.size());
   std::vector<vfio_pci_dependent_device> devices;
-  for (const HotResetMember& member : *members) {
+  for (const HotResetMember& member : members) {
     const std::uint32_t address = member.sbdf.raw();
     devices.push_back({member.group, static_cast<__u16>(address >> 16), static_cast<__u8>(address >> 8), static_cast<__u8>(address)});
   }
   const std::size_t bytes = devices.size() * sizeof devices[0];
   const bool fits = info.argsz >= sizeof info + bytes;
-  if (fits && !call.client.copy_out(call.argument + sizeof info, devices.data(), bytes)) return -EFAULT;
-  return call.reply(info, sizeof info, fits ? 0 : -ENOSPC);
+  if (fits) PVIOMMU_TRY(call.client.copy_out(call.argument + sizeof info, devices.data(), bytes));
+  PVIOMMU_TRY(call.reply(info));
+  // The number of devices has been told, so that the program can ask again.
+  if (!fits) return Error{ENOSPC, "GET_PCI_HOT_RESET_INFO: argsz"};
+  return {};
 }
 
-long DeviceFile::hot_reset(const Call& call, vfio_pci_hot_reset& reset) {
-  const auto members = device_->hot_reset_members();
-  if (!members) return -members.error().code;
-  if (reset.count == 0 || reset.count > members->size()) return -EINVAL;
+Status DeviceFile::hot_reset(const Call& call, vfio_pci_hot_reset& reset) {
+  const auto members = PVIOMMU_TRY(device_->hot_reset_members());
+  if (reset.count == 0 || reset.count > members.size()) return Error{EINVAL, "PCI_HOT_RESET: count"};
   std::vector<std::int32_t> fds(reset.count);
-  if (!call.client.copy_in(fds.data(), call.argument + sizeof reset, fds.size() * sizeof fds[0])) return -EFAULT;
+  PVIOMMU_TRY(call.client.copy_in(fds.data(), call.argument + sizeof reset, fds.size() * sizeof fds[0]));
   std::vector<boost::intrusive_ptr<Group>> groups;
   for (const std::int32_t fd : fds) {
-    if (!call.client.is_open(fd)) return -EBADF;
+    if (!call.client.is_open(fd)) return Error{EBADF, "PCI_HOT_RESET"};
     const FileRef file = call.client.file_of(fd);
     auto* group = dynamic_cast<Group*>(file.get());
-    if (!group) return -EINVAL;
+    if (!group) return Error{EINVAL, "PCI_HOT_RESET with what is no group"};
     groups.emplace_back(group);
   }
-  return Group::hot_reset(call.client, std::move(groups), *device_, *members);
+  return Group::hot_reset(call.client, std::move(groups), *device_, members);
 }
 
-long DeviceFile::ioeventfd(const Call& call, vfio_device_ioeventfd& request) {
+Status DeviceFile::ioeventfd(const Call& call, vfio_device_ioeventfd& request) {
   // Each size's bit is the number of its bytes.
   const std::uint32_t width = request.flags & VFIO_DEVICE_IOEVENTFD_SIZE_MASK;
-  if (!std::has_single_bit(width) || request.fd < -1) return -EINVAL;
+  if (!std::has_single_bit(width) || request.fd < -1) return Error{EINVAL, "IOEVENTFD: size or descriptor"};
   return device_->set_ioeventfd(call.client, request.offset, request.data, width, request.fd);
 }
 
 /// VFIO_DEVICE_FEATURE: the low power hints, which allow and never oblige the
 /// host to save power.  Order of vfio_check_feature().
-long DeviceFile::feature(const Call& call, vfio_device_feature& feature) {
+Status DeviceFile::feature(const Call& call, vfio_device_feature& feature) {
   const std::uint32_t operations = feature.flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET);
   const bool probe = feature.flags & VFIO_DEVICE_FEATURE_PROBE;
   constexpr std::uint32_t kBoth = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
-  if (!probe && operations == kBoth) return -EINVAL;
+  if (!probe && operations == kBoth) return Error{EINVAL, "FEATURE: get and set"};
   switch (feature.flags & VFIO_DEVICE_FEATURE_MASK) {
     case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
     case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
     case VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
-      if (operations & VFIO_DEVICE_FEATURE_GET) return -EINVAL;
-      if (probe) return 0;
-      return operations ? low_power(call, feature) : -EINVAL;
+      if (operations & VFIO_DEVICE_FEATURE_GET) return Error{EINVAL, "FEATURE: low power can only be set"};
+      if (probe) return {};
+      if (operations == 0) return Error{EINVAL, "FEATURE: neither get nor set"};
+      return low_power(call, feature);
     default:
-      return -ENOTTY;
+      return Error{ENOTTY, "FEATURE: none that is known"};
   }
 }
 
-long DeviceFile::low_power(const Call& call, const vfio_device_feature& feature) {
+Status DeviceFile::low_power(const Call& call, const vfio_device_feature& feature) {
   const std::uint32_t number = feature.flags & VFIO_DEVICE_FEATURE_MASK;
   if (number == VFIO_DEVICE_FEATURE_LOW_POWER_EXIT) {
     device_->leave_low_power(call.client);
-    return 0;
+    return {};
   }
   if (number == VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP) {
     // The device never sleeps, so nobody wakes it and the eventfd is only looked at.
     vfio_device_low_power_entry_with_wakeup entry;
-    if (feature.argsz < sizeof feature + sizeof entry) return -EINVAL;
-    if (!call.client.copy_in(&entry, call.argument + sizeof feature, sizeof entry)) return -EFAULT;
-    if (entry.wakeup_eventfd < 0) return -EINVAL;
-    if (const auto eventfd = call.client.duplicate_eventfd(entry.wakeup_eventfd); !eventfd)
-      return -eventfd.error().code;
+    if (feature.argsz < sizeof feature + sizeof entry) return Error{EINVAL, "low power with wakeup: argsz"};
+    PVIOMMU_TRY(call.client.copy_in(&entry, call.argument + sizeof feature, sizeof entry));
+    if (entry.wakeup_eventfd < 0) return Error{EINVAL, "low power with wakeup: eventfd"};
+    PVIOMMU_TRY(call.client.duplicate_eventfd(entry.wakeup_eventfd));
   }
-  return device_->enter_low_power(call.client) ? 0 : -EINVAL;
+  if (!device_->enter_low_power(call.client)) return Error{EINVAL, "low power entered already"};
+  return {};
 }
 
 }  // namespace pviommu::vfio

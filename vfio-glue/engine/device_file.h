@@ -23,28 +23,29 @@ class DeviceFile final : public File {
   void disown() { device_ = nullptr; }
 
   const char* kind() const override { return "device"; }
-  long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
-  ssize_t pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
-  ssize_t pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
   Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) override;
   void mapping_changed(std::uint64_t offset, int delta) override;
   const void* mapped_object() const override { return device_; }
   bool mappings_fault() const override { return !device_->accessible(); }
 
  private:
+  Result<long> do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
+  Result<std::size_t> do_pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
+  Result<std::size_t> do_pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
+
   friend struct DeviceTable;
-  long get_info(const Call& call, vfio_device_info& info);
-  long get_region_info(const Call& call, vfio_region_info& info);
-  long get_irq_info(const Call& call, vfio_irq_info& info);
-  long reply_with_kinds(const Call& call, const vfio_irq_info& info, const IrqInfo& irq);
-  long set_irqs(const Call& call, vfio_irq_set& set);
-  long set_notifications(const Call& call, IrqSet& request, std::uint64_t data);
-  long reset(const Call& call);
-  long get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info);
-  long hot_reset(const Call& call, vfio_pci_hot_reset& reset);
-  long ioeventfd(const Call& call, vfio_device_ioeventfd& request);
-  long feature(const Call& call, vfio_device_feature& feature);
-  long low_power(const Call& call, const vfio_device_feature& feature);
+  Status get_info(const Call& call, vfio_device_info& info);
+  Status get_region_info(const Call& call, vfio_region_info& info);
+  Status get_irq_info(const Call& call, vfio_irq_info& info);
+  Status reply_with_kinds(const Call& call, const vfio_irq_info& info, const IrqInfo& irq);
+  Result<long> set_irqs(const Call& call, vfio_irq_set& set);  ///< as Device::set_irqs()
+  Result<long> set_notifications(const Call& call, IrqSet& request, std::uint64_t data);
+  Status reset(const Call& call);
+  Status get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info);
+  Status hot_reset(const Call& call, vfio_pci_hot_reset& reset);
+  Status ioeventfd(const Call& call, vfio_device_ioeventfd& request);
+  Status feature(const Call& call, vfio_device_feature& feature);
+  Status low_power(const Call& call, const vfio_device_feature& feature);
 
   boost::intrusive_ptr<Group> group_;
   Device* device_;

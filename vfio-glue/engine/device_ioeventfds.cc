@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "vfio-glue/engine/device.h"
-#include "vfio-glue/engine/ioctl_table.h"
 
 namespace pviommu::vfio {
 namespace {
@@ -13,17 +12,18 @@ constexpr std::size_t kMostIoEventfds = 1000;  // vfio_pci_core.h
 
 }  // namespace
 
-long Device::set_ioeventfd(Client& client, std::uint64_t file_offset, std::uint64_t data, unsigned width,
-                           std::int32_t fd) {
+Status Device::set_ioeventfd(Client& client, std::uint64_t file_offset, std::uint64_t data, unsigned width,
+                             std::int32_t fd) {
   const std::uint64_t index = region_index(file_offset);
-  if (index >= kPciBars) return -EINVAL;
+  if (index >= kPciBars) return Error{EINVAL, "IOEVENTFD of a region that is no BAR"};
   const auto bar = static_cast<unsigned>(index);
   const std::uint64_t at = within_region(file_offset);
   const std::uint64_t size = hardware_->bar(bar).size;
-  if (at >= size || width > size - at) return -EINVAL;
+  if (at >= size || width > size - at) return Error{EINVAL, "IOEVENTFD beyond the BAR"};
   if (capabilities_.msix && capabilities_.msix->table_bar == bar) {
     const std::uint64_t table = capabilities_.msix->table_offset;
-    if (at + width > table && at < table + std::uint64_t{capabilities_.msix->vectors} * 16) return -EINVAL;
+    if (at + width > table && at < table + std::uint64_t{capabilities_.msix->vectors} * 16)
+      return Error{EINVAL, "IOEVENTFD in the MSI-X table"};
   }
   IoEventfd wanted{bar, at, data, width, nullptr};
   IoEventfd removed{};  // ended without the lock, which its thread may want
@@ -32,21 +32,18 @@ long Device::set_ioeventfd(Client& client, std::uint64_t file_offset, std::uint6
     return one.bar == bar && one.offset == at && one.data == data && one.width == width;
   });
   if (same != ioeventfds_.end()) {
-    if (fd >= 0) return -EEXIST;
+    if (fd >= 0) return Error{EEXIST, "IOEVENTFD"};
     removed = std::move(*same);
     ioeventfds_.erase(same);
-    return 0;
+    return {};
   }
-  if (fd < 0) return -ENODEV;
-  if (ioeventfds_.size() >= kMostIoEventfds) return -ENOSPC;
-  auto eventfd = client.duplicate_eventfd(fd);
-  if (!eventfd) return -eventfd.error().code;
-  auto watcher = msi::EventfdWatcher::start(std::move(*eventfd),
-                                            [this, bar, at, data, width] { write_register(bar, at, data, width); });
-  if (!watcher) return -watcher.error().code;
-  wanted.watcher = std::move(*watcher);
+  if (fd < 0) return Error{ENODEV, "IOEVENTFD: none to end"};
+  if (ioeventfds_.size() >= kMostIoEventfds) return Error{ENOSPC, "IOEVENTFD"};
+  auto eventfd = PVIOMMU_TRY(client.duplicate_eventfd(fd));
+  wanted.watcher = PVIOMMU_TRY(msi::EventfdWatcher::start(
+      std::move(eventfd), [this, bar, at, data, width] { write_register(bar, at, data, width); }));
   ioeventfds_.push_back(std::move(wanted));
-  return 0;
+  return {};
 }
 
 /// On the watcher's thread.  A device that does not decode gets nothing, as in Linux.

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "vfio-glue/engine/device.h"
-#include "vfio-glue/engine/ioctl_table.h"
 
 namespace pviommu::vfio {
 namespace {
@@ -55,16 +54,16 @@ Result<UniqueFd> eventfd_argument(Client& client, std::int32_t fd) {
 
 }  // namespace
 
-long Device::set_irqs(Client& client, const IrqSet& set) {
+Result<long> Device::set_irqs(Client& client, const IrqSet& set) {
   const std::lock_guard guard(lock_);
   if (set.data_kind == PVIOMMU_IRQ_SET_DATA_NOTIFICATION &&
       set.index != VFIO_PCI_MSI_IRQ_INDEX && set.index != VFIO_PCI_MSIX_IRQ_INDEX)
-    return -ENOTTY;
+    return Error{ENOTTY, "SET_IRQS: notifications of this index"};
   switch (set.index) {
     case VFIO_PCI_INTX_IRQ_INDEX:
-      if (set.action == VFIO_IRQ_SET_ACTION_MASK) return set_intx_mask(set);
-      if (set.action == VFIO_IRQ_SET_ACTION_UNMASK) return set_intx_unmask(client, set);
-      if (set.action == VFIO_IRQ_SET_ACTION_TRIGGER) return set_intx_trigger(client, set);
+      if (set.action == VFIO_IRQ_SET_ACTION_MASK) return number_of(set_intx_mask(set));
+      if (set.action == VFIO_IRQ_SET_ACTION_UNMASK) return number_of(set_intx_unmask(client, set));
+      if (set.action == VFIO_IRQ_SET_ACTION_TRIGGER) return number_of(set_intx_trigger(client, set));
       break;
     case VFIO_PCI_MSI_IRQ_INDEX:
     case VFIO_PCI_MSIX_IRQ_INDEX:
@@ -72,160 +71,151 @@ long Device::set_irqs(Client& client, const IrqSet& set) {
       break;
     case VFIO_PCI_ERR_IRQ_INDEX:
       if (set.action == VFIO_IRQ_SET_ACTION_TRIGGER && express_)
-        return set_single_trigger(client, set, error_eventfd_);
+        return number_of(set_single_trigger(client, set, error_eventfd_));
       break;
     case VFIO_PCI_REQ_IRQ_INDEX:
-      if (set.action == VFIO_IRQ_SET_ACTION_TRIGGER) return set_single_trigger(client, set, request_eventfd_);
+      if (set.action == VFIO_IRQ_SET_ACTION_TRIGGER)
+        return number_of(set_single_trigger(client, set, request_eventfd_));
       break;
     default:
       break;
   }
-  return -ENOTTY;
+  return Error{ENOTTY, "SET_IRQS: action of this index"};
 }
 
-long Device::set_intx_mask(const IrqSet& set) {
-  if (router_.active() != VectorKind::intx || set.start != 0 || set.count != 1) return -EINVAL;
+Status Device::set_intx_mask(const IrqSet& set) {
+  if (router_.active() != VectorKind::intx || set.start != 0 || set.count != 1)
+    return Error{EINVAL, "SET_IRQS: INTx that is not enabled, or its range"};
   switch (set.data_kind) {
     case VFIO_IRQ_SET_DATA_NONE:
-      return errno_of(router_.mask());
+      return router_.mask();
     case VFIO_IRQ_SET_DATA_BOOL:
-      return set.bools[0] ? errno_of(router_.mask()) : 0;
+      return set.bools[0] ? router_.mask() : Status();
     default:
-      return -ENOTTY;  // an eventfd that masks: nobody has it
+      return Error{ENOTTY, "SET_IRQS: an eventfd that masks"};  // nobody has it
   }
 }
 
-long Device::set_intx_unmask(Client& client, const IrqSet& set) {
-  if (router_.active() != VectorKind::intx || set.start != 0 || set.count != 1) return -EINVAL;
+Status Device::set_intx_unmask(Client& client, const IrqSet& set) {
+  if (router_.active() != VectorKind::intx || set.start != 0 || set.count != 1)
+    return Error{EINVAL, "SET_IRQS: INTx that is not enabled, or its range"};
   switch (set.data_kind) {
     case VFIO_IRQ_SET_DATA_NONE:
-      return errno_of(router_.unmask());
+      return router_.unmask();
     case VFIO_IRQ_SET_DATA_BOOL:
-      return set.bools[0] ? errno_of(router_.unmask()) : 0;
-    default: {
-      auto eventfd = eventfd_argument(client, set.eventfds[0]);
-      if (!eventfd) return -eventfd.error().code;
-      return errno_of(router_.set_unmask_eventfd(std::move(*eventfd)));
-    }
+      return set.bools[0] ? router_.unmask() : Status();
+    default:
+      return router_.set_unmask_eventfd(PVIOMMU_TRY(eventfd_argument(client, set.eventfds[0])));
   }
 }
 
-long Device::set_intx_trigger(Client& client, const IrqSet& set) {
+Status Device::set_intx_trigger(Client& client, const IrqSet& set) {
   const bool active = router_.active() == VectorKind::intx;
-  if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE) return errno_of(router_.disable());
-  if ((router_.active() && !active) || set.start != 0 || set.count != 1) return -EINVAL;
+  if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE) return router_.disable();
+  if ((router_.active() && !active) || set.start != 0 || set.count != 1)
+    return Error{EINVAL, "SET_IRQS: other vectors are enabled, or the range of INTx"};
 
   if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD) {
-    if (!active) {
-      const auto enabled = enable_vectors(VectorKind::intx, 1);
-      if (!enabled) return -enabled.error().code;
-    }
-    auto eventfd = eventfd_argument(client, set.eventfds[0]);
-    Status status;
-    if (eventfd)
-      status = router_.set_eventfd(0, std::move(*eventfd));
-    else
-      status = eventfd.error();
-    // A descriptor that is none undoes the enabling, and leaves a line that was
-    // enabled before without an eventfd.
-    if (!status && !active) (void)router_.disable().ok();
-    return errno_of(status);
+    if (!active) PVIOMMU_TRY(enable_vectors(VectorKind::intx, 1));
+    const Status given = give_eventfd(client, 0, set.eventfds[0]);
+    // A number that is no descriptor undoes the enabling; a line that was enabled
+    // before keeps the eventfd it had.
+    if (!given && !active) (void)router_.disable().ok();
+    return given;
   }
-  if (!active) return -EINVAL;
-  if (set.data_kind == VFIO_IRQ_SET_DATA_BOOL && !set.bools[0]) return 0;
-  return errno_of(router_.trigger(0));
+  if (!active) return Error{EINVAL, "SET_IRQS: trigger of INTx that is not enabled"};
+  if (set.data_kind == VFIO_IRQ_SET_DATA_BOOL && !set.bools[0]) return {};
+  return router_.trigger(0);
 }
 
-long Device::set_msi_trigger(Client& client, const IrqSet& set) {
+Result<long> Device::set_msi_trigger(Client& client, const IrqSet& set) {
   const VectorKind kind = set.index == VFIO_PCI_MSIX_IRQ_INDEX ? VectorKind::msix : VectorKind::msi;
   const bool active = router_.active() == kind;
-  if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE) return errno_of(router_.disable());
-  if (router_.active() && !active) return -EINVAL;
+  if (active && set.count == 0 && set.data_kind == VFIO_IRQ_SET_DATA_NONE)
+    return number_of(router_.disable());
+  if (router_.active() && !active) return Error{EINVAL, "SET_IRQS: other vectors are enabled"};
 
   const bool notifications = set.data_kind == PVIOMMU_IRQ_SET_DATA_NOTIFICATION;
   if (set.data_kind == VFIO_IRQ_SET_DATA_EVENTFD || notifications) {
     const auto give = notifications ? &Device::set_msi_notifications : &Device::set_msi_block;
-    if (active) return (this->*give)(client, set);
+    if (active) return number_of((this->*give)(client, set));
     // Linux looks at the number of MSI-X vectors first, at that of MSI after the power state.
-    if (!config_->in_d0()) return kind == VectorKind::msix && set.start + set.count == 0 ? -ERANGE : -EINVAL;
-    const auto granted = enable_vectors(kind, set.start + set.count);
-    if (!granted) return -granted.error().code;
+    if (!config_->in_d0()) {
+      const bool no_vectors = kind == VectorKind::msix && set.start + set.count == 0;
+      return Error{no_vectors ? ERANGE : EINVAL, "SET_IRQS of a device that sleeps"};
+    }
+    const unsigned granted = PVIOMMU_TRY(enable_vectors(kind, set.start + set.count));
     // Fewer than asked for: nothing is enabled, and the number tells how many could be.
-    if (*granted < set.start + set.count) return *granted;
-    const long result = (this->*give)(client, set);
-    if (result != 0) (void)router_.disable().ok();
-    return result;
+    if (granted < set.start + set.count) return long{granted};
+    const Status given = (this->*give)(client, set);
+    if (!given) (void)router_.disable().ok();
+    return number_of(given);
   }
-  if (!active || set.start + set.count > router_.count()) return -EINVAL;
+  if (!active || set.start + set.count > router_.count())
+    return Error{EINVAL, "SET_IRQS: trigger of vectors that are not enabled"};
   for (std::uint32_t i = 0; i < set.count; ++i) {
     if (set.data_kind == VFIO_IRQ_SET_DATA_BOOL && !set.bools[i]) continue;
-    if (const Status status = router_.trigger(set.start + i); !status) return errno_of(status);
+    PVIOMMU_TRY(router_.trigger(set.start + i));
   }
   return 0;
+}
+
+/// Vector `index` signals a descriptor of the program from now on, or nothing: a negative number.
+Status Device::give_eventfd(Client& client, unsigned index, std::int32_t fd) {
+  return router_.set_eventfd(index, PVIOMMU_TRY(eventfd_argument(client, fd)));
 }
 
 /// Gives vectors [start, start + count) their eventfds.  A failure in the
 /// middle leaves those from `start` up to it without one.
-long Device::set_msi_block(Client& client, const IrqSet& set) {
-  if (set.start >= router_.count() || set.start + set.count > router_.count()) return -EINVAL;
+Status Device::set_msi_block(Client& client, const IrqSet& set) {
+  if (set.start >= router_.count() || set.start + set.count > router_.count())
+    return Error{EINVAL, "SET_IRQS: eventfds of vectors that are not enabled"};
   for (std::uint32_t i = 0; i < set.count; ++i) {
-    auto eventfd = eventfd_argument(client, set.eventfds[i]);
-    Status status;
-    if (eventfd)
-      status = router_.set_eventfd(set.start + i, std::move(*eventfd));
-    else
-      status = eventfd.error();
-    if (status) continue;
+    const Status given = give_eventfd(client, set.start + i, set.eventfds[i]);
+    if (given) continue;
     for (std::uint32_t j = 0; j <= i; ++j) (void)router_.set_eventfd(set.start + j, UniqueFd()).ok();
-    return errno_of(status);
+    return given;
   }
-  return 0;
+  return {};
 }
 
 /// Gives vectors [start, start + count) what the program wants: all of them or none.
-long Device::set_msi_notifications(Client& client, const IrqSet& set) {
+Status Device::set_msi_notifications(Client& client, const IrqSet& set) {
   std::vector<msi::VectorRouter::Target> targets;
   for (const pviommu_notification& wanted : set.notifications) {
-    auto target = target_of(client, wanted);
-    if (!target) return -target.error().code;
-    targets.push_back(std::move(*target));
+    targets.push_back(PVIOMMU_TRY(target_of(client, wanted)));
   }
-  if (const Status status = router_.set_targets(set.start, targets); !status) return errno_of(status);
+  PVIOMMU_TRY(router_.set_targets(set.start, targets));
   for (std::uint32_t i = 0; i < set.count; ++i) {
     pviommu_notification& wanted = set.notifications[i];
     if (wanted.kind != PVIOMMU_NOTIFY_EVENT_CHANNEL || wanted.port != 0) continue;
-    const auto port = router_.event_port(set.start + i);
-    if (!port) return -port.error().code;
-    wanted.port = port->raw();
+    wanted.port = PVIOMMU_TRY(router_.event_port(set.start + i)).raw();
   }
-  return 0;
+  return {};
 }
 
 /// ERR and REQ: one eventfd, which only the loopback of this call signals here.
-long Device::set_single_trigger(Client& client, const IrqSet& set, UniqueFd& eventfd) {
+Status Device::set_single_trigger(Client& client, const IrqSet& set, UniqueFd& eventfd) {
   const auto signal = [&] {
     if (eventfd) (void)::eventfd_write(eventfd.get(), 1);
   };
   switch (set.data_kind) {
     case VFIO_IRQ_SET_DATA_NONE:
-      if (!eventfd) return -EINVAL;
+      if (!eventfd) return Error{EINVAL, "SET_IRQS: trigger of an index without an eventfd"};
       if (set.count)
         signal();
       else
         eventfd.reset();
-      return 0;
+      return {};
     case VFIO_IRQ_SET_DATA_BOOL:
-      if (set.count == 0) return -EINVAL;
+      if (set.count == 0) return Error{EINVAL, "SET_IRQS: count of a single interrupt"};
       if (set.bools[0]) signal();
-      return 0;
-    default: {
-      if (set.count == 0) return -EINVAL;
-      if (set.eventfds[0] < -1) return 0;
-      auto replacement = eventfd_argument(client, set.eventfds[0]);
-      if (!replacement) return -replacement.error().code;
-      eventfd = std::move(*replacement);
-      return 0;
-    }
+      return {};
+    default:
+      if (set.count == 0) return Error{EINVAL, "SET_IRQS: count of a single interrupt"};
+      if (set.eventfds[0] < -1) return {};
+      eventfd = PVIOMMU_TRY(eventfd_argument(client, set.eventfds[0]));
+      return {};
   }
 }
 

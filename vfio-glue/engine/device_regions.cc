@@ -17,9 +17,9 @@ constexpr std::size_t kChunk = 512;
 
 }  // namespace
 
-ssize_t Device::read(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset) {
-  if (!user_range(buffer, bytes)) return -EFAULT;
-  if (bytes == 0) return 0;  // wherever it is
+Result<std::size_t> Device::read(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset) {
+  if (!user_range(buffer, bytes)) return Error{EFAULT, "region access: buffer"};
+  if (bytes == 0) return std::size_t{0};  // wherever it is
   const std::uint64_t at = within_region(offset);
   const std::lock_guard guard(lock_);
   switch (region_index(offset)) {
@@ -30,13 +30,13 @@ ssize_t Device::read(Client& client, std::uint64_t buffer, std::size_t bytes, st
     case VFIO_PCI_CONFIG_REGION_INDEX:
       return access_config(client, buffer, bytes, at, false);
     default:
-      return -EINVAL;
+      return Error{EINVAL, "access of a region that there is not"};
   }
 }
 
-ssize_t Device::write(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset) {
-  if (!user_range(buffer, bytes)) return -EFAULT;
-  if (bytes == 0) return 0;  // wherever it is
+Result<std::size_t> Device::write(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t offset) {
+  if (!user_range(buffer, bytes)) return Error{EFAULT, "region access: buffer"};
+  if (bytes == 0) return std::size_t{0};  // wherever it is
   const std::uint64_t at = within_region(offset);
   const std::lock_guard guard(lock_);
   switch (region_index(offset)) {
@@ -45,12 +45,13 @@ ssize_t Device::write(Client& client, std::uint64_t buffer, std::size_t bytes, s
     case VFIO_PCI_CONFIG_REGION_INDEX:
       return access_config(client, buffer, bytes, at, true);
     default:
-      return -EINVAL;
+      return Error{EINVAL, "access of a region that there is not"};
   }
 }
 
-ssize_t Device::access_config(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at, bool write) {
-  if (at >= config_->size() || bytes > config_->size() - at) return -EFAULT;
+Result<std::size_t> Device::access_config(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at,
+                                          bool write) {
+  if (at >= config_->size() || bytes > config_->size() - at) return Error{EFAULT, "access beyond configuration space"};
   std::array<std::uint8_t, kChunk> chunk;
   std::size_t done = 0;
   while (done < bytes) {
@@ -58,23 +59,23 @@ ssize_t Device::access_config(Client& client, std::uint64_t buffer, std::size_t 
     // not change the widths.
     const std::size_t step = std::min(bytes - done, kChunk - (at + done) % 4);
     if (write) {
-      if (!client.copy_in(chunk.data(), buffer + done, step)) return -EFAULT;
-      const Status status = config_->write(at + done, chunk.data(), step);
+      PVIOMMU_TRY(client.copy_in(chunk.data(), buffer + done, step));
+      const Status written = config_->write(at + done, chunk.data(), step);
       follow_decoding(client);
-      if (!status) return -status.error().code;
+      PVIOMMU_TRY(written);
     } else {
-      if (const Status status = config_->read(at + done, chunk.data(), step); !status) return -status.error().code;
-      if (!client.copy_out(buffer + done, chunk.data(), step)) return -EFAULT;
+      PVIOMMU_TRY(config_->read(at + done, chunk.data(), step));
+      PVIOMMU_TRY(client.copy_out(buffer + done, chunk.data(), step));
     }
     done += step;
   }
-  return static_cast<ssize_t>(done);
+  return done;
 }
 
-ssize_t Device::access_bar(Client& client, unsigned bar, std::uint64_t buffer, std::size_t bytes, std::uint64_t at,
-                           bool write) {
+Result<std::size_t> Device::access_bar(Client& client, unsigned bar, std::uint64_t buffer, std::size_t bytes,
+                                       std::uint64_t at, bool write) {
   const BarInfo info = hardware_->bar(bar);
-  if (at >= info.size) return -EINVAL;
+  if (at >= info.size) return Error{EINVAL, "access beyond the BAR"};
   bytes = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, info.size - at));
   // The MSI-X table answers without the device.
   const bool deaf = !info.is_io && (!config_->memory_enabled() || !config_->powered());
@@ -93,40 +94,35 @@ ssize_t Device::access_bar(Client& client, unsigned bar, std::uint64_t buffer, s
     std::uint32_t value = ~std::uint32_t{0};
     if (write) {
       value = 0;
-      if (!client.copy_in(&value, buffer + done, width)) return -EFAULT;
-      if (!shadowed && deaf) return -EIO;
-      if (!shadowed)
-        if (const Status status = hardware_->bar_write(bar, here, width, value); !status) return -status.error().code;
+      PVIOMMU_TRY(client.copy_in(&value, buffer + done, width));
+      if (!shadowed && deaf) return Error{EIO, "write to a BAR that does not decode"};
+      if (!shadowed) PVIOMMU_TRY(hardware_->bar_write(bar, here, width, value));
     } else {
       if (!shadowed) {
-        if (deaf) return -EIO;
-        const auto read = hardware_->bar_read(bar, here, width);
-        if (!read) return -read.error().code;
-        value = static_cast<std::uint32_t>(*read);
+        if (deaf) return Error{EIO, "read of a BAR that does not decode"};
+        value = static_cast<std::uint32_t>(PVIOMMU_TRY(hardware_->bar_read(bar, here, width)));
       }
-      if (!client.copy_out(buffer + done, &value, width)) return -EFAULT;
+      PVIOMMU_TRY(client.copy_out(buffer + done, &value, width));
     }
     done += width;
   }
-  return static_cast<ssize_t>(done);
+  return done;
 }
 
-ssize_t Device::access_rom(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at) {
+Result<std::size_t> Device::access_rom(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at) {
   const BarInfo rom = hardware_->bar(kPciRomIndex);
-  if (at >= rom.size) return -EINVAL;
+  if (at >= rom.size) return Error{EINVAL, "access beyond the expansion ROM"};
   bytes = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, rom.size - at));
   // Linux maps a ROM by its signature, which is not there while nothing decodes.
-  if (!config_->memory_enabled()) return -ENOMEM;
-  if (!config_->powered()) return -EIO;
+  if (!config_->memory_enabled()) return Error{ENOMEM, "expansion ROM with memory decoding off"};
+  if (!config_->powered()) return Error{EIO, "expansion ROM of a device that sleeps"};
   for (std::size_t done = 0; done < bytes;) {
     const unsigned width = natural_width(at + done, bytes - done);
-    const auto read = hardware_->bar_read(kPciRomIndex, at + done, width);
-    if (!read) return -read.error().code;
-    const auto value = static_cast<std::uint32_t>(*read);
-    if (!client.copy_out(buffer + done, &value, width)) return -EFAULT;
+    const auto value = static_cast<std::uint32_t>(PVIOMMU_TRY(hardware_->bar_read(kPciRomIndex, at + done, width)));
+    PVIOMMU_TRY(client.copy_out(buffer + done, &value, width));
     done += width;
   }
-  return static_cast<ssize_t>(bytes);
+  return bytes;
 }
 
 }  // namespace pviommu::vfio

@@ -51,40 +51,38 @@ Status Container::report_dirty(const Call& call, const vfio_bitmap& bitmap, Iova
   return {};
 }
 
-/// The part of UNMAP_DMA that VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP adds, done
-/// before the range is unmapped.  0 to go on.
-long Container::unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dma_unmap& unmap) {
+Status Container::unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dma_unmap& unmap) {
   vfio_bitmap bitmap;
-  if (unmap.argsz < sizeof unmap + sizeof bitmap) return -EINVAL;
-  if (!call.client.copy_in(&bitmap, call.argument + sizeof unmap, sizeof bitmap)) return -EFAULT;
-  if (!dirty_tracking_ || bitmap.pgsize != kPageSize || !bitmap_place_valid(bitmap)) return -EINVAL;
-  if (!bitmap_size_valid(unmap.size >> kPageShift, bitmap.size)) return -EINVAL;
+  if (unmap.argsz < sizeof unmap + sizeof bitmap) return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
+  PVIOMMU_TRY(call.client.copy_in(&bitmap, call.argument + sizeof unmap, sizeof bitmap));
+  if (!dirty_tracking_ || bitmap.pgsize != kPageSize || !bitmap_place_valid(bitmap)) return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
+  if (!bitmap_size_valid(unmap.size >> kPageShift, bitmap.size)) return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
   if (!page_aligned(unmap.iova) || !page_aligned(unmap.size) || unmap.iova + (unmap.size - 1) < unmap.iova)
-    return -EINVAL;
-  if (space_->cuts_mapping(Iova(unmap.iova), unmap.size)) return -EINVAL;
-  return errno_of(report_dirty(call, bitmap, Iova(unmap.iova), unmap.size));
+    return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
+  if (space_->cuts_mapping(Iova(unmap.iova), unmap.size)) return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
+  return report_dirty(call, bitmap, Iova(unmap.iova), unmap.size);
 }
 
-long Container::dirty_pages(const Call& call, vfio_iommu_type1_dirty_bitmap& dirty) {
-  if (std::popcount(dirty.flags) != 1) return -EINVAL;
+Status Container::dirty_pages(const Call& call, vfio_iommu_type1_dirty_bitmap& dirty) {
+  if (std::popcount(dirty.flags) != 1) return Error{EINVAL, "DIRTY_PAGES"};
   if (dirty.flags & VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP) return get_dirty_bitmap(call, dirty);
   dirty_tracking_ = dirty.flags & VFIO_IOMMU_DIRTY_PAGES_FLAG_START;
-  return 0;
+  return {};
 }
 
-long Container::get_dirty_bitmap(const Call& call, const vfio_iommu_type1_dirty_bitmap& dirty) {
+Status Container::get_dirty_bitmap(const Call& call, const vfio_iommu_type1_dirty_bitmap& dirty) {
   vfio_iommu_type1_dirty_bitmap_get range;
   // argsz holds both structures, or the range is cut off.
-  if (dirty.argsz < sizeof dirty || dirty.argsz - sizeof dirty < sizeof range) return -EINVAL;
-  if (!call.client.copy_in(&range, call.argument + sizeof dirty, sizeof range)) return -EFAULT;
-  if (range.iova + range.size < range.iova) return -EINVAL;
-  if (!bitmap_place_valid(range.bitmap)) return -EINVAL;
+  if (dirty.argsz < sizeof dirty || dirty.argsz - sizeof dirty < sizeof range) return Error{EINVAL, "DIRTY_PAGES"};
+  PVIOMMU_TRY(call.client.copy_in(&range, call.argument + sizeof dirty, sizeof range));
+  if (range.iova + range.size < range.iova) return Error{EINVAL, "DIRTY_PAGES"};
+  if (!bitmap_place_valid(range.bitmap)) return Error{EINVAL, "DIRTY_PAGES"};
   if (range.bitmap.pgsize != kPageSize || !page_aligned(range.iova) || range.size == 0 || !page_aligned(range.size))
-    return -EINVAL;
-  if (!bitmap_size_valid(range.size >> kPageShift, range.bitmap.size)) return -EINVAL;
-  if (!dirty_tracking_) return -EINVAL;
-  if (space_->cuts_mapping(Iova(range.iova), range.size)) return -EINVAL;
-  return errno_of(report_dirty(call, range.bitmap, Iova(range.iova), range.size));
+    return Error{EINVAL, "DIRTY_PAGES"};
+  if (!bitmap_size_valid(range.size >> kPageShift, range.bitmap.size)) return Error{EINVAL, "DIRTY_PAGES"};
+  if (!dirty_tracking_) return Error{EINVAL, "DIRTY_PAGES"};
+  if (space_->cuts_mapping(Iova(range.iova), range.size)) return Error{EINVAL, "DIRTY_PAGES"};
+  return report_dirty(call, range.bitmap, Iova(range.iova), range.size);
 }
 
 }  // namespace pviommu::vfio

@@ -76,9 +76,18 @@ struct MmapPiece {
 /// BAR is a shadow (msi/msix_shadow.h).
 using MmapPieces = std::vector<MmapPiece>;
 
+/// What an ioctl returns when its function has returned this.
+inline Result<long> number_of(const Status& status) {
+  if (!status) return status.error();
+  return 0;
+}
+inline Result<long> number_of(Result<long> result) { return result; }
+
 /// One open file description.  Operations may run concurrently; the destructor
 /// is release(): it runs when the last descriptor, mapping and operation is gone.
-/// Return values are the kernel's: >= 0 or -errno.
+///
+/// This is the edge of the engine: below it errors are values, above it are the
+/// kernel's return values, >= 0 or -errno.  answer() is the one place that makes them.
 class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counter> {
  public:
   File() = default;
@@ -88,10 +97,16 @@ class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counte
 
   /// "container", "group" or "device".
   virtual const char* kind() const = 0;
-  virtual long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) = 0;
+  long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+    return answer(do_ioctl(client, request, argument));
+  }
   /// `buffer` is an address of the caller.
-  virtual ssize_t pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) = 0;
-  virtual ssize_t pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) = 0;
+  ssize_t pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) {
+    return answer(do_pread(client, buffer, bytes, offset));
+  }
+  ssize_t pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) {
+    return answer(do_pwrite(client, buffer, bytes, offset));
+  }
   /// Checks an mmap; the front end then maps the pieces, all or nothing (the
   /// first over the whole length, the others with MAP_FIXED inside it).  `prot`
   /// and `flags` as for mmap(2), `bytes` rounded up to pages.
@@ -103,6 +118,19 @@ class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counte
   /// True while an access to a mapping raises SIGBUS: a BAR whose device does not decode.
   /// No lock is taken.
   virtual bool mappings_fault() const { return false; }
+
+ private:
+  /// The same calls, for those who answer them: what an ioctl returns, which may be
+  /// a number of its own, and the bytes that were moved.
+  virtual Result<long> do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) = 0;
+  virtual Result<std::size_t> do_pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) = 0;
+  virtual Result<std::size_t> do_pwrite(Client& client, std::uint64_t buffer, std::size_t bytes,
+                                        std::int64_t offset) = 0;
+
+  template <class T>
+  static long answer(const Result<T>& result) {
+    return result ? static_cast<long>(*result) : -static_cast<long>(result.error().code);
+  }
 };
 
 }  // namespace pviommu::vfio

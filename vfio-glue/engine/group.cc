@@ -42,8 +42,16 @@ Group::~Group() {
   release_(engine_, slot_);
 }
 
-long Group::ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
-  return dispatch(GroupTable::table, *this, client, request, argument, -ENOTTY);
+Result<long> Group::do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+  return dispatch(GroupTable::table, *this, client, request, argument, ENOTTY);
+}
+
+Result<std::size_t> Group::do_pread(Client&, std::uint64_t, std::size_t, std::int64_t) {
+  return Error{EINVAL, "read of a group"};
+}
+
+Result<std::size_t> Group::do_pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) {
+  return Error{EINVAL, "write to a group"};
 }
 
 Result<MmapPieces> Group::mmap(std::uint64_t, std::size_t, int, int) { return Error{ENODEV, "mmap of a group"}; }
@@ -58,7 +66,7 @@ bool Group::viable() const {
   return std::ranges::all_of(slot_.devices, [](const PciDeviceInfo& info) { return info.viable; });
 }
 
-long Group::get_status(const Call& call, vfio_group_status& status) {
+Status Group::get_status(const Call& call, vfio_group_status& status) {
   const std::lock_guard guard(lock_);
   status.flags = 0;
   if (container_) status.flags |= VFIO_GROUP_FLAGS_CONTAINER_SET | VFIO_GROUP_FLAGS_VIABLE;
@@ -66,28 +74,28 @@ long Group::get_status(const Call& call, vfio_group_status& status) {
   return call.reply(status);
 }
 
-long Group::set_container(const Call& call) {
+Status Group::set_container(const Call& call) {
   std::int32_t fd = -1;
-  if (!call.client.copy_in(&fd, call.argument, sizeof fd)) return -EFAULT;
-  if (!call.client.is_open(fd)) return -EBADF;
+  PVIOMMU_TRY(call.client.copy_in(&fd, call.argument, sizeof fd));
+  if (!call.client.is_open(fd)) return Error{EBADF, "SET_CONTAINER"};
   const FileRef file = call.client.file_of(fd);
   const std::lock_guard guard(lock_);
-  if (container_) return -EINVAL;
+  if (container_) return Error{EINVAL, "SET_CONTAINER of a group that has one"};
   auto* container = dynamic_cast<Container*>(file.get());
-  if (!container) return -EINVAL;
-  if (!viable()) return -EPERM;
+  if (!container) return Error{EINVAL, "SET_CONTAINER to what is no container"};
+  if (!viable()) return Error{EPERM, "SET_CONTAINER of a group that is not viable"};
   container->add_group(*this);
   container_ = container;
-  return 0;
+  return {};
 }
 
-long Group::unset_container(const Call&) {
+Status Group::unset_container(const Call&) {
   const std::lock_guard guard(lock_);
-  if (!container_) return -EINVAL;
-  if (!devices_.empty()) return -EBUSY;
+  if (!container_) return Error{EINVAL, "UNSET_CONTAINER of a group that has none"};
+  if (!devices_.empty()) return Error{EBUSY, "UNSET_CONTAINER of a group with open devices"};
   container_->remove_group(*this);
   container_.reset();
-  return 0;
+  return {};
 }
 
 /// Matches "ssss:bb:dd.f", alone or followed by a blank and options, as
@@ -103,18 +111,18 @@ const PciDeviceInfo* Group::find_device(std::string_view name) const {
   return nullptr;
 }
 
-long Group::get_device_fd(const Call& call) {
-  const Result<std::string> name = copy_name(call);
-  if (!name) return -name.error().code;
-  const PciDeviceInfo* info = find_device(*name);
-  if (!info) return -ENODEV;
+Result<long> Group::get_device_fd(const Call& call) {
+  const std::string name = PVIOMMU_TRY(copy_name(call));
+  const PciDeviceInfo* info = find_device(name);
+  if (!info) return Error{ENODEV, "GET_DEVICE_FD: no such device in the group"};
   const std::string address = to_string(info->sbdf);
-  if (name->find_first_not_of(' ', address.size()) != std::string::npos) return -EINVAL;
+  if (name.find_first_not_of(' ', address.size()) != std::string::npos)
+    return Error{EINVAL, "GET_DEVICE_FD: options behind the name"};
 
   const std::lock_guard guard(lock_);
-  if (!container_) return -EINVAL;
+  if (!container_) return Error{EINVAL, "GET_DEVICE_FD of a group without a container"};
   AddressSpace* space = container_->address_space();
-  if (!space) return -EINVAL;
+  if (!space) return Error{EINVAL, "GET_DEVICE_FD before SET_IOMMU"};
 
   auto found = std::ranges::find_if(devices_, [&](const auto& device) { return device->info().sbdf == info->sbdf; });
   if (found == devices_.end()) {
@@ -123,7 +131,7 @@ long Group::get_device_fd(const Call& call) {
       if (!config_.quiet)
         std::fprintf(stderr, "pviommu: cannot open device %s: %s\n", address.c_str(),
                      to_string(opened.error()).c_str());
-      return -opened.error().code;
+      return opened.error();
     }
     devices_.push_back(std::move(*opened));
     found = devices_.end() - 1;
@@ -133,20 +141,20 @@ long Group::get_device_fd(const Call& call) {
   // The new file's destructor takes lock_: it must not be the one to see a
   // failed install.
   const Result<int> fd = call.client.install(file);
-  if (fd) return *fd;
+  if (fd) return long{*fd};
   static_cast<DeviceFile&>(*file).disown();
   if ((*found)->drop_user()) devices_.erase(found);
-  return -fd.error().code;
+  return fd.error();
 }
 
-long Group::hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
-                      const std::vector<HotResetMember>& members) {
+Status Group::hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
+                        const std::vector<HotResetMember>& members) {
   // In one order, each once: others may reset the same bus.
   std::ranges::sort(groups, {}, [](const auto& group) { return group->slot_.number; });
   groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
   for (const HotResetMember& member : members)
     if (std::ranges::none_of(groups, [&](const auto& group) { return group->slot_.number == member.group; }))
-      return -EINVAL;
+      return Error{EINVAL, "hot reset without all of its groups"};
   // Devices are neither opened nor closed meanwhile.
   std::vector<std::unique_lock<std::mutex>> guards;
   std::vector<Device*> open;
@@ -156,7 +164,7 @@ long Group::hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> g
       if (std::ranges::any_of(members, [&](const HotResetMember& member) { return member.sbdf == one->info().sbdf; }))
         open.push_back(one.get());
   }
-  return errno_of(device.hot_reset(client, std::move(open)));
+  return device.hot_reset(client, std::move(open));
 }
 
 void Group::put_device(Device& device) {

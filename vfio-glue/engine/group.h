@@ -36,27 +36,28 @@ class Group final : public File, public ContainerMember {
   ~Group() override;
 
   const char* kind() const override { return "group"; }
-  long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
-  ssize_t pread(Client&, std::uint64_t, std::size_t, std::int64_t) override { return -EINVAL; }
-  ssize_t pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) override { return -EINVAL; }
   Result<MmapPieces> mmap(std::uint64_t, std::size_t, int, int) override;
   void mapping_changed(std::uint64_t, int) override {}
   std::vector<Sbdf> devices() const override;
 
-  /// Resets `members` by way of `device`, one of them; -EINVAL when the groups do not
+  /// Resets `members` by way of `device`, one of them; EINVAL when the groups do not
   /// have them all.
-  static long hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
-                        const std::vector<HotResetMember>& members);
+  static Status hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
+                          const std::vector<HotResetMember>& members);
 
   /// A device file is gone; the last one closes the device.
   void put_device(Device& device);
 
  private:
+  Result<long> do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
+  Result<std::size_t> do_pread(Client&, std::uint64_t, std::size_t, std::int64_t) override;
+  Result<std::size_t> do_pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) override;
+
   friend struct GroupTable;
-  long get_status(const Call& call, vfio_group_status& status);
-  long set_container(const Call& call);
-  long unset_container(const Call& call);
-  long get_device_fd(const Call& call);
+  Status get_status(const Call& call, vfio_group_status& status);
+  Status set_container(const Call& call);
+  Status unset_container(const Call& call);
+  Result<long> get_device_fd(const Call& call);  ///< the descriptor
   const PciDeviceInfo* find_device(std::string_view name) const;
   bool viable() const;
 
