@@ -37,7 +37,7 @@ class PinnedMemory {
   /// A descriptor whose open file holds the pages: who has a copy of it keeps
   /// them, whatever becomes of this process, until they are released here.  The
   /// same for many; open as long as any memory it holds.  -1: there is none.
-  virtual int holder_fd() const { return -1; }
+  virtual int holder_fd() const = 0;
 
   /// Copies between the pinned pages (at byte `offset` into them) and a file
   /// (at `file_offset` of `fd`), the way a bus master would: without going

@@ -57,6 +57,7 @@ class CopyingPin final : public PinnedMemory {
   ~CopyingPin() override { statistics().pinned_pages.fetch_sub(pages(), std::memory_order_relaxed); }
 
   bool holds_pages() const override { return false; }
+  int holder_fd() const override { return -1; }
 
   Status from_file(int fd, std::uint64_t file_offset, std::uint64_t offset, std::size_t bytes) override {
     return transfer(offset, bytes, [&](std::uint64_t address, std::byte* bounce, std::size_t part) -> Status {

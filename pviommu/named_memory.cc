@@ -17,6 +17,7 @@ class NamedMemory final : public PinnedMemory {
 
   /// The hypervisor does, from frames_of() to forget_frames().
   bool holds_pages() const override { return true; }
+  int holder_fd() const override { return -1; }
   Status from_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return unreachable(); }
   Status to_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return unreachable(); }
 

@@ -25,6 +25,7 @@ class NullFrames final : public FrameSource {
    public:
     using PinnedMemory::PinnedMemory;
     bool holds_pages() const override { return true; }
+    int holder_fd() const override { return -1; }
     Status from_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return Error{EIO}; }
     Status to_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return Error{EIO}; }
   };

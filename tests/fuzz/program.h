@@ -39,6 +39,8 @@ class Program final : public vfio::Client {
   Result<int> install(vfio::FileRef file) override;
   Result<UniqueFd> duplicate_eventfd(int fd) override;
   MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) override;
+  void refresh_mappings(const void*) override {}  // its mappings are not really there
+  void lend(int) override {}
 
   // ---- descriptors ------------------------------------------------------------
   /// One of the open files by an arbitrary number; -1 when there is none.

@@ -34,6 +34,7 @@ class TestMemory final : public PinnedMemory {
   ~TestMemory() override { ::munmap(bytes_, range().size()); }
 
   bool holds_pages() const override { return true; }
+  int holder_fd() const override { return -1; }
   Status from_file(int fd, std::uint64_t file_offset, std::uint64_t offset, std::size_t bytes) override {
     PVIOMMU_TRY(enter());
     return transfer(::pread(fd, bytes_ + offset, bytes, static_cast<off_t>(file_offset)), bytes);

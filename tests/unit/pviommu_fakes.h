@@ -208,6 +208,7 @@ class FakeFrames : public FrameSource {
     Pin(FakeFrames& source, HvaRange range) : PinnedMemory(range), source_(source) { ++source_.live; }
     ~Pin() override { --source_.live; }
     bool holds_pages() const override { return true; }
+    int holder_fd() const override { return -1; }
     Status from_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return Error{EIO, "fake"}; }
     Status to_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return Error{EIO, "fake"}; }
 

@@ -30,6 +30,7 @@ class NamedMemory final : public PinnedMemory {
   NamedMemory(std::uint64_t at, std::uint64_t pages)
       : PinnedMemory(HvaRange::from_size(Hva(at), pages * kPageSize).value()) {}
   bool holds_pages() const override { return true; }
+  int holder_fd() const override { return -1; }
   Status from_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return Error{EOPNOTSUPP, ""}; }
   Status to_file(int, std::uint64_t, std::uint64_t, std::size_t) override { return Error{EOPNOTSUPP, ""}; }
 };

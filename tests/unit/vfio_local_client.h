@@ -42,6 +42,8 @@ class LocalClient final : public Client {
     return UniqueFd(copy);
   }
   MmioMapping mmio_at(std::uint64_t, std::uint64_t) override { return {}; }
+  void refresh_mappings(const void*) override {}  // it maps nothing
+  void lend(int) override {}                      // it keeps no descriptors from itself
 
   long ioctl(int fd, std::uint32_t request, void* argument) {
     const FileRef file = file_of(fd);

@@ -9,8 +9,6 @@
 #include <mutex>
 
 #include "hypercall/statistics.h"
-#include "vfio-glue/engine/device_file.h"
-#include "vfio-glue/engine/group.h"
 #include "vfio-glue/engine/info_chain.h"
 #include "vfio-glue/engine/stopwatch.h"
 
@@ -42,6 +40,10 @@ Container::~Container() = default;
 
 Result<MmapPieces> Container::mmap(std::uint64_t, std::size_t, int, int) {
   return Error{ENODEV, "mmap of a container"};
+}
+
+Result<MmioPlace> Container::mmio_place(std::uint64_t) {
+  return Error{EFAULT, "peer-to-peer map of a container"};
 }
 
 Result<std::size_t> Container::do_pread(Client&, std::uint64_t, std::size_t, std::int64_t) {
@@ -235,12 +237,10 @@ void Container::note_widened(Access access) {
 }
 
 Status Container::map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map) {
-  auto* file = dynamic_cast<DeviceFile*>(mmio.file.get());
-  if (!file) return Error{EFAULT, "peer-to-peer map of what is no device"};
-  const auto place = PVIOMMU_TRY(file->device().mmio_place(mmio.offset));
+  const MmioPlace place = PVIOMMU_TRY(mmio.file->mmio_place(mmio.offset));
   const int needed = map.flags & VFIO_DMA_MAP_FLAG_WRITE ? PROT_WRITE : PROT_READ;
-  return space_->map_mmio(Iova(map.iova), file->device().info().sbdf, place.bar, place.offset, map.size,
-                          Hva(map.vaddr), access_of(map.flags), (mmio.prot & needed) != 0);
+  return space_->map_mmio(Iova(map.iova), place.sbdf, place.bar, place.offset, map.size, Hva(map.vaddr),
+                          access_of(map.flags), (mmio.prot & needed) != 0);
 }
 
 Status Container::unmap_dma(const Call& call, vfio_iommu_type1_dma_unmap& unmap) {

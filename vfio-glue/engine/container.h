@@ -37,6 +37,8 @@ class Container final : public File {
   const char* kind() const override { return "container"; }
   Result<MmapPieces> mmap(std::uint64_t, std::size_t, int, int) override;
   void mapping_changed(std::uint64_t, int) override {}
+  bool mappings_fault() const override { return false; }
+  Result<MmioPlace> mmio_place(std::uint64_t) override;
 
   /// A group joins.  No error today: the space is shared by whatever is in it.
   void add_group(ContainerMember& group);

@@ -258,12 +258,12 @@ void Device::mapping_changed(std::uint64_t offset, int delta) {
     hardware_->bar_mapped(static_cast<unsigned>(index), mappings_[index] != 0);
 }
 
-Result<Device::MmioPlace> Device::mmio_place(std::uint64_t file_offset) {
+Result<MmioPlace> Device::mmio_place(std::uint64_t file_offset) {
   const std::uint64_t index = region_index(file_offset);
   if (index >= kPciBars) return Error{EFAULT, "peer-to-peer map of a region that is no BAR"};
   const std::lock_guard guard(lock_);
   if (!config_->memory_enabled()) return Error{EFAULT, "peer-to-peer map with memory decoding off"};
-  return MmioPlace{static_cast<unsigned>(index), within_region(file_offset)};
+  return MmioPlace{info().sbdf, static_cast<unsigned>(index), within_region(file_offset)};
 }
 
 }  // namespace pviommu::vfio

@@ -109,12 +109,7 @@ class Device final : private ConfigEffects {
   Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags);
   void mapping_changed(std::uint64_t offset, int delta);
 
-  /// Where a mapping of this device's file lies, for peer-to-peer.  EFAULT when
-  /// it is no BAR or its decoding is off.
-  struct MmioPlace {
-    unsigned bar;
-    std::uint64_t offset;
-  };
+  /// File::mmio_place() of this device's file.
   Result<MmioPlace> mmio_place(std::uint64_t file_offset);
 
   /// VFIO_DEVICE_IOEVENTFD: `width` bytes of `data` at a file offset for each write to

@@ -27,6 +27,7 @@ class DeviceFile final : public File {
   void mapping_changed(std::uint64_t offset, int delta) override;
   const void* mapped_object() const override { return device_; }
   bool mappings_fault() const override { return !device_->accessible(); }
+  Result<MmioPlace> mmio_place(std::uint64_t offset) override { return device_->mmio_place(offset); }
 
  private:
   Result<long> do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;

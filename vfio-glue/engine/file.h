@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "hypercall/result.h"
+#include "hypercall/strong.h"
 #include "hypercall/unique_fd.h"
 
 namespace pviommu::vfio {
@@ -55,14 +56,21 @@ class Client {
   };
   virtual MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) = 0;
   /// File::mappings_fault() of the files on `object` has changed; when this returns
-  /// their mappings are so.  Nothing to do for a caller that cannot map.
-  virtual void refresh_mappings(const void* object) { (void)object; }
-  /// The caller was told the number of a descriptor of ours (one an engine) and may
-  /// duplicate it.  Nothing to do for a caller that ours are not kept from.
-  virtual void lend(int fd) { (void)fd; }
+  /// the caller's mappings of them do fault, or do not.
+  virtual void refresh_mappings(const void* object) = 0;
+  /// The caller was told the number of a descriptor of ours, of which an engine has
+  /// one, and may duplicate it.  For a front end that keeps ours from the caller.
+  virtual void lend(int fd) = 0;
 
  protected:
   ~Client() = default;
+};
+
+/// Where a byte of a device's memory lies.
+struct MmioPlace {
+  Sbdf sbdf;
+  unsigned bar = 0;
+  std::uint64_t offset = 0;  ///< bytes, within the BAR
 };
 
 /// Where a part of an mmap of a File really goes.
@@ -117,7 +125,10 @@ class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counte
   virtual const void* mapped_object() const { return this; }
   /// True while an access to a mapping raises SIGBUS: a BAR whose device does not decode.
   /// No lock is taken.
-  virtual bool mappings_fault() const { return false; }
+  virtual bool mappings_fault() const = 0;
+  /// What lies at a file offset, for peer-to-peer maps.  EFAULT when that is no BAR, or
+  /// its decoding is off.
+  virtual Result<MmioPlace> mmio_place(std::uint64_t offset) = 0;
 
  private:
   /// The same calls, for those who answer them: what an ioctl returns, which may be

@@ -56,6 +56,8 @@ Result<std::size_t> Group::do_pwrite(Client&, std::uint64_t, std::size_t, std::i
 
 Result<MmapPieces> Group::mmap(std::uint64_t, std::size_t, int, int) { return Error{ENODEV, "mmap of a group"}; }
 
+Result<MmioPlace> Group::mmio_place(std::uint64_t) { return Error{EFAULT, "peer-to-peer map of a group"}; }
+
 std::vector<Sbdf> Group::devices() const {
   std::vector<Sbdf> all;
   for (const PciDeviceInfo& info : slot_.devices) all.push_back(info.sbdf);

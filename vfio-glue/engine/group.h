@@ -38,6 +38,8 @@ class Group final : public File, public ContainerMember {
   const char* kind() const override { return "group"; }
   Result<MmapPieces> mmap(std::uint64_t, std::size_t, int, int) override;
   void mapping_changed(std::uint64_t, int) override {}
+  bool mappings_fault() const override { return false; }
+  Result<MmioPlace> mmio_place(std::uint64_t) override;
   std::vector<Sbdf> devices() const override;
 
   /// Resets `members` by way of `device`, one of them; EINVAL when the groups do not

@@ -75,6 +75,11 @@ class GuestDevice::Program final : public Client {
   Result<UniqueFd> duplicate_eventfd(int) override { return Error{EBADF, "no eventfds here"}; }
   /// There is no memory to map but BARs, and their addresses are file offsets.
   MmioMapping mmio_at(std::uint64_t address, std::uint64_t) override { return {device, address - kMmio, PROT_READ | PROT_WRITE}; }
+  /// It has no mapping of a BAR: the guest's own go by the hypervisor, and update_bars()
+  /// makes and removes them.
+  void refresh_mappings(const void*) override {}
+  /// It never asks for a descriptor, and keeps none of the engine's from itself.
+  void lend(int) override {}
 
   template <class T>
   long ioctl(const FileRef& file, std::uint32_t request, T* argument) {

@@ -38,6 +38,7 @@ struct Named final : PinnedMemory {
   Named(const void* memory, std::size_t bytes)
       : PinnedMemory(HvaRange::from_size(Hva(reinterpret_cast<std::uintptr_t>(memory)), bytes).value()) {}
   bool holds_pages() const override { return false; }
+  int holder_fd() const override { return -1; }
   Status from_file(int, std::uint64_t, std::uint64_t, std::size_t) override {
     return Error{EOPNOTSUPP, "test"};
   }
