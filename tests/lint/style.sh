@@ -36,4 +36,19 @@ report "every source is in a list" "$(sources | while IFS= read -r f; do
     *) cat ./*.am ./*/local.mk ./*/*/local.mk ./*/*/*/local.mk ./*/*/*/*/local.mk tests/unit/*.mk | grep -qF "$f" || echo "$f" ;;
   esac
 done)"
+
+# Paths that begin with one of the folders, and where the page does not say more than a
+# path: not <pviommu/...>, which a program includes, no pattern, nothing that a build makes.
+# shellcheck disable=SC2016 # backquotes of Markdown
+report "every path that a page names exists" "$(for page in README.md doc/*.md; do
+  sed 's/`[^`]*[*{<][^`]*`//g; s/<[^>]*>//g' "$page" |
+    grep -oE '(^|[^A-Za-z0-9_./-])(hypercall|pviommu|msi|vfio-glue|tests)/[A-Za-z0-9_./-]*[A-Za-z0-9_]' |
+    sed -E 's/^[^a-z]//' | sort -u | while IFS= read -r path; do
+    case $path in *.ko) continue ;; esac
+    [ -e "$path" ] || echo "$page: $path"
+  done
+done)"
+report "every file that architecture.md names exists" "$(
+  grep -oE '[A-Za-z0-9_./-]+\.(cc|h)\b' doc/architecture.md | grep -v '^linux/' | sed 's|.*/||' | LC_ALL=C sort -u |
+    grep -vxF "$(sources | sed 's|.*/||')")"
 exit $failed
