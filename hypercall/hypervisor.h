@@ -56,6 +56,9 @@ struct UnmapRun {
 /// How far a batch came.  `pages_done` counts pages from the front of the
 /// batch, also when `status` is an error; fewer than asked for without an error
 /// means "call again with the rest" (Xen's positive return, H_BUSY, a limit).
+/// Exactly those pages were done and the others are as before, unless the error
+/// has Error::state_lost: then nobody knows how far it came, and devices of the
+/// space may still reach any frame of the batch until the space is gone.
 struct [[nodiscard]] BatchResult {
   std::uint64_t pages_done = 0;
   Status status;
@@ -162,8 +165,16 @@ class Hypervisor {
   /// When this returns without error no access of the device is under way any more.
   virtual Status detach(SpaceId space, Sbdf sbdf) = 0;
 
+  // After an error of map() and unmap() the state of every page of the batch must be
+  // known (BatchResult); a backend that cannot say, because its own undo failed or a
+  // call came back without a word, sets Error::state_lost, with code EIO unless it has
+  // a better one.  So do attach(), detach() and flush(): there the flag is about every
+  // frame mapped in the space.  None of these throws.
+
   /// Maps the runs in order.  The target entries must be empty: EEXIST, and
-  /// where `overwrite_is_fatal` the space is dead afterwards (every call EIO).
+  /// where `overwrite_is_fatal` the space is dead afterwards: every call but
+  /// detach() and destroy_space() fails with EIO and changes nothing, so that what
+  /// was mapped stays within reach of devices until the space is destroyed.
   /// E2BIG: above the declared limits of a call; nothing done.
   virtual BatchResult map(SpaceId space, std::span<const MapRun> runs) = 0;
   /// Removes the runs in order.  ENOENT at the first page not mapped so.  When

@@ -83,9 +83,9 @@ void count_unmap(std::uint64_t mappings, std::uint64_t pages) {
 
 Error closed() { return {EINVAL, "address space is closed"}; }
 
-bool lost_state(const Error& error) {
-  return error.code == EIO && std::string_view(error.operation).find("state lost") != std::string_view::npos;
-}
+Error unmap_lost() { return {EIO, "unmap: state lost", 0, true}; }
+
+IovaRange all_iovas() { return IovaRange::from_last(Iova(0), Iova(~std::uint64_t{0})).value(); }
 
 }  // namespace
 
@@ -135,9 +135,8 @@ Status AddressSpace::reopen(const AddressSpaceConfig& config) {
 /// Pages go back to the program only when the hypervisor confirmed that no
 /// device reaches them; what it did not confirm stays pinned for good.
 void AddressSpace::unmap_everything() {
-  const IovaRange all = IovaRange::from_last(Iova(0), Iova(~std::uint64_t{0})).value();
   for (unsigned i = 0; i < kTeardownTries && !index_.empty(); ++i)
-    if (unmap_range(all)) break;
+    if (unmap_range(all_iovas())) break;
   if (index_.empty()) return;
 
   // One of them is the trouble: the others can still be saved.
@@ -171,13 +170,13 @@ std::uint64_t AddressSpace::abandoned_pages() { return abandoned().pages.load(st
 Status AddressSpace::attach(Sbdf sbdf) {
   const std::lock_guard guard(lock_);
   if (!domain_) return closed();
-  return domain_->attach(sbdf);
+  return note_lost(domain_->attach(sbdf), all_iovas());
 }
 
 Status AddressSpace::detach(Sbdf sbdf) {
   const std::lock_guard guard(lock_);
   if (!domain_) return closed();
-  return domain_->detach(sbdf);
+  return note_lost(domain_->detach(sbdf), all_iovas());
 }
 
 // ---- map --------------------------------------------------------------------
@@ -272,9 +271,9 @@ Status AddressSpace::publish(MappingIndex::Cursor cursor, Pending& pending) {
     mapped = domain_->map(map_runs_);
   }
   if (!mapped) {
-    note_state_lost(mapped.error());
-    if (lost_state(mapped.error())) {
+    if (mapped.error().state_lost) {
       // Devices may reach some of the pages: they stay pinned.
+      state_lost_ = true;
       pending.known = false;
       const auto keep = [](std::unique_ptr<PinnedMemory>& pin) {
         const std::uint64_t pages = pin->pages();
@@ -405,10 +404,20 @@ void AddressSpace::release(const MappingRecord& record) {
   if (!record.has(MappingRecord::kMmio)) uncount_locked(record.pages);
 }
 
-void AddressSpace::note_state_lost(const Error& error) { state_lost_ = state_lost_ || lost_state(error); }
+/// What is mapped in the range keeps its pins from now on if `status` says that devices
+/// may reach it for as long as the domain is there.  Passes `status` on.
+Status AddressSpace::note_lost(Status status, const IovaRange& range) {
+  if (status || !status.error().state_lost) [[likely]] return status;
+  state_lost_ = true;
+  for (auto cursor = index_.first_at_or_after(range.first()); cursor && cursor.first() <= range.last();
+       cursor = cursor.next())
+    cursor.record().set(MappingRecord::kStateLost, true);
+  return status;
+}
 
 Result<std::uint64_t> AddressSpace::unmap_one(MappingIndex::Cursor cursor) {
   const MappingRecord record = cursor.record();
+  if (record.has(MappingRecord::kStateLost)) [[unlikely]] return unmap_lost();
   Status status;
   if ((record.owner & kBackingTag) == 0) [[likely]] {
     const MapRun run{dfn_of(cursor.first()), Mfn(record.frames), record.pages, record.access()};
@@ -422,10 +431,8 @@ Result<std::uint64_t> AddressSpace::unmap_one(MappingIndex::Cursor cursor) {
     }
     status = domain_->unmap(map_runs_);
   }
-  if (!status) {
-    note_state_lost(status.error());
-    return status.error();
-  }
+  if (!status)
+    return note_lost(status, IovaRange::from_last(cursor.first(), cursor.last()).value()).error();
   index_.erase(cursor);
   release(record);
   count_unmap(1, record.pages);
@@ -444,6 +451,7 @@ Result<std::uint64_t> AddressSpace::unmap_range(const IovaRange& range) {
   std::uint64_t mappings = 0, pages = 0;
   try {
     for (auto cursor = begin; inside(cursor); cursor = cursor.next()) {
+      if (cursor.record().has(MappingRecord::kStateLost)) [[unlikely]] return unmap_lost();
       append_runs(cursor);
       ++mappings;
       pages += cursor.record().pages;
@@ -451,11 +459,7 @@ Result<std::uint64_t> AddressSpace::unmap_range(const IovaRange& range) {
   } catch (const std::bad_alloc&) {
     return Error{ENOMEM, "unmap"};
   }
-  const Status status = domain_->unmap(map_runs_);
-  if (!status) {
-    note_state_lost(status.error());
-    return status.error();
-  }
+  if (const Status status = domain_->unmap(map_runs_); !status) return note_lost(status, range).error();
   for (auto cursor = begin; inside(cursor); cursor = cursor.next()) release(cursor.record());
   index_.erase_range(range.first(), range.last());
   count_unmap(mappings, pages);
@@ -475,7 +479,7 @@ Result<std::uint64_t> AddressSpace::unmap(Iova iova, std::uint64_t size) {
 Result<std::uint64_t> AddressSpace::unmap_all() {
   const std::lock_guard guard(lock_);
   if (!domain_) return closed();
-  return unmap_range(IovaRange::from_last(Iova(0), Iova(~std::uint64_t{0})).value());
+  return unmap_range(all_iovas());
 }
 
 // ---- addresses of the program -----------------------------------------------
@@ -484,8 +488,7 @@ Result<std::uint64_t> AddressSpace::invalidate_hva(Iova iova, std::uint64_t size
   const std::lock_guard guard(lock_);
   if (!domain_) return closed();
   if (all && (iova.raw() != 0 || size != 0)) return Error{EINVAL, "unmap: all of a range"};
-  const IovaRange range = all ? IovaRange::from_last(Iova(0), Iova(~std::uint64_t{0})).value()
-                              : PVIOMMU_TRY(checked_range(iova, size));
+  const IovaRange range = all ? all_iovas() : PVIOMMU_TRY(checked_range(iova, size));
   if (!all && config_.rule == UnmapRule::type1v2 && cuts(range)) return Error{EINVAL, "unmap: cuts a mapping"};
   std::uint64_t bytes = 0;
   const auto begin = first_by_rule(range);

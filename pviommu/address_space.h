@@ -53,6 +53,11 @@ class AddressSpace {
   Status attach(Sbdf sbdf);
   Status detach(Sbdf sbdf);
 
+  // After an error of the driver with Error::state_lost the memory of the request stays
+  // pinned for good, for attach() and detach() all memory of the space: a mapping that is
+  // left in the index cannot be unmapped (EIO), and no other can be made (EIO) before
+  // reopen().
+
   /// Maps program memory [hva, hva + size) at iova.  In the order of the
   /// kernel's checks: EINVAL zero or unaligned size/iova/hva, wrap; EEXIST
   /// overlap; ENOSPC entry limit; EINVAL outside the iova ranges; ENOMEM
@@ -107,7 +112,7 @@ class AddressSpace {
   Result<std::uint64_t> unmap_one(MappingIndex::Cursor cursor);
   void append_runs(MappingIndex::Cursor cursor);
   void release(const MappingRecord& record);
-  void note_state_lost(const Error& error);
+  Status note_lost(Status status, const IovaRange& range);
   void unmap_everything();
 
   IommuDriver& driver_;
@@ -121,7 +126,7 @@ class AddressSpace {
   mutable std::mutex lock_;  ///< guards all below and calls of the domain
   MappingIndex index_;
   LockedMemory locked_;
-  bool state_lost_ = false;  ///< an undo failed: no further mappings
+  bool state_lost_ = false;  ///< an error had Error::state_lost: no further mappings
   // One operation's frames and runs, kept for their capacity.
   std::vector<FrameRun> frame_runs_;
   std::vector<MapRun> map_runs_;

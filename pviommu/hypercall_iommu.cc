@@ -121,27 +121,34 @@ class HypercallDomain final : public IommuDomain {
                  to_string(destroyed.error()).c_str());
   }
 
+  // What these lose is passed on as it is.
   Status attach(Sbdf sbdf) override { return hypervisor_.attach(space_, sbdf); }
   Status detach(Sbdf sbdf) override { return hypervisor_.detach(space_, sbdf); }
 
   Status map(std::span<const MapRun> runs) override {
     const std::uint64_t total = pages_of(runs);
     Position position(runs);
+    lost_ = false;
     const Status mapped = go_forward(position, total, Direction::map);
     if (mapped) return {};
-    if (!undo_map(position)) return Error{EIO, "map: state lost", mapped.error().raw};
+    // Undone in any case: the fewer frames are within reach, the better.
+    if (!undo_map(position) || lost_) return Error{EIO, "map: state lost", mapped.error().raw, true};
     return mapped;
   }
 
   Status unmap(std::span<const MapRun> runs) override {
     const std::uint64_t total = pages_of(runs);
     Position position(runs);
+    lost_ = false;
     Status status = go_forward(position, total, Direction::unmap);
-    if (status && capabilities_.deferred_flush) status = hypervisor_.flush(space_);
+    if (status && capabilities_.deferred_flush) status = flush();
     if (status) return {};
     for (unsigned i = 0; i < kUndoTries; ++i)
-      if (go_back(position, Direction::map)) return status;
-    return Error{EIO, "unmap: state lost", status.error().raw};
+      if (go_back(position, Direction::map)) {
+        if (lost_) break;
+        return status;
+      }
+    return Error{EIO, "unmap: state lost", status.error().raw, true};
   }
 
  private:
@@ -177,11 +184,28 @@ class HypercallDomain final : public IommuDomain {
     return 1;
   }
 
+  /// Every map and unmap of the hypervisor, those of an undo included.
   BatchResult call(Direction direction, std::span<const MapRun> batch) {
-    if (direction == Direction::map) return hypervisor_.map(space_, batch);
-    removals_.clear();
-    for (const MapRun& run : batch) removals_.push_back({run.dfn, run.mfn, run.pages});
-    return hypervisor_.unmap(space_, removals_);
+    BatchResult result;
+    if (direction == Direction::map) {
+      result = hypervisor_.map(space_, batch);
+    } else {
+      removals_.clear();
+      for (const MapRun& run : batch) removals_.push_back({run.dfn, run.mfn, run.pages});
+      result = hypervisor_.unmap(space_, removals_);
+    }
+    note(result.status);
+    return result;
+  }
+
+  Status flush() {
+    Status flushed = hypervisor_.flush(space_);
+    note(flushed);
+    return flushed;
+  }
+
+  void note(const Status& status) {
+    if (!status) [[unlikely]] lost_ = lost_ || status.error().state_lost;
   }
 
   /// The runs of one call, in forward_: joined where they go on, cut where a limit is.
@@ -278,7 +302,7 @@ class HypercallDomain final : public IommuDomain {
     const bool anything = position.done() != 0;
     for (unsigned i = 0; i < kUndoTries; ++i) {
       status = go_back(position, Direction::unmap);
-      if (status && anything && capabilities_.deferred_flush) status = hypervisor_.flush(space_);
+      if (status && anything && capabilities_.deferred_flush) status = flush();
       if (status) break;
     }
     return status;
@@ -289,6 +313,7 @@ class HypercallDomain final : public IommuDomain {
   const SpaceId space_;
   std::size_t most_runs_;
   std::uint64_t most_entries_;
+  bool lost_ = false;  ///< the hypervisor lost the state in the request under way, once is enough
   // One call's runs.  Full size from the start: nothing is allocated later.
   std::vector<MapRun> forward_;
   std::vector<MapRun> back_;

@@ -26,17 +26,23 @@ class IommuDomain {
   /// All devices detached.  What is still mapped goes with the domain.
   virtual ~IommuDomain() = default;
 
+  // An error may have Error::state_lost: devices may reach some of the frames of the
+  // request until the domain is gone, whatever later calls say, and its memory stays
+  // pinned.  A driver sets it when it cannot restore what the error promises, with code
+  // EIO unless it has a better one, and passes a hypervisor's on even if its own undo
+  // was successful.  The address space looks at nothing else.  None of these throws.
+
+  /// After an error the device is where it was; with state_lost every frame mapped in
+  /// the domain is one of the request.
   virtual Status attach(Sbdf sbdf) = 0;
   virtual Status detach(Sbdf sbdf) = 0;
 
-  /// All or nothing: after an error none of `runs` is mapped.  EEXIST when a
-  /// target is not empty.  Any number of runs: the driver splits.
+  /// All or nothing: after an error none of `runs` is mapped, but for state_lost.
+  /// EEXIST when a target is not empty.  Any number of runs: the driver splits.
   virtual Status map(std::span<const MapRun> runs) = 0;
   /// Removes all of `runs`; when it returns without error no device reaches
-  /// the pages any more.  After an error all of `runs` are mapped as before;
-  /// EIO with Error::operation "unmap: state lost" when that could not be
-  /// restored, then the frames must be taken as reachable until the domain is
-  /// gone.
+  /// the pages any more.  After an error all of `runs` are mapped as before, but for
+  /// state_lost.
   virtual Status unmap(std::span<const MapRun> runs) = 0;
 };
 

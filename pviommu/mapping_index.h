@@ -41,6 +41,7 @@ struct MappingRecord {
     kAccess = 3,      ///< an Access
     kHvaInvalid = 4,  ///< VFIO_DMA_UNMAP_FLAG_VADDR
     kMmio = 8,        ///< a device's BAR, not memory
+    kStateLost = 16,  ///< devices may reach it, whatever an unmapping says (Error::state_lost)
     kAll = kPageSize - 1,
   };
   Hva hva() const { return Hva(hva_flags & ~std::uint64_t{kAll}); }

@@ -239,7 +239,11 @@ PageTable::Progress PageTable::unmap(Dfn dfn, Mfn mfn, std::uint64_t pages, bool
       continue;
     }
     if (defer) {
-      deferred_.emplace_back(at, pages_at(place.level));
+      try {
+        deferred_.emplace_back(at, pages_at(place.level));
+      } catch (const std::bad_alloc&) {
+        return {done.pages, ENOMEM};
+      }
       place.entry->store(word | kStale, std::memory_order_release);
     } else {
       clear(path, depth);

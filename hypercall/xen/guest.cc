@@ -220,9 +220,12 @@ Status GuestMapping::map_bar(const MapRun& run) {
       if (undone) break;
     }
   }
-  // Otherwise the note stays, and the guardian puts it back.
-  if (undone) entry->domid.store(0, std::memory_order_release);
-  return mapped.status;
+  if (undone && !mapped.status.error().state_lost) {
+    entry->domid.store(0, std::memory_order_release);
+    return mapped.status;
+  }
+  // The note stays, and the guardian puts back what is left.
+  return Error{EIO, "map: state lost", mapped.status.error().raw, true};
 }
 
 BatchResult GuestMapping::map(std::span<const MapRun> runs) {
@@ -239,7 +242,7 @@ BatchResult GuestMapping::map(std::span<const MapRun> runs) {
   }
   // Memory of a guest that is about to end is gone before the guest is.
   if (!result.status && !guest_.gone.load() && !guest_lives(calls_, guest_))
-    result.status = Error{ESRCH, "map: the guest has ended"};
+    result.status = Error{ESRCH, "map: the guest has ended", 0, result.status.error().state_lost};
   return result;
 }
 

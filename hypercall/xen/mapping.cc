@@ -98,7 +98,10 @@ BatchResult Mapping::send(bool add) {
       fill(batch_->add(XEN_DOMCTL_memory_mapping, domid_.raw()), pieces_[i].dfn, pieces_[i].mfn, pieces_[i].pages,
            add);
     if (const Status ran = batch_->run(); !ran) {
-      sent.status = ran;
+      // Nobody says which members were done before the multicall itself failed.
+      Error error = ran.error();
+      error.state_lost = true;
+      sent.status = error;
       return sent;
     }
     for (unsigned i = 0; i < piece_count_; ++i) {
@@ -132,7 +135,7 @@ BatchResult Mapping::send(bool add) {
       undo = finish(wrong, undone, !add);
       if (undo) break;
     }
-    if (!undo) sent.status = Error{EIO, add ? "map: state lost" : "unmap: state lost", undo.error().raw};
+    if (!undo) sent.status = Error{EIO, add ? "map: state lost" : "unmap: state lost", undo.error().raw, true};
   }
   return sent;
 }

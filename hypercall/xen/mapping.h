@@ -38,7 +38,7 @@ class Mapping final : public SpaceMapping {
   static Result<std::unique_ptr<Mapping>> make(XenCalls& calls, Domid domid);
 
   /// As Hypervisor::map() and unmap().  After an error exactly `pages_done`
-  /// pages from the front are done; EIO "state lost" when that could not be
+  /// pages from the front are done; Error::state_lost when that could not be
   /// had.
   BatchResult map(std::span<const MapRun> runs) override;
   BatchResult unmap(std::span<const UnmapRun> runs) override;

@@ -82,7 +82,7 @@ class XenCalls {
     /// A zeroed domctl for `domid`, to be filled by the caller.
     xen_domctl& add(std::uint32_t command, std::uint16_t domid);
     xen_domctl& call(unsigned i) { return domctls_[i]; }
-    /// Issues all of them.  After an error none was issued.
+    /// Issues all of them.  After an error nobody knows which were done.
     Status run();
     /// What the i-th one answered, after run(): 0 or positive, or a negative errno.
     long result(unsigned i) const { return static_cast<long>(entries_[i].result); }

@@ -51,7 +51,7 @@ class CountingDomain final : public IommuDomain {
     const std::uint64_t pages = pages_of(runs);
     const Progress mapped = map_pages(runs, pages);
     if (!mapped.status) {
-      if (!unmap_pages(runs, mapped.done).status) return Error{EIO, "map: state lost"};
+      if (!unmap_pages(runs, mapped.done).status) return Error{EIO, "map: state lost", 0, true};
       return mapped.status;
     }
     ++counts_.maps;
@@ -64,7 +64,7 @@ class CountingDomain final : public IommuDomain {
     Status status = unmapped.status;
     if (status && hypervisor_.capabilities().deferred_flush) status = hypervisor_.flush(space_);
     if (!status) {
-      if (!map_pages(runs, unmapped.done).status) return Error{EIO, "unmap: state lost"};
+      if (!map_pages(runs, unmapped.done).status) return Error{EIO, "unmap: state lost", 0, true};
       return status;
     }
     ++counts_.unmaps;

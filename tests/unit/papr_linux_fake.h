@@ -35,8 +35,15 @@ class FakeModule final : public ModuleCalls {
   void fail_at(unsigned n, int code = EIO) {
     const std::lock_guard guard(lock);
     left_ = n;
+    times_ = 1;
     code_ = code;
   }
+  /// And so do those after it, `times` in all: the undo of what failed.
+  void fail_from(unsigned n, unsigned times = ~0u) {
+    fail_at(n);
+    times_ = times;
+  }
+  bool reads_fail = false;  ///< get_tce(), by its own switch
   void arrive(Sbdf sbdf, std::uint32_t vector, std::uint64_t count) {
     {
       const std::lock_guard guard(lock);
@@ -129,6 +136,7 @@ class FakeModule final : public ModuleCalls {
     ++calls;
     Window* window = find(liobn);
     if (window == nullptr) return Error{ENODEV, "get"};
+    if (reads_fail) return Error{EIO, "get", kHardware};
     const auto found = window->entries.find(ioba.raw());
     return found == window->entries.end() ? 0 : found->second;
   }
@@ -172,14 +180,18 @@ class FakeModule final : public ModuleCalls {
   unsigned calls = 0, maps = 0, unmaps = 0;
 
  private:
-  bool fails() { return left_ != 0 && --left_ == 0; }
+  bool fails() {
+    if (left_ == 0 || --left_ != 0) return false;
+    if (--times_ != 0) left_ = 1;
+    return true;
+  }
   Window* find(Liobn liobn) {
     const auto found = windows.find(liobn.raw());
     return found == windows.end() || found->second.claimed == 0 ? nullptr : &found->second;
   }
 
   UniqueFd event_;
-  unsigned left_ = 0;
+  unsigned left_ = 0, times_ = 0;
   int code_ = 0;
   std::uint32_t next_pin_ = 1;
   std::uint64_t next_frame_ = 0x10000000;

@@ -295,6 +295,66 @@ TEST_F(PaprLinuxTest, AnAttachThatFailsLeavesTheWindowEmpty) {
   EXPECT_EQ(papr_->attach(space_, kFirst).error().code, EBUSY);
 }
 
+TEST_F(PaprLinuxTest, AnUndoThatFailsLosesTheState) {
+  auto first = papr_->open_device(kFirst), alone = papr_->open_device(kAlone);
+  ASSERT_TRUE(papr_->attach(space_, kFirst));
+  Memory memory(0x7000000, 6);
+  auto mapping = runs(memory, 0x100);
+  const auto one_list = mapping;
+  mapping[2].dfn = Dfn(0x900);  // two lists
+  // The list that failed is not surely out of its own window.
+  module_->reads_fail = true;
+  module_->fail_from(1);
+  EXPECT_TRUE(papr_->map(space_, one_list).status.error().state_lost);
+  module_->reads_fail = false;
+  EXPECT_FALSE(papr_->map(space_, one_list).status.error().state_lost) << "there is surely nothing";
+  // The list before it stays.
+  module_->fail_from(2);
+  const auto lost = papr_->map(space_, mapping);
+  EXPECT_TRUE(lost.status.error().state_lost);
+  EXPECT_EQ(lost.status.error().code, EIO);
+  EXPECT_EQ(lost.pages_done, 0u);
+  EXPECT_EQ(module_->mapped(), 4u);
+  // Nor is it out of the window before.
+  module_->windows[kLiobn].entries.clear();
+  module_->fail_from(0);
+  ASSERT_TRUE(papr_->attach(space_, kAlone));
+  module_->fail_from(2);
+  EXPECT_TRUE(papr_->map(space_, one_list).status.error().state_lost);
+  EXPECT_EQ(module_->mapped(), 6u);
+}
+
+TEST_F(PaprLinuxTest, AnUnmapThatFailsPutsItBackOrLosesTheState) {
+  auto first = papr_->open_device(kFirst), alone = papr_->open_device(kAlone);
+  ASSERT_TRUE(papr_->attach(space_, kFirst));
+  ASSERT_TRUE(papr_->attach(space_, kAlone));
+  Memory memory(0x7000000, 6);
+  const auto mapping = runs(memory, 0x100, Access::read);
+  ASSERT_TRUE(papr_->map(space_, mapping).status);
+  const auto before = module_->windows[kLiobn].entries;
+  // A list, then entry by entry, each twice: the first window fails at its first, or its second.
+  for (const unsigned n : {1u, 2u}) {
+    module_->fail_from(n, 3);
+    const auto failed = papr_->unmap(space_, removals(mapping));
+    EXPECT_EQ(failed.status.ok(), n == 2) << n;
+    if (n == 2) break;
+    EXPECT_FALSE(failed.status.error().state_lost);
+    EXPECT_EQ(failed.pages_done, 0u);
+    EXPECT_EQ(module_->windows[kLiobn].entries, before) << n;
+    EXPECT_EQ(module_->windows[kOtherLiobn].entries, before) << n;
+  }
+}
+
+TEST_F(PaprLinuxTest, AnAttachThatCannotBeTakenBackLosesTheState) {
+  auto device = papr_->open_device(kFirst);
+  Memory memory(0x7000000, 8);
+  ASSERT_TRUE(papr_->map(space_, runs(memory, 0x100)).status);
+  module_->fail_from(1);
+  const Status attached = papr_->attach(space_, kFirst);
+  EXPECT_EQ(attached.error().code, EIO);
+  EXPECT_TRUE(attached.error().state_lost);
+}
+
 TEST_F(PaprLinuxTest, FunctionsWithOneWindowAreInOneSpace) {
   auto first = papr_->open_device(kFirst), second = papr_->open_device(kSecond);
   ASSERT_TRUE(first && second);

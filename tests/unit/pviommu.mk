@@ -8,4 +8,5 @@ unit_pviommu_SOURCES += \
 	tests/unit/pviommu_locked_memory_test.cc \
 	tests/unit/pviommu_mapping_index_test.cc \
 	tests/unit/pviommu_model_test.cc \
-	tests/unit/pviommu_pins_test.cc
+	tests/unit/pviommu_pins_test.cc \
+	tests/unit/pviommu_state_lost_test.cc

@@ -217,6 +217,7 @@ TEST_P(Failure, LostStateStopsFurtherMappings) {
   const Status status = space->map(Iova(0x200000), Hva(0x7000000), 20 * kPage, rw);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, EIO);
+  EXPECT_TRUE(status.error().state_lost);
   EXPECT_EQ(AddressSpace::abandoned_pages() - before, 20u);
   EXPECT_EQ(frames.live, 2);
   hypervisor.fail_from = 0;

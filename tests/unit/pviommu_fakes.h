@@ -39,6 +39,7 @@ class FakeHypervisor : public Hypervisor {
   bool stuck = false;              ///< map and unmap get nowhere, without an error
   int fail_at = 0;                 ///< the n-th call fails; 0: none
   int fail_from = 0;               ///< and all from the n-th on
+  int lose_at = 0;                 ///< the n-th call fails and the state is lost (Error::state_lost)
   std::uint64_t fail_after = 0;    ///< a failing map or unmap does so many pages first
   std::function<bool(const char*)> fail_if;
 
@@ -46,7 +47,8 @@ class FakeHypervisor : public Hypervisor {
   int maps = 0, unmaps = 0, flushes = 0;
   std::vector<std::size_t> runs_per_call;
   std::map<std::uint32_t, Space> spaces;
-  std::set<const PinnedMemory*> known;
+  std::map<const PinnedMemory*, std::vector<FrameRun>> known;
+  std::set<std::uint64_t> within_reach;  ///< machine frames of calls that lost the state
   std::vector<const char*> violations;
 
   std::size_t live_pages() const {
@@ -114,17 +116,26 @@ class FakeHypervisor : public Hypervisor {
 
   Status frames_of(PinnedMemory& memory, std::vector<FrameRun>& out) override {
     if (fails("frames_of")) return failure();
-    if (!known.insert(&memory).second) violations.push_back("frames asked for twice");
+    const auto [mine, first] = known.try_emplace(&memory);
+    if (!first) violations.push_back("frames asked for twice");
     for (std::uint64_t at = 0; at < memory.pages();) {
       const std::uint64_t n = scatter != 0 ? std::min(scatter, memory.pages() - at) : memory.pages();
       out.push_back({Mfn(next_mfn_), n});
+      mine->second.push_back(out.back());
       next_mfn_ += n + (scatter != 0 ? 1 : 0);
       at += n;
     }
     return {};
   }
   void forget_frames(PinnedMemory& memory) noexcept override {
-    if (known.erase(&memory) == 0) violations.push_back("forgot unknown frames");
+    const auto mine = known.find(&memory);
+    if (mine == known.end()) return violations.push_back("forgot unknown frames");
+    for (const FrameRun& run : mine->second) {
+      const auto found = within_reach.lower_bound(run.mfn.raw());
+      if (found != within_reach.end() && *found < run.mfn.raw() + run.pages)
+        violations.push_back("pages given back that devices may reach");
+    }
+    known.erase(mine);
     for (auto& [id, space] : spaces)
       if (limits.deferred_flush && space.unflushed != 0) violations.push_back("pages given back before flush");
   }
@@ -151,10 +162,10 @@ class FakeHypervisor : public Hypervisor {
   Result<std::size_t> read_faults(std::span<Fault>) override { return std::size_t{0}; }
 
  private:
-  static Error failure() { return Error{EREMOTEIO, "fake failure", -77}; }
+  Error failure() const { return Error{EREMOTEIO, "fake failure", -77, calls == lose_at}; }
   bool fails(const char* what) {
     ++calls;
-    return calls == fail_at || (fail_from != 0 && calls >= fail_from) || (fail_if && fail_if(what));
+    return calls == fail_at || calls == lose_at || (fail_from != 0 && calls >= fail_from) || (fail_if && fail_if(what));
   }
   template <class Run>
   void check_limits(std::span<const Run> runs) {
@@ -181,6 +192,9 @@ class FakeHypervisor : public Hypervisor {
   BatchResult batch(bool fail, std::span<const Run> runs, PageWork work) {
     if (stuck) return {};
     BatchResult result;
+    if (calls == lose_at)
+      for (const Run& run : runs)
+        for (std::uint64_t i = 0; i < run.pages; ++i) within_reach.insert(run.mfn.raw() + i);
     for (const Run& run : runs)
       for (std::uint64_t i = 0; i < run.pages; ++i) {
         if (fail && result.pages_done == fail_after) {

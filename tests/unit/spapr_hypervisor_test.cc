@@ -141,6 +141,42 @@ TEST_P(SpaprSpaceTest, TwoGroupsHaveTheSame) {
   EXPECT_TRUE(kernel_.is_empty());
 }
 
+TEST_P(SpaprSpaceTest, AnUndoThatFailsLosesTheState) {
+  const SpaceId space = space_of({kFirst, kSecond, kOther});
+  NamedMemory memory(kMemory, 2);
+  ASSERT_TRUE(pin(memory));
+  // The second group refuses it, and the first one keeps it.
+  kernel_.fail_at(2, ENOMEM);
+  kernel_.fail_request(VFIO_IOMMU_UNMAP_DMA, 1);
+  Status status = map(space, run(memory, 0x10));
+  EXPECT_EQ(status.error().code, EIO);
+  EXPECT_TRUE(status.error().state_lost);
+  EXPECT_EQ(kernel_.entries(1).size() + kernel_.entries(2).size(), 2u);
+  for (const unsigned group : {0u, 1u}) {
+    // Anew, over what is left.
+    const std::uint64_t dfn = 0x20 + 0x10 * group;
+    ASSERT_TRUE(map(space, run(memory, dfn)));
+    kernel_.fail_at(2, ENOMEM);
+    if (group == 1) kernel_.fail_request(VFIO_IOMMU_MAP_DMA, 1);
+    status = unmap(space, removal(run(memory, dfn)));
+    EXPECT_EQ(status.error().code, group == 1 ? EIO : ENOMEM);
+    EXPECT_EQ(status.error().state_lost, group == 1);
+  }
+  // A group that cannot join, and keeps a part.
+  const SpaceId other = space_of();
+  ASSERT_TRUE(map(other, {Dfn(0x100), Mfn(kMemory >> 12), 1, Access::read}));
+  ASSERT_TRUE(map(other, {Dfn(0x200), Mfn(kMemory >> 12), 1, Access::read}));
+  ASSERT_TRUE(spapr().destroy_space(space));
+  auto device = open_device(kFirst);
+  kernel_.fail_at(2, ENOMEM);
+  kernel_.fail_request(VFIO_IOMMU_UNMAP_DMA, 1);
+  status = spapr().attach(other, kFirst);
+  EXPECT_EQ(status.error().code, EIO);
+  EXPECT_TRUE(status.error().state_lost);
+  device.reset();
+  ASSERT_TRUE(spapr().destroy_space(other));
+}
+
 TEST_P(SpaprSpaceTest, AGroupMovesWhenNothingIsAttached) {
   const SpaceId first = space_of({kFirst}), second = space_of();
   auto device = open_device(kFirst), sibling = open_device(kSecond);

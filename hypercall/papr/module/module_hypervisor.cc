@@ -311,7 +311,7 @@ Status ModuleHypervisor::fill(Window& window, const RunShadow& runs) {
       const WindowResult done = window.tces.map(ioba_of(dfn + at), tces.data(), count);
       if (done) continue;
       const Error error = error_of(done, window.port, "attach: H_PUT_TCE");
-      if (!empty(window, runs)) return Error{EIO, "attach: state lost", error.raw};
+      if (!empty(window, runs)) return Error{EIO, "attach: state lost", error.raw, true};
       return error;
     }
   }
@@ -343,19 +343,46 @@ Status ModuleHypervisor::map_group(Space& space, std::span<const MapRun> group) 
     const Error error = error_of(done, space.windows[w]->port, "map: H_PUT_TCE");
     while (w-- > 0)
       if (!space.windows[w]->tces.unmap(ioba, count)) certain = false;
-    return certain ? error : Error{EIO, "map: state lost", error.raw};
+    return certain ? error : Error{EIO, "map: state lost", error.raw, true};
   }
   return {};
 }
 
-template <class Run>
-Status ModuleHypervisor::unmap_group(Space& space, std::span<const Run> group) {
+/// One list, out of each window or of none; after an error the shadow says what is
+/// mapped, or the state is lost.
+Status ModuleHypervisor::unmap_group(Space& space, std::span<const UnmapRun> group) {
   const std::uint64_t count = pages_of(group);
-  for (Window* window : space.windows) {
-    const WindowResult done = window->tces.unmap(ioba_of(group.front().dfn), count);
-    if (!done) return error_of(done, window->port, "unmap: H_STUFF_TCE");
+  for (std::size_t w = 0; w < space.windows.size(); ++w) {
+    const WindowResult done = space.windows[w]->tces.unmap(ioba_of(group.front().dfn), count);
+    if (done) continue;
+    const Error error = error_of(done, space.windows[w]->port, "unmap: H_STUFF_TCE");
+    bool restored = put_back(space, *space.windows[w], group, done.done);
+    while (w-- > 0) restored = put_back(space, *space.windows[w], group, count) && restored;
+    return restored ? error : Error{EIO, "unmap: state lost", error.raw, true};
   }
   return {};
+}
+
+/// The first `pages` of a list that was in the window before.
+bool ModuleHypervisor::put_back(const Space& space, Window& window, std::span<const UnmapRun> group,
+                                std::uint64_t pages) {
+  if (pages == 0) return true;
+  std::array<Tce, kTcesPerCall> tces;
+  std::size_t count = 0;
+  for (const UnmapRun& run : group) {
+    const Access access = space.runs.find(run).value();
+    for (std::uint64_t i = 0; i < run.pages && count < pages; ++i)
+      tces[count++] = make_tce(RealAddress((run.mfn + i).raw() << kPageShift), access);
+  }
+  return static_cast<bool>(window.tces.map(ioba_of(group.front().dfn), tces.data(), count));
+}
+
+/// Out of every window, whatever is left of it: what a map takes back.
+bool ModuleHypervisor::clear_group(Space& space, std::span<const MapRun> group) {
+  bool clear = true;
+  for (Window* window : space.windows)
+    clear = window->tces.unmap(ioba_of(group.front().dfn), pages_of(group)) && clear;
+  return clear;
 }
 
 BatchResult ModuleHypervisor::do_map(Space& space, std::span<const MapRun> runs) {
@@ -376,8 +403,8 @@ BatchResult ModuleHypervisor::do_map(Space& space, std::span<const MapRun> runs)
   if (status) return {pages_of(runs), {}};
   for (std::size_t back = 0; back < at;) {
     const std::size_t length = group_at(runs, back);
-    if (!unmap_group(space, runs.subspan(back, length)))
-      status = Error{EIO, "map: state lost", status.error().raw};
+    if (!clear_group(space, runs.subspan(back, length)))
+      status = Error{EIO, "map: state lost", status.error().raw, true};
     back += length;
   }
   while (inserted > 0) space.runs.erase(removal_of(runs[--inserted]));
@@ -424,7 +451,7 @@ BatchResult ModuleHypervisor::map(SpaceId id, std::span<const MapRun> runs) {
     try {
       result = do_map(*space, runs);
     } catch (const std::bad_alloc&) {
-      result = {0, Error{EIO, "map: state lost"}};  // what is in the shadow is not known
+      result = {0, Error{EIO, "map: state lost", 0, true}};  // what is in the shadow is not known
     }
   }
   if (!result.status) timer.failed();
@@ -441,7 +468,8 @@ BatchResult ModuleHypervisor::unmap(SpaceId id, std::span<const UnmapRun> runs) 
     try {
       result = do_unmap(*space, runs);
     } catch (const std::bad_alloc&) {
-      result.status = Error{ENOMEM, "unmap"};  // once more does no harm
+      // The windows are without it, the shadow is not: it would be refused from now on.
+      result = {0, Error{EIO, "unmap: state lost", 0, true}};
     }
   }
   if (!result.status) timer.failed();

@@ -94,8 +94,9 @@ class ModuleHypervisor final : public Hypervisor {
   Status fill(Window& window, const RunShadow& runs);
   Status empty(Window& window, const RunShadow& runs);
   Status map_group(Space& space, std::span<const MapRun> group);
-  template <class Run>
-  Status unmap_group(Space& space, std::span<const Run> group);
+  Status unmap_group(Space& space, std::span<const UnmapRun> group);
+  bool put_back(const Space& space, Window& window, std::span<const UnmapRun> group, std::uint64_t pages);
+  bool clear_group(Space& space, std::span<const MapRun> group);
   BatchResult do_map(Space& space, std::span<const MapRun> runs);
   BatchResult do_unmap(Space& space, std::span<const UnmapRun> runs);
 

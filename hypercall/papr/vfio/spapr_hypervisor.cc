@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <new>
 
 #include "hypercall/statistics.h"
 
@@ -217,10 +218,12 @@ Status SpaprHypervisor::join(SpaceId id, Space& space, KernelGroup& group) {
   for (auto at = space.runs.begin(); at != space.runs.end(); ++at) {
     const Status mapped = group.map(at->second);
     if (mapped) continue;
+    bool certain = true;
     while (at != space.runs.begin()) {
       --at;
-      (void)group.unmap({at->second.dfn, at->second.mfn, at->second.pages});
+      certain = group.unmap({at->second.dfn, at->second.mfn, at->second.pages}) && certain;
     }
+    if (!certain) return Error{EIO, "attach: state lost", mapped.error().raw, true};
     return mapped;
   }
   space.groups.push_back(&group);
@@ -278,7 +281,9 @@ Status SpaprHypervisor::map_everywhere(Space& space, const MapRun& run) {
   for (std::size_t i = 0; i < space.groups.size(); ++i) {
     const Status mapped = space.groups[i]->map(run);
     if (mapped) continue;
-    while (i-- > 0) (void)space.groups[i]->unmap({run.dfn, run.mfn, run.pages});
+    bool certain = true;
+    while (i-- > 0) certain = space.groups[i]->unmap({run.dfn, run.mfn, run.pages}) && certain;
+    if (!certain) return Error{EIO, "map: state lost", mapped.error().raw, true};
     return mapped;
   }
   return {};
@@ -288,7 +293,9 @@ Status SpaprHypervisor::unmap_everywhere(Space& space, const UnmapRun& run, Acce
   for (std::size_t i = 0; i < space.groups.size(); ++i) {
     const Status unmapped = space.groups[i]->unmap(run);
     if (unmapped) continue;
-    while (i-- > 0) (void)space.groups[i]->map({run.dfn, run.mfn, run.pages, access});
+    bool restored = true;
+    while (i-- > 0) restored = space.groups[i]->map({run.dfn, run.mfn, run.pages, access}) && restored;
+    if (!restored) return Error{EIO, "unmap: state lost", unmapped.error().raw, true};
     return unmapped;
   }
   return {};
@@ -304,7 +311,11 @@ BatchResult SpaprHypervisor::map(SpaceId id, std::span<const MapRun> runs) {
   }
   const std::lock_guard guard(space->lock);
   for (const MapRun& run : runs) {
-    result.status = space->runs.insert(run);
+    try {
+      result.status = space->runs.insert(run);
+    } catch (const std::bad_alloc&) {
+      result.status = Error{ENOMEM, "map"};
+    }
     if (result.status) {
       result.status = map_everywhere(*space, run);
       if (!result.status) space->runs.erase({run.dfn, run.mfn, run.pages});
@@ -329,7 +340,13 @@ BatchResult SpaprHypervisor::unmap(SpaceId id, std::span<const UnmapRun> runs) {
     const auto access = space->runs.find(run);
     result.status = access ? unmap_everywhere(*space, run, *access) : Status(access.error());
     if (!result.status) break;
-    space->runs.erase(run);
+    try {
+      space->runs.erase(run);
+    } catch (const std::bad_alloc&) {
+      // The kernel is without it, we are not: it would be refused from now on.
+      result.status = Error{EIO, "unmap: state lost", 0, true};
+      break;
+    }
     result.pages_done += run.pages;
   }
   if (!result.status) timer.failed();
