@@ -32,7 +32,7 @@ UnmapRun removal_of(const MapRun& run) { return {run.dfn, run.mfn, run.pages}; }
 Error error_of(const WindowResult& result, const ModulePort& port, const char* operation) {
   switch (result.refusal) {
     case Refusal::hypervisor:
-      if (result.rc != kHardware) return {EIO, operation, result.rc};
+      if (result.rc != kHardware || port.refusal().code == 0) return {EIO, operation, result.rc};
       // Pinned for reading, because the program cannot write to it either.
       if (port.refusal().code == EACCES) return {EFAULT, operation};
       return port.refusal();

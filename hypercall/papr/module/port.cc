@@ -9,7 +9,10 @@ namespace pviommu::papr {
 Rc ModulePort::answer(const Status& status) {
   if (status) return kSuccess;
   // The module has waited for busy ones long enough.
-  if (status.error().code == EIO && status.error().raw < 0) return status.error().raw;
+  if (status.error().code == EIO && status.error().raw < 0) {
+    refusal_ = {};  // the hypervisor's own word, kHardware included
+    return status.error().raw;
+  }
   refusal_ = status.error();
   return kHardware;
 }
