@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The command line: every subcommand with its options, then the function that does it.
 #include "vfio-glue/command/command.h"
 
 #include <CLI/CLI.hpp>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// What every subcommand says in the same way.
 #include <cstdio>
 
 #include "vfio-glue/command/command.h"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The folder of a run is locked as long as a process of the run has it open; a later run
+// removes folders that nobody has locked.
 #include "vfio-glue/command/run_folder.h"
 
 #include <dirent.h>

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   load()    the capability list, once: which bytes are virtual, which can be written
+//   read()    cut into natural widths --> capability of msi/ | shadow | hardware
+//   write()   the same way, then after_write(): command, BARs, power state, resets
+//
+// Tables of what is writable follow Linux's vfio_pci_config.c; extended capabilities are in
+// config_extended.cc.  The device's lock is held by the caller.
 #include "vfio-glue/engine/config_space.h"
 
 #include <linux/pci_regs.h>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The container's ioctls: one table, one function each.  The address space exists from
+// SET_IOMMU until the last group leaves; lock_ covers that, and calls on the space take the
+// space's own lock.
 #include "vfio-glue/engine/container.h"
 
 #include <sys/mman.h>

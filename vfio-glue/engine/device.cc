@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The device's life (open, start, close), its resets, and where its regions are mapped from.
+// Regions are read and written in device_regions.cc, interrupts are in device_irqs.cc,
+// ioeventfds in device_ioeventfds.cc.
 #include "vfio-glue/engine/device.h"
 
 #include <linux/pci_regs.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The device's ioctls: one table, one function each.  SET_IRQS is validated here, with its
+// array copied in; what it does is in device_irqs.cc.
 #include "vfio-glue/engine/device_file.h"
 
 #include <bit>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// From the environment to an engine: the hypervisor and the IOMMU driver by their names, the
+// frame source that the hypervisor wants, then the groups.
 #include "vfio-glue/engine/engine.h"
 
 #include <charconv>

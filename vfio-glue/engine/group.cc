@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The group's ioctls: one table, one function each.
 #include "vfio-glue/engine/group.h"
 
 #include <algorithm>

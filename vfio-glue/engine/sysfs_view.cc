@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The tree is written once, file by file, from what the hypervisor says of its devices; after
+// that nobody writes to it.
 #include "vfio-glue/engine/sysfs_view.h"
 
 #include <fcntl.h>
