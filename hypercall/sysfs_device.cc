@@ -231,8 +231,8 @@ Status SysfsDevice::start(const std::string& folder) {
   PVIOMMU_TRY(read_resources(folder));
 
   if (!info_.driver.empty()) {
-    // The kernel refuses `enable` while a driver is bound, be it one that only
-    // parks the device.  What matters of it is left to us.
+    // The kernel refuses `enable` while any driver is bound, also one that only parks the
+    // device.  So the part of it that matters is done here.
     PVIOMMU_TRY(power_up());
   } else {
     PVIOMMU_TRY(enable(folder));

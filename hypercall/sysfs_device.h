@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A PCI function of this kernel, through sysfs.
 //
-// A stock dom0 kernel has no VFIO to lean on, that of a Power LPAR may have a
-// broken one, and none is needed: with no driver bound, everything a driver would do is a file of the device's folder
-// (Documentation/ABI/testing/sysfs-bus-pci):
+// A stock dom0 kernel has no VFIO to lean on, and that of a Power LPAR may have one
+// that does not work.  None is needed: with no driver bound, everything that a driver
+// would do is a file of the device's folder (Documentation/ABI/testing/sysfs-bus-pci):
 //
 //   enable      powers the function up and switches its decoders on
 //   config      configuration space, pread/pwrite

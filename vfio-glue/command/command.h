@@ -97,7 +97,7 @@ std::string preload_library();
 /// "pviommu: <message>" on stderr.
 void complain(const std::string& message);
 
-/// At least so many digits, without 0x.
+/// Hexadecimal with at least `digits` digits, without 0x.
 std::string hex(unsigned value, int digits);
 
 /// Opens the hypervisor; empty after a complaint.

@@ -204,8 +204,8 @@ Status Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
   return {};
 }
 
-/// A program that insists on addresses that there are none of gets EINVAL, as from
-/// the kernel; people are told the reason, once.
+/// A program that maps outside of the IOVA ranges gets EINVAL, as from the kernel; the
+/// reason is told once, for people.
 void Container::note_outside(const vfio_iommu_type1_dma_map& map) {
   const auto range = IovaRange::from_size(Iova(map.iova), map.size);
   if (!range) return;

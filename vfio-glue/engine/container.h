@@ -17,7 +17,7 @@
 
 namespace pviommu::vfio {
 
-/// What the migration capability reports: 2^28 bytes, one bit a 4 KiB page.
+/// What the migration capability reports: 2^28 bytes, one bit for each 4 KiB page.
 inline constexpr std::uint64_t kMaxDirtyBitmapBytes = std::uint64_t{1} << 28;
 
 /// What joins a container: a group.

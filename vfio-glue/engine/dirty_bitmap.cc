@@ -29,7 +29,7 @@ bool bitmap_place_valid(const vfio_bitmap& bitmap) {
 
 }  // namespace
 
-/// Bits are or-ed into the program's bitmap, one a 4 KiB page from `iova` on.
+/// Sets bits in the program's bitmap, one for each 4 KiB page from `iova` on.
 Status Container::report_dirty(const Call& call, const vfio_bitmap& bitmap, Iova iova, std::uint64_t size) {
   const auto address = reinterpret_cast<std::uintptr_t>(bitmap.data);
   std::array<std::uint64_t, 512> words;

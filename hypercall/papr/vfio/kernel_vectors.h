@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Interrupts of the kernel's VFIO devices, taken to sinks.
 //
-//   device -> kernel -> eventfd (one a vector) -> thread in epoll_wait() -> sink
+//   device -> kernel -> eventfd (one for each vector) -> thread in epoll_wait() -> sink
 //
 // The kernel asks the hypervisor for them (ibm,change-msi) and masks nothing but
 // INTx; for message vectors a masked arrival is held here.

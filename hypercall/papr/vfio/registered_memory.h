@@ -10,8 +10,8 @@
 //   map B                      |-------------------|
 //   registered       |--------- 1 ------|----- 2 --|     B uses 1 and 2
 //
-// So a registration is made for what of a new piece is not covered yet, and each
-// lives as long as some piece uses it.
+// So a registration is made for the parts of a new piece that are not covered yet, and
+// each lives as long as some piece uses it.
 //
 // A registration holds the pages that were there when it was made.  A program may
 // free memory that it has still mapped (QEMU's nvme:// does), get other pages at the

@@ -5,7 +5,7 @@
 // containers, so that programs that know type1 only can run:
 //
 //   program       type1 MAP_DMA                     any address, any time
-//     engine      address space, one a container
+//     engine      address space, one for each container
 //       here      space -> groups, one container each; v2: memory registered
 //         kernel  VFIO_IOMMU_MAP_DMA                H_GET_TCE, H_PUT_TCE a page
 //
