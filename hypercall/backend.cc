@@ -50,11 +50,13 @@ std::string one_line(std::string_view text) {
 /// nothing beyond it may be read.
 std::string check_entry(const pviommu_module& entry, std::string_view name) {
   if (entry.size < PVIOMMU_MODULE_MIN_SIZE)
-    return "its entry has " + std::to_string(entry.size) + " bytes, API version 1 has at least " +
-           std::to_string(PVIOMMU_MODULE_MIN_SIZE);
+    return "its entry has " + std::to_string(entry.size) + " bytes, at least " +
+           std::to_string(PVIOMMU_MODULE_MIN_SIZE) + " are needed";
   if (entry.api_version != PVIOMMU_MODULE_API_VERSION)
     return "it has API version " + std::to_string(entry.api_version) + ", this library has " +
-           std::to_string(PVIOMMU_MODULE_API_VERSION);
+           std::to_string(PVIOMMU_MODULE_API_VERSION) +
+           (entry.api_version < PVIOMMU_MODULE_API_VERSION ? ": build the module again with this library's headers"
+                                                           : ": install a pviommu as new as the module");
   if (entry.kind != PVIOMMU_MODULE_HYPERVISOR && entry.kind != PVIOMMU_MODULE_IOMMU_DRIVER &&
       entry.kind != PVIOMMU_MODULE_HOST)
     return "its kind " + std::to_string(entry.kind) + " is unknown";
@@ -245,40 +247,70 @@ void* open_instance(const pviommu_module& entry, std::string_view conf, void* hy
 
 namespace {
 
-/// Text that a module writes and gives the length of.  The buffer is seldom too
-/// small: each try does all the work again.
-template <class Write>
-Result<std::string> text_of(const char* what, Write&& write) {
-  std::string text(std::size_t{1} << 16, '\0');
-  for (int tries = 0; tries < 3; ++tries) {
-    const int length = write(text.data(), text.size());
-    if (length < 0) return Error{-length, what};
-    if (static_cast<std::size_t>(length) < text.size()) {
-      text.resize(static_cast<std::size_t>(length));
-      return text;
+std::string text_of(const char* given) { return given != nullptr ? given : ""; }
+
+Check copy_of(const pviommu_check& row) {
+  const bool known = row.state <= PVIOMMU_CHECK_UNKNOWN;
+  return {text_of(row.check), known ? static_cast<CheckState>(row.state) : CheckState::unknown, text_of(row.detail),
+          text_of(row.remedy)};
+}
+/// A state that we do not know is not taken for "nothing is left".
+Reaped copy_of(const pviommu_reaped& row) {
+  const bool known = row.state <= PVIOMMU_REAPED_PROBLEM;
+  return {text_of(row.what), known ? static_cast<ReapedState>(row.state) : ReapedState::problem};
+}
+
+/// Collects what a module hands over: `call(row, to)` is the module's function.
+/// Nothing is thrown through the module: a row that there is no memory for is
+/// an error after the call.
+template <class Plain, class Row, class Call>
+Status collect(const char* what, std::vector<Row>& rows, const Call& call) {
+  struct Sink {
+    std::vector<Row>& rows;
+    bool lost = false;
+  } sink{rows};
+  const auto row = [](void* to, const Plain* plain) noexcept {
+    auto& into = *static_cast<Sink*>(to);
+    try {
+      into.rows.push_back(copy_of(*plain));
+    } catch (const std::exception&) {
+      into.lost = true;
     }
-    text.resize(static_cast<std::size_t>(length) * 2);
-  }
-  return Error{E2BIG, what};
+  };
+  const int status = call(row, &sink);
+  if (status < 0) return Error{-status, what};
+  if (sink.lost) return Error{ENOMEM, what};
+  return {};
 }
 
 }  // namespace
 
-Result<std::string> diagnose(const pviommu_module& entry, std::string_view conf, std::string_view device) {
+const char* to_string(CheckState state) {
+  constexpr const char* kNames[] = {"ok", "warning", "problem", "unknown"};
+  return kNames[static_cast<std::size_t>(state)];
+}
+
+const char* to_string(ReapedState state) {
+  constexpr const char* kNames[] = {"put back", "left", "problem"};
+  return kNames[static_cast<std::size_t>(state)];
+}
+
+Status diagnose(const pviommu_module& entry, std::string_view conf, std::string_view device,
+                std::vector<Check>& checks) {
   if (entry.size < offsetof(pviommu_module, diagnose) + sizeof entry.diagnose || entry.diagnose == nullptr)
     return Error{EOPNOTSUPP, "diagnose: the module has none"};
   const std::string conf_text(conf), device_text(device);
-  return text_of("diagnose", [&](char* json, std::size_t size) {
-    return entry.diagnose(conf_text.c_str(), device_text.c_str(), json, size);
+  return collect<pviommu_check>("diagnose", checks, [&](auto row, void* to) {
+    return entry.diagnose(conf_text.c_str(), device_text.c_str(), row, to);
   });
 }
 
-Result<std::string> reap(const pviommu_module& entry, std::string_view conf, bool dry_run) {
+Status reap(const pviommu_module& entry, std::string_view conf, bool dry_run, std::vector<Reaped>& rows) {
   if (entry.size < offsetof(pviommu_module, reap) + sizeof entry.reap || entry.reap == nullptr)
     return Error{EOPNOTSUPP, "reap: the module has none"};
   const std::string conf_text(conf);
-  return text_of("reap", [&](char* json, std::size_t size) {
-    return entry.reap(conf_text.c_str(), dry_run ? 1 : 0, json, size);
+  return collect<pviommu_reaped>("reap", rows, [&](auto row, void* to) {
+    return entry.reap(conf_text.c_str(), dry_run ? 1 : 0, row, to);
   });
 }
 

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "hypercall/diagnosis.h"
 #include "hypercall/hypervisor.h"
 #include "hypercall/module.h"
 #include "hypercall/result.h"
@@ -92,12 +93,13 @@ const pviommu_module* find_module(std::string_view name, std::uint32_t kind, Ope
 /// the entry's kind, and the caller's; null with `failure` filled in.
 void* open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor, OpenFailure& failure);
 
-/// What the module's diagnose() says, JSON as in module.h; takes and changes
-/// nothing.  EOPNOTSUPP: it has none.
-Result<std::string> diagnose(const pviommu_module& entry, std::string_view conf, std::string_view device);
+/// Appends what the module's diagnose() finds to `checks`, what it found before an
+/// error included; takes and changes nothing.  EOPNOTSUPP: it has none.
+Status diagnose(const pviommu_module& entry, std::string_view conf, std::string_view device,
+                std::vector<Check>& checks);
 
-/// The same of the module's reap().
-Result<std::string> reap(const pviommu_module& entry, std::string_view conf, bool dry_run);
+/// The same of the module's reap(), which is called once: it does its work only once.
+Status reap(const pviommu_module& entry, std::string_view conf, bool dry_run, std::vector<Reaped>& rows);
 
 /// Adds a linked-in entry.  Call during start-up, before any open.
 void register_builtin_module(const pviommu_module* entry);

@@ -5,6 +5,7 @@ nobase_pkginclude_HEADERS += \
 	hypercall/backend.h \
 	hypercall/conf.h \
 	hypercall/device_lock.h \
+	hypercall/diagnosis.h \
 	hypercall/guest_bus.h \
 	hypercall/hypervisor.h \
 	hypercall/module.h \

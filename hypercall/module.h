@@ -16,7 +16,8 @@
 extern "C" {
 #endif
 
-#define PVIOMMU_MODULE_API_VERSION 1u
+/* 2: diagnose() and reap() hand over rows; 1 had them write JSON into a buffer. */
+#define PVIOMMU_MODULE_API_VERSION 2u
 
 #define PVIOMMU_MODULE_HYPERVISOR 1u   /* open() returns a pviommu::Hypervisor* */
 #define PVIOMMU_MODULE_IOMMU_DRIVER 2u /* open() returns a pviommu::IommuDriver* */
@@ -30,6 +31,29 @@ struct pviommu_open_args {
   size_t message_size;      /* bytes at `message`, the terminating 0 included */
 };
 
+/* What a look at the machine found: a row of diagnose().  No string is NULL;
+ * they are the module's and read only during the call that hands them over. */
+struct pviommu_check {
+  const char *check;        /* what was looked at; PVIOMMU_CHECK_RUN_STEP: a step of a run */
+  uint32_t state;           /* PVIOMMU_CHECK_* */
+  const char *detail;       /* what was found */
+  const char *remedy;       /* what to do; "": there is nothing to do */
+};
+#define PVIOMMU_CHECK_OK 0u
+#define PVIOMMU_CHECK_WARNING 1u
+#define PVIOMMU_CHECK_PROBLEM 2u
+#define PVIOMMU_CHECK_UNKNOWN 3u
+#define PVIOMMU_CHECK_RUN_STEP "run would"
+
+/* What a dead program held: a row of reap().  Strings as in pviommu_check. */
+struct pviommu_reaped {
+  const char *what;
+  uint32_t state;           /* PVIOMMU_REAPED_* */
+};
+#define PVIOMMU_REAPED_PUT_BACK 0u
+#define PVIOMMU_REAPED_LEFT 1u    /* by a dry run, or because a guardian is at work on it */
+#define PVIOMMU_REAPED_PROBLEM 2u /* could not be put back */
+
 struct pviommu_module {
   size_t size;              /* sizeof(struct pviommu_module) of the module */
   uint32_t api_version;     /* PVIOMMU_MODULE_API_VERSION */
@@ -41,25 +65,25 @@ struct pviommu_module {
    * interface. */
   void *(*open)(const struct pviommu_open_args *args, int *error);
 
-  /* ---- since 0.2; NULL or absent (by `size`): the module has none ---- */
+  /* ---- NULL or absent (by `size`): the module has none ---- */
 
   /* Looks whether what a run needs is there, without taking or changing it:
-   * `conf` as for open(), `device` an address like "0000:00:05.0" or "".  Writes
-   * a JSON array of objects {"check", "state", "detail", "remedy"}, all strings,
-   * "state" one of ok warning problem unknown; elements whose "check" is
-   * "run would" are the steps of a run with the device, in order.  Returns the
-   * length without the terminating 0, of which at most `size` - 1 bytes were
-   * written, or a negative errno.  Must not let an exception out. */
-  int (*diagnose)(const char *conf, const char *device, char *json, size_t size);
+   * `conf` as for open(), `device` an address like "0000:00:05.0" or "".  Calls
+   * row(to, ...) once for each check; those whose `check` is
+   * PVIOMMU_CHECK_RUN_STEP are the steps of a run with the device, in order.
+   * Returns 0 or a negative errno; rows given before an error count.  row()
+   * lets no exception out, and neither must this. */
+  int (*diagnose)(const char *conf, const char *device,
+                  void (*row)(void *to, const struct pviommu_check *check), void *to);
 
-  /* Puts back what programs that are dead still hold of the hypervisor; with
-   * `dry_run` only says what that is.  Writes a JSON array of objects {"what",
-   * "state"}, both strings, "state" one of "put back", "left" (dry run, or a
-   * guardian is at work on it) and "problem".  Length and errors as diagnose(). */
-  int (*reap)(const char *conf, int dry_run, char *json, size_t size);
+  /* Puts back what programs that are dead still hold of the hypervisor; when
+   * `dry_run` is not 0 it only says what that is.  Rows, errors and exceptions
+   * as for diagnose(). */
+  int (*reap)(const char *conf, int dry_run,
+              void (*row)(void *to, const struct pviommu_reaped *reaped), void *to);
 };
 
-/* The least `size` a module may have: that of pviommu 0.1. */
+/* The least `size` a module may have. */
 #define PVIOMMU_MODULE_MIN_SIZE offsetof(struct pviommu_module, diagnose)
 
 /* The one symbol looked up: `const struct pviommu_module pviommu_module_entry`. */

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 namespace pviommu::xen {
 namespace {
@@ -305,26 +304,26 @@ void judge_vectors(Checks& checks, const DeviceFacts& device, const HostFacts& h
 void add_steps(Checks& checks, const DeviceFacts& device, const HostFacts& host,
                const std::string& first_problem) {
   if (!first_problem.empty()) {
-    add(checks, kStep, CheckState::ok, "stop with an error: " + first_problem, "");
+    add(checks, kRunStep, CheckState::ok, "stop with an error: " + first_problem, "");
     return;
   }
   const std::string at = to_string(*device.sbdf);
   const unsigned vectors = device.msix != 0 ? device.msix : device.msi;
-  ok(checks, kStep,
+  ok(checks, kRunStep,
      device.info.driver.empty() ? "write 1 to " + folder_of(device) + "/enable"
                                 : "leave " + device.info.driver + " bound, and power the device up");
-  ok(checks, kStep,
+  ok(checks, kRunStep,
      "switch bus mastering off and memory decoding on" +
          std::string(device.can_reset ? ", reset the device" : ""));
   if (vectors != 0 && host.bind_static && *host.bind_static)
-    ok(checks, kStep,
+    ok(checks, kRunStep,
        "map " + std::to_string(vectors) + (device.msix != 0 ? " MSI-X" : " MSI") +
            " vectors to pirqs of dom0");
-  ok(checks, kStep, "create a carrier domain (HVM, never started)");
-  ok(checks, kStep, "assign " + at + " to it");
-  ok(checks, kStep,
+  ok(checks, kRunStep, "create a carrier domain (HVM, never started)");
+  ok(checks, kRunStep, "assign " + at + " to it");
+  ok(checks, kRunStep,
      "for each mapping of the program: pin its pages, XEN_DOMCTL_memory_mapping of their frames");
-  ok(checks, kStep,
+  ok(checks, kRunStep,
      "in the end, also of a killed program: bus mastering off, " +
          std::string(device.can_reset ? "reset, " : "") +
          "device back to dom0, pirqs and carrier removed, pages released");
@@ -359,18 +358,6 @@ std::vector<Check> judge(const DeviceFacts& device, const HostFacts& host, const
     if (problem.empty() && check.state == CheckState::problem) problem = check.detail;
   add_steps(checks, device, host, problem);
   return checks;
-}
-
-std::string to_json(const std::vector<Check>& checks) {
-  constexpr const char* kStates[] = {"ok", "warning", "problem", "unknown"};
-  auto array = nlohmann::ordered_json::array();
-  for (const Check& check : checks)
-    array.push_back({{"check", check.check},
-                     {"state", kStates[static_cast<std::size_t>(check.state)]},
-                     {"detail", check.detail},
-                     {"remedy", check.remedy}});
-  // Text of the log and of file names need not be UTF-8.
-  return array.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 // ---- what the console ring says -------------------------------------------------------

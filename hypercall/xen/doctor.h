@@ -17,23 +17,12 @@
 #include <vector>
 
 #include "hypercall/device_lock.h"
+#include "hypercall/diagnosis.h"
 #include "hypercall/pci_device.h"
 #include "hypercall/range.h"
 #include "hypercall/result.h"
 
 namespace pviommu::xen {
-
-enum class CheckState : std::uint8_t { ok, warning, problem, unknown };
-
-struct Check {
-  std::string check;  ///< what was looked at
-  CheckState state = CheckState::ok;
-  std::string detail;  ///< what was found
-  std::string remedy;  ///< what to do; empty when there is nothing to do
-};
-
-/// The checks of the dry run carry this name, one step each.
-inline constexpr const char* kStep = "run would";
 
 struct HostFacts {
   std::string type;        ///< /sys/hypervisor/type
@@ -81,9 +70,6 @@ std::vector<Check> judge(const HostFacts& host);
 /// problem, which a run would stop with; empty: none.
 std::vector<Check> judge(const DeviceFacts& device, const HostFacts& host, const std::string& host_problem);
 
-/// A JSON array of {check, state, detail, remedy}.
-std::string to_json(const std::vector<Check>& checks);
-
 // ---- what the console ring says -----------------------------------------------------
 
 /// Whether Xen said at boot that it remaps interrupts; empty: the ring has
@@ -98,6 +84,7 @@ void count_vectors(const std::vector<std::uint8_t>& config, unsigned& msi, unsig
 // ---- doctor_facts.cc --------------------------------------------------------------
 
 /// For pviommu_module::diagnose.
-int diagnose(const char* conf, const char* device, char* json, std::size_t size) noexcept;
+int diagnose(const char* conf, const char* device, void (*row)(void* to, const pviommu_check* check),
+             void* to) noexcept;
 
 }  // namespace pviommu::xen

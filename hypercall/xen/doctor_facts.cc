@@ -167,16 +167,12 @@ std::vector<Check> examine(std::string_view device_text) {
 
 }  // namespace
 
-int diagnose(const char* conf, const char* device, char* json, std::size_t size) noexcept {
+int diagnose(const char* conf, const char* device, void (*row)(void* to, const pviommu_check* check),
+             void* to) noexcept {
   (void)conf;  // has nothing that a check depends on
   try {
-    const std::string text = to_json(examine(device != nullptr ? device : ""));
-    if (json != nullptr && size != 0) {
-      const std::size_t fits = std::min(text.size(), size - 1);
-      std::memcpy(json, text.data(), fits);
-      json[fits] = '\0';
-    }
-    return static_cast<int>(text.size());
+    hand_over(examine(device != nullptr ? device : ""), row, to);
+    return 0;
   } catch (const std::bad_alloc&) {
     return -ENOMEM;
   } catch (...) {

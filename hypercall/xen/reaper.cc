@@ -13,7 +13,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
@@ -207,25 +206,30 @@ Result<std::vector<std::string>> find_orphans(XenCalls& calls) {
   return found;
 }
 
-int reap_for_command(const char* conf, int dry_run, char* json, std::size_t size) noexcept {
+int reap_for_command(const char* conf, int dry_run, void (*row)(void* to, const pviommu_reaped* reaped),
+                     void* to) noexcept {
+  (void)conf;  // says how to run, which makes no difference to what is left
   try {
-    (void)conf;  // says how to run, which makes no difference to what is left
     auto calls = XenCalls::open();
     if (!calls) return -calls.error().code;
-    auto list = nlohmann::json::array();
-    const auto add = [&](const std::vector<std::string>& lines, const char* state) {
-      for (const std::string& line : lines) list.push_back({{"what", line}, {"state", state}});
-    };
     if (dry_run == 0) {
       ReapReport report;
-      reap_orphans(**calls, kReapMilliseconds, report);
-      add(report.done, "put back");
-      add(report.problems, "problem");
+      const auto tell = [&] {
+        hand_over(report.done, ReapedState::put_back, row, to);
+        hand_over(report.problems, ReapedState::problem, row, to);
+      };
+      try {
+        reap_orphans(**calls, kReapMilliseconds, report);
+      } catch (...) {
+        tell();  // what was put back is not found again
+        throw;
+      }
+      tell();
     }
     const auto left = find_orphans(**calls);
     if (!left) return -left.error().code;
-    add(*left, "left");
-    return std::snprintf(json, size, "%s", list.dump().c_str());
+    hand_over(*left, ReapedState::left, row, to);
+    return 0;
   } catch (const std::exception&) {
     return -ENOMEM;
   }

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "hypercall/diagnosis.h"
 #include "hypercall/result.h"
 #include "hypercall/xen/ledger.h"
 #include "hypercall/xen/xen_calls.h"
@@ -46,6 +47,7 @@ void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report);
 Result<std::vector<std::string>> find_orphans(XenCalls& calls);
 
 /// For pviommu_module::reap.
-int reap_for_command(const char* conf, int dry_run, char* json, std::size_t size) noexcept;
+int reap_for_command(const char* conf, int dry_run, void (*row)(void* to, const pviommu_reaped* reaped),
+                     void* to) noexcept;
 
 }  // namespace pviommu::xen

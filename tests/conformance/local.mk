@@ -20,6 +20,7 @@ vfio_conformance_SOURCES = \
 	tests/conformance/vfio_client.cc \
 	tests/conformance/vfio_client.h
 vfio_conformance_CPPFLAGS = $(GTEST_CFLAGS)
+vfio_conformance_CXXFLAGS = $(TEST_CXXFLAGS)
 vfio_conformance_LDADD = $(GTEST_LIBS) $(SYSTEM_LIBS)
 
 # Asks the reference answers' questions one by one and prints what it is told.
@@ -38,6 +39,7 @@ vfio_answers_SOURCES = \
 	tests/conformance/declared.h \
 	tests/conformance/vfio_client.cc \
 	tests/conformance/vfio_client.h
+vfio_answers_CXXFLAGS = $(TEST_CXXFLAGS)
 vfio_answers_LDADD = $(SYSTEM_LIBS)
 
 CONFORMANCE_TESTS += $(srcdir)/tests/conformance/model.sh

@@ -44,13 +44,15 @@ violations() {
           if (quoted && !ours && name != "config.h" && !(kernel_module && (name == "pviommu_papr.h" || name == "papr.h"))) bad("a quoted include starts at the top of the tree")
           if (ours) {
             if (top == "tests") bad("nothing includes tests")
-            else if (file ~ /^hypercall\/papr\/vfio\/doctor/ && name == "vfio-glue/command/doctor_report.h") ;  # until its rows are in hypercall/
             else if (top != folder && top != "hypercall" && folder != "vfio-glue")
               bad(folder " may include hypercall only")
             if (name ~ /^hypercall\/xen\// && sub_folder != "xen") bad("only through the hypervisor interface")
             if (name ~ /^hypercall\/papr\// && sub_folder != "papr") bad("only through the hypervisor interface")
           }
           if (name == "linux/vfio.h" && folder != "vfio-glue" && file !~ /^hypercall\/papr\/vfio\//) bad("only vfio-glue answers VFIO, only hypercall/papr/vfio calls it")
+          # Each file that includes it takes seconds to compile.
+          if (name ~ /^nlohmann\// && file != "vfio-glue/command/json.cc") bad("only vfio-glue/command/json.cc knows the JSON library")
+          if (name ~ /^CLI\// && file != "vfio-glue/command/main.cc") bad("only vfio-glue/command/main.cc parses the command line")
           if (name ~ /^(xenctrl|xenevtchn|xencall|xenforeignmemory|xendevicemodel|xentoollog|xenstore|xenguest|libxl)[a-z_]*\.h$/ || name ~ /^xen\//)
             if (file !~ /^hypercall\/xen\//) bad("only hypercall/xen includes libxenctrl")
         }' "$file"
@@ -107,6 +109,10 @@ expect "hypercall/papr only through the interface" 1 vfio-glue/a.cc '#include "h
 expect "the kernel module includes its own headers" 0 hypercall/papr/kernel/a.c '#include "pviommu_papr.h"
 #include "papr.h"'
 expect "and no other" 1 hypercall/papr/kernel/a.c '#include "b.h"'
+expect "the JSON library only behind its door" 1 vfio-glue/command/list.cc '#include <nlohmann/json.hpp>'
+expect "and not forward-declared elsewhere" 1 vfio-glue/command/json.h '#include <nlohmann/json_fwd.hpp>'
+expect "its door" 0 vfio-glue/command/json.cc '#include <nlohmann/json.hpp>'
+expect "the command line is parsed in one file" 1 vfio-glue/command/run.cc '#include <CLI/CLI.hpp>'
 expect "hypercall/xen may include xenctrl.h" 0 hypercall/xen/a.cc '#include <xenctrl.h>'
 
 tree=${srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}

@@ -6,6 +6,8 @@ HOST_COMMANDS = \
 	$(HOST_PARTS) \
 	vfio-glue/command/command.h \
 	vfio-glue/command/bind.cc \
+	vfio-glue/command/json.cc \
+	vfio-glue/command/json.h \
 	vfio-glue/command/list_host.cc \
 	vfio-glue/command/output.cc
 
@@ -25,5 +27,6 @@ unit_libvirt_SOURCES = \
 	vfio-glue/host/libvirt/node_device_xml.h \
 	tests/unit/libvirt_test.cc
 unit_libvirt_CPPFLAGS = $(UNIT_CPPFLAGS) $(LIBVIRT_CFLAGS)
+unit_libvirt_CXXFLAGS = $(TEST_CXXFLAGS)
 unit_libvirt_LDADD = $(UNIT_LIBS) $(LIBVIRT_LIBS)
 endif

@@ -89,15 +89,57 @@ TEST_F(BackendTest, DiagnosisOfAModule) {
   OpenFailure failure;
   const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
   ASSERT_NE(entry, nullptr) << failure.message;
-  const auto json = diagnose(*entry, "", "0000:00:05.0");
-  ASSERT_TRUE(json) << to_string(json.error());
-  EXPECT_EQ(*json, R"([{"check":"device","state":"ok","detail":"0000:00:05.0","remedy":""}])");
-  const auto large = diagnose(*entry, "large", "");
-  ASSERT_TRUE(large) << to_string(large.error());
-  EXPECT_GT(large->size(), 200000u);
-  EXPECT_EQ(large->find('\0'), std::string::npos);
-  EXPECT_EQ(diagnose(*entry, "fail", "").error().code, ENXIO);
-  EXPECT_EQ(diagnose(*entry, "endless", "").error().code, E2BIG);
+  std::vector<Check> checks = {{"first", CheckState::ok, "", ""}};
+  ASSERT_TRUE(diagnose(*entry, "", "0000:00:05.0", checks));
+  ASSERT_EQ(checks.size(), 2u) << "appended";
+  EXPECT_EQ(checks[1].check, "device");
+  EXPECT_EQ(checks[1].state, CheckState::warning);
+  EXPECT_EQ(checks[1].detail, "0000:00:05.0");
+  EXPECT_EQ(checks[1].remedy, "look");
+  ASSERT_TRUE(diagnose(*entry, "large", "x", checks));
+  EXPECT_EQ(checks.size(), 10002u);
+  EXPECT_EQ(diagnose(*entry, "fail", "y", checks).error().code, ENXIO);
+  ASSERT_EQ(checks.size(), 10003u) << "what came before the error stays";
+  EXPECT_EQ(checks.back().detail, "y");
+}
+
+TEST_F(BackendTest, RowsThatAModuleMustNotGive) {
+  install("testgood");
+  OpenFailure failure;
+  const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
+  ASSERT_NE(entry, nullptr) << failure.message;
+  std::vector<Check> checks;
+  ASSERT_TRUE(diagnose(*entry, "odd", "", checks));
+  ASSERT_EQ(checks.size(), 1u);
+  EXPECT_EQ(checks[0].check + checks[0].detail + checks[0].remedy, "");
+  EXPECT_EQ(checks[0].state, CheckState::unknown);
+}
+
+// The work is done by the first call: a second one would find nothing, and the
+// report of what was put back would be lost.
+TEST_F(BackendTest, ReapsOnceHoweverLongTheReport) {
+  install("testgood");
+  OpenFailure failure;
+  const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
+  ASSERT_NE(entry, nullptr) << failure.message;
+  std::vector<Reaped> rows;
+  ASSERT_TRUE(reap(*entry, "", false, rows));
+  ASSERT_EQ(rows.size(), 2001u);
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < 2000; ++i) {
+    EXPECT_EQ(rows[i].what, "call 1, carrier " + std::to_string(i) + " of process 4711");
+    EXPECT_EQ(rows[i].state, ReapedState::put_back);
+    bytes += rows[i].what.size();
+  }
+  EXPECT_GT(bytes, std::size_t{64} << 10);
+  EXPECT_EQ(rows[2000].what, "");
+  EXPECT_EQ(rows[2000].state, ReapedState::problem) << "a state we do not know is not success";
+
+  rows.clear();
+  EXPECT_EQ(reap(*entry, "fail", true, rows).error().code, EIO);
+  ASSERT_EQ(rows.size(), 2001u) << "what was done before the error is known";
+  EXPECT_EQ(rows[0].what, "call 2, carrier 0 of process 4711");
+  EXPECT_EQ(rows[0].state, ReapedState::left);
 }
 
 TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
@@ -106,11 +148,16 @@ TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
   const auto* entry = find_module("testsmaller", PVIOMMU_MODULE_HYPERVISOR, failure);
   ASSERT_NE(entry, nullptr) << failure.message;
   EXPECT_NE(open_hypervisor("testsmaller").instance, nullptr);
-  EXPECT_EQ(diagnose(*entry, "", "").error().code, EOPNOTSUPP);
+  std::vector<Check> checks;
+  std::vector<Reaped> rows;
+  EXPECT_EQ(diagnose(*entry, "", "", checks).error().code, EOPNOTSUPP);
+  EXPECT_EQ(reap(*entry, "", true, rows).error().code, EOPNOTSUPP);
   pviommu_module none = *entry;
   none.size = sizeof none;
   none.diagnose = nullptr;
-  EXPECT_EQ(diagnose(none, "", "").error().code, EOPNOTSUPP);
+  none.reap = nullptr;
+  EXPECT_EQ(diagnose(none, "", "", checks).error().code, EOPNOTSUPP);
+  EXPECT_EQ(reap(none, "", true, rows).error().code, EOPNOTSUPP);
 }
 
 TEST_F(BackendTest, UnknownNameListsAllAndWhy) {
@@ -129,11 +176,12 @@ TEST_F(BackendTest, UnknownNameListsAllAndWhy) {
 
 TEST_F(BackendTest, SpoiltModulesAreRefusedWithReason) {
   for (const char* name :
-       {"testnosymbol", "testversion", "testtruncated", "testzero", "testname", "testkind", "testundefined"})
+       {"testnosymbol", "testversion", "testversion1", "testtruncated", "testzero", "testname", "testkind", "testundefined"})
     install(name);
   std::ofstream(folder_ / "pviommu-testtext.so") << "not a shared object\n";
   EXPECT_TRUE(has(missing("testnosymbol"), "no symbol"));
-  EXPECT_TRUE(has(missing("testversion"), "it has API version 99, this library has 1"));
+  EXPECT_TRUE(has(missing("testversion"), "it has API version 99, this library has 2: install a pviommu as new"));
+  EXPECT_TRUE(has(missing("testversion1"), "it has API version 1, this library has 2: build the module again"));
   EXPECT_TRUE(has(missing("testtruncated"), "its entry has 16 bytes"));
   EXPECT_TRUE(has(missing("testzero"), "its entry has 0 bytes"));
   EXPECT_TRUE(has(missing("testname"), "it calls itself \"somethingelse\""));

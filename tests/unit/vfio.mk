@@ -9,7 +9,9 @@ unit_vfio_SOURCES += \
 	tests/unit/vfio_notifications_test.cc
 
 unit_vfio_SOURCES += \
-	tests/unit/vfio_doctor_report_test.cc
+	$(COMMAND_REPORTS) \
+	tests/unit/vfio_doctor_report_test.cc \
+	tests/unit/vfio_json_test.cc
 
 # The preload front end without the functions it wraps.
 unit_vfio_SOURCES += \

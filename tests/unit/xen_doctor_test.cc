@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <nlohmann/json.hpp>
 
 #include "hypercall/xen/doctor.h"
 
@@ -188,7 +187,7 @@ TEST(XenDoctorTest, AHealthyDeviceAndWhatRunWouldDo) {
   EXPECT_EQ(count(checks, CheckState::ok), checks.size());
   std::string steps;
   for (const Check& check : checks)
-    if (check.check == kStep) steps += check.detail + '\n';
+    if (check.check == kRunStep) steps += check.detail + '\n';
   for (const char* part : {"devices/0000:00:05.0/enable", "reset the device", "map 9 MSI-X vectors",
                            "carrier", "assign 0000:00:05.0", "in the end"})
     EXPECT_NE(steps.find(part), std::string::npos) << part << " in\n" << steps;
@@ -202,12 +201,12 @@ TEST(XenDoctorTest, TheStepsStopAtTheFirstProblem) {
   device.info.viable = false;
   checks = judge(device, healthy_host(), "");
   expect(checks, "driver", CheckState::problem, "nvme", "devices/0000:00:05.0/driver/unbind");
-  expect(checks, kStep, CheckState::ok, "stop with an error: nvme");
-  EXPECT_EQ(std::count_if(checks.begin(), checks.end(), [](const Check& c) { return c.check == kStep; }), 1);
+  expect(checks, kRunStep, CheckState::ok, "stop with an error: nvme");
+  EXPECT_EQ(std::count_if(checks.begin(), checks.end(), [](const Check& c) { return c.check == kRunStep; }), 1);
   device.owner = "d9";
   checks = judge(device, healthy_host(), "");
   EXPECT_EQ(count(checks, CheckState::problem), 2u);
-  expect(checks, kStep, CheckState::ok, "stop with an error: nvme");
+  expect(checks, kRunStep, CheckState::ok, "stop with an error: nvme");
 }
 
 TEST(XenDoctorTest, WhatIsNoDevice) {
@@ -225,7 +224,7 @@ TEST(XenDoctorTest, AParkedDevice) {
   device.info.driver = "pciback";
   const auto checks = judge(device, healthy_host(), "");
   expect(checks, "driver", CheckState::ok, "pciback");
-  expect(checks, kStep, CheckState::ok, "leave pciback bound");
+  expect(checks, kRunStep, CheckState::ok, "leave pciback bound");
 }
 
 TEST(XenDoctorTest, WhoHasTheDevice) {
@@ -268,7 +267,9 @@ TEST(XenDoctorTest, ResetVectorsAndIsolation) {
   expect(checks, "reserved memory", CheckState::warning, "0xdf000000-0xdf00ffff", "firmware");
   expect(checks, "isolation", CheckState::problem, "0000:03:01.0", "slot");
   EXPECT_EQ(count(checks, CheckState::warning), 3u);
-  EXPECT_NE(to_json(checks).find("0000:00:05.1 (ahci)"), std::string::npos);
+  EXPECT_TRUE(std::ranges::any_of(checks, [](const Check& c) {
+    return c.detail.find("0000:00:05.1 (ahci)") != c.detail.npos || c.remedy.find("0000:00:05.1 (ahci)") != c.remedy.npos;
+  }));
   auto host = healthy_host();
   host.bind_static = false;
   expect(judge(device, host, ""), "vectors", CheckState::warning, "not offered");
@@ -317,16 +318,6 @@ TEST(XenDoctorTest, VectorsOfCapabilities) {
   config.resize(64);  // what others than root may read
   count_vectors(config, msi, msix);
   EXPECT_EQ(msi + msix, 0u);
-}
-
-TEST(XenDoctorTest, JsonOfAnyText) {
-  const auto json = nlohmann::json::parse(to_json(
-      {{"a \"check\"", CheckState::unknown, "\xff not UTF-8\n", "r"}, {"b", CheckState::warning, "", ""}}));
-  ASSERT_EQ(json.size(), 2u);
-  EXPECT_EQ(json[0]["check"], "a \"check\"");
-  EXPECT_EQ(json[0]["state"], "unknown");
-  EXPECT_EQ(json[0]["remedy"], "r");
-  EXPECT_EQ(json[1]["state"], "warning");
 }
 
 }  // namespace

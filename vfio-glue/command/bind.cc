@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pviommu bind, unbind: devices from and to the host's drivers, all or none.
+#include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "vfio-glue/command/command.h"
+#include "vfio-glue/command/json.h"
 #include "vfio-glue/host/connection.h"
 #include "vfio-glue/host/holders.h"
 
@@ -11,7 +12,6 @@ namespace pviommu::command {
 namespace {
 
 using host::HostDevice;
-using nlohmann::ordered_json;
 
 /// A device of the command line, and what is known of it.
 struct Item {
@@ -134,23 +134,23 @@ int change(const BindOptions& options, bool binds) {
         return kFailed;
       }
 
-  auto array = ordered_json::array();
+  Json array = Json::array();
   for (const Item& item : items) {
     const HostDevice& device = item.device;
     const auto now = std::ranges::find(*after, device.sbdf, &HostDevice::sbdf);
     const std::string to = now == after->end() ? "" : now->driver;
     const auto left = binds ? left_members(device, *after) : std::vector<const HostDevice*>();
     if (options.json) {
-      ordered_json json = {
+      Json json = {
           {"address", to_string(device.sbdf)}, {"done", !options.dry_run}, {"from", device.driver}};
-      if (!options.dry_run) json["to"] = to;
-      json["steps"] = item.texts;
-      json["holders"] = item.holders;
-      json["group"] = device.group ? ordered_json(*device.group) : ordered_json();
-      json["group_members_with_host"] = ordered_json::array();
+      if (!options.dry_run) json.set("to", to);
+      json.set("steps", item.texts);
+      json.set("holders", item.holders);
+      json.set("group", device.group ? Json(*device.group) : Json());
+      Json members = Json::array();
       for (const HostDevice* member : left)
-        json["group_members_with_host"].push_back(
-            {{"address", to_string(member->sbdf)}, {"driver", member->driver}});
+        members.push_back({{"address", to_string(member->sbdf)}, {"driver", member->driver}});
+      json.set("group_members_with_host", std::move(members));
       array.push_back(std::move(json));
       continue;
     }
@@ -172,7 +172,7 @@ int change(const BindOptions& options, bool binds) {
                     mark, to_string(device.sbdf).c_str(), device.group.value_or(0),
                     to_string(member->sbdf).c_str(), member->driver.c_str());
   }
-  if (options.json) std::puts(array.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+  if (options.json) std::puts(array.text().c_str());
   return 0;
 }
 

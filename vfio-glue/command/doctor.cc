@@ -15,7 +15,7 @@
 namespace pviommu::command {
 namespace {
 
-using Checks = std::vector<DoctorCheck>;
+using Checks = std::vector<Check>;
 
 constexpr rlim_t kLittleMemory = rlim_t{256} << 20;  // a small guest's
 
@@ -24,9 +24,9 @@ constexpr rlim_t kLittleMemory = rlim_t{256} << 20;  // a small guest's
 void check_front_end(Checks& checks) {
   const std::string library = preload_library();
   if (::access(library.c_str(), R_OK) == 0)
-    checks.push_back({"front end", "ok", library, ""});
+    checks.push_back({"front end", CheckState::ok, library, ""});
   else
-    checks.push_back({"front end", "problem", library + ": " + std::strerror(errno),
+    checks.push_back({"front end", CheckState::problem, library + ": " + std::strerror(errno),
                       "install pviommu, or set PVIOMMU_PRELOAD to where the library is"});
 }
 
@@ -34,14 +34,14 @@ void check_memory(Checks& checks, const std::string& wanted) {
   std::string notice;
   const auto source = make_frame_source(wanted, notice);
   if (!source)
-    checks.push_back({"frame source", "problem", wanted + ": " + to_string(source.error()),
+    checks.push_back({"frame source", CheckState::problem, wanted + ": " + to_string(source.error()),
                       "use a kernel with io_uring, and have sysctl kernel.io_uring_disabled=0"});
   else if ((*source)->holds_pages())
     checks.push_back(
-        {"frame source", "ok", std::string((*source)->name()) + " holds the pages of mappings", ""});
+        {"frame source", CheckState::ok, std::string((*source)->name()) + " holds the pages of mappings", ""});
   else
     checks.push_back(
-        {"frame source", "warning",
+        {"frame source", CheckState::warning,
          notice.empty() ? std::string((*source)->name()) + " does not hold the pages of mappings" : notice,
          wanted == "copy" ? "use --frames=auto"
                           : "use a kernel with io_uring, and have sysctl kernel.io_uring_disabled=0"});
@@ -49,11 +49,11 @@ void check_memory(Checks& checks, const std::string& wanted) {
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   if (!LockedMemory::limited())
-    checks.push_back({"locked memory", "ok", "not limited: CAP_IPC_LOCK", ""});
+    checks.push_back({"locked memory", CheckState::ok, "not limited: CAP_IPC_LOCK", ""});
   else if (limit.rlim_cur == RLIM_INFINITY)
-    checks.push_back({"locked memory", "ok", "not limited", ""});
+    checks.push_back({"locked memory", CheckState::ok, "not limited", ""});
   else
-    checks.push_back({"locked memory", limit.rlim_cur < kLittleMemory ? "warning" : "ok",
+    checks.push_back({"locked memory", limit.rlim_cur < kLittleMemory ? CheckState::warning : CheckState::ok,
                       "programs can map " + std::to_string(limit.rlim_cur >> 10) + " KiB (RLIMIT_MEMLOCK)",
                       limit.rlim_cur < kLittleMemory
                           ? "ulimit -l unlimited, or LimitMEMLOCK=infinity of the service"
@@ -79,7 +79,7 @@ std::string device_problem(const PciDeviceInfo& info, std::string& remedy) {
 void check_device(Checks& checks, Hypervisor& hypervisor, Sbdf sbdf) {
   const auto devices = hypervisor.devices();
   if (!devices) {
-    checks.push_back({"devices", "problem", to_string(devices.error()), ""});
+    checks.push_back({"devices", CheckState::problem, to_string(devices.error()), ""});
     return;
   }
   for (const PciDeviceInfo& info : *devices) {
@@ -87,28 +87,28 @@ void check_device(Checks& checks, Hypervisor& hypervisor, Sbdf sbdf) {
     std::string remedy;
     const std::string problem = device_problem(info, remedy);
     const std::string name = to_string(sbdf) + ' ' + info.description;
-    checks.push_back({"device", problem.empty() ? "ok" : "problem",
+    checks.push_back({"device", problem.empty() ? CheckState::ok : CheckState::problem,
                       problem.empty() ? name : name + ": " + problem, remedy});
     return;
   }
   checks.push_back(
-      {"device", "problem", to_string(sbdf) + " does not exist", "pviommu list shows the devices there are"});
+      {"device", CheckState::problem, to_string(sbdf) + " does not exist", "pviommu list shows the devices there are"});
 }
 
 void check_by_opening(Checks& checks, const DoctorOptions& options, const std::optional<Sbdf>& device) {
   const auto opened = open_hypervisor(options.engine.hypervisor);
   if (!opened.instance) {
-    checks.push_back({"hypervisor", "problem", opened.failure.message, "see pviommu(1)"});
+    checks.push_back({"hypervisor", CheckState::problem, opened.failure.message, "see pviommu(1)"});
   } else {
-    checks.push_back({"hypervisor", "ok", options.engine.hypervisor + " opens", ""});
+    checks.push_back({"hypervisor", CheckState::ok, options.engine.hypervisor + " opens", ""});
     if (device) check_device(checks, *opened.instance, *device);
   }
   if (!device) return;
   const auto step = [&](std::string what) {
-    checks.push_back({std::string(kDoctorStep), "ok", std::move(what), ""});
+    checks.push_back({kRunStep, CheckState::ok, std::move(what), ""});
   };
-  for (const DoctorCheck& check : checks)
-    if (check.state == "problem") return step("stop with an error: " + std::string(check.detail));
+  for (const Check& check : checks)
+    if (check.state == CheckState::problem) return step("stop with an error: " + check.detail);
   step("open " + options.engine.hypervisor);
   step("take " + to_string(*device) + " for the program, reset it where it can be");
   step("for each mapping of the program: pin its pages, map them in the hypervisor");
@@ -139,16 +139,13 @@ int doctor(const DoctorOptions& options) {
   OpenFailure failure;
   if (const pviommu_module* module = find_module(name, PVIOMMU_MODULE_HYPERVISOR, failure);
       module == nullptr) {
-    checks.push_back({"module", "problem", failure.message, "pviommu info lists the modules there are"});
+    checks.push_back({"module", CheckState::problem, failure.message, "pviommu info lists the modules there are"});
   } else {
-    const auto diagnosis = diagnose(*module, conf, device ? to_string(*device) : "");
-    if (!diagnosis && diagnosis.error().code == EOPNOTSUPP)
+    const Status diagnosed = diagnose(*module, conf, device ? to_string(*device) : "", checks);
+    if (!diagnosed && diagnosed.error().code == EOPNOTSUPP)
       check_by_opening(checks, options, device);
-    else if (!diagnosis)
-      checks.push_back({"module", "problem", module->name + (": " + to_string(diagnosis.error())), ""});
-    else if (!append_checks(*diagnosis, checks))
-      checks.push_back({"module", "problem", module->name + std::string(": its diagnosis cannot be read"),
-                        "install pviommu and the module of the same version"});
+    else if (!diagnosed)
+      checks.push_back({"module", CheckState::problem, module->name + (": " + to_string(diagnosed.error())), ""});
   }
   const std::string out = options.json ? checks_as_json(checks) : checks_as_text(checks);
   std::fputs(out.c_str(), stdout);

@@ -2,32 +2,19 @@
 // What `pviommu doctor` says: checks, and the steps of a run.
 #pragma once
 
-#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
+
+#include "hypercall/diagnosis.h"
 
 namespace pviommu::command {
 
-/// As in hypercall/module.h, diagnose().
-struct DoctorCheck {
-  std::string check;
-  std::string state;  ///< ok, warning, problem or unknown
-  std::string detail;
-  std::string remedy;  ///< empty: nothing to do
-};
-
-/// `check` of the steps that a run would take.
-inline constexpr std::string_view kDoctorStep = "run would";
-
-/// Appends the array `json` to `checks`; false: it is none, and nothing was appended.
-bool append_checks(std::string_view json, std::vector<DoctorCheck>& checks);
-
-std::string checks_as_json(const std::vector<DoctorCheck>& checks);
+/// An array of {check, state, detail, remedy}, all strings, with a line end at its end.
+std::string checks_as_json(const std::vector<Check>& checks);
 /// A line a check, remedies below it, the steps numbered behind all, then a summary.
-std::string checks_as_text(const std::vector<DoctorCheck>& checks);
+std::string checks_as_text(const std::vector<Check>& checks);
 
 /// 1 when anything is a problem, else 0.
-int exit_status_of(const std::vector<DoctorCheck>& checks);
+int exit_status_of(const std::vector<Check>& checks);
 
 }  // namespace pviommu::command

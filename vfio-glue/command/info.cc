@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// pviommu info: version, modules, and what the hypervisor can do.
 #include <cinttypes>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "config.h"
 #include "hypercall/backend.h"
 #include "vfio-glue/command/command.h"
+#include "vfio-glue/command/json.h"
 
 namespace pviommu::command {
 namespace {
-
-using nlohmann::ordered_json;
 
 std::string hex(std::uint64_t value) {
   char text[32];
@@ -18,26 +17,26 @@ std::string hex(std::uint64_t value) {
   return text;
 }
 
-ordered_json page_sizes(std::uint64_t bits) {
-  auto sizes = ordered_json::array();
+Json page_sizes(std::uint64_t bits) {
+  Json sizes = Json::array();
   for (unsigned bit = 0; bit < 64; ++bit)
     if ((bits >> bit & 1) != 0) sizes.push_back(std::uint64_t{1} << bit);
   return sizes;
 }
 
-ordered_json notifications(NotificationKinds kinds) {
-  auto names = ordered_json::array();
+Json notifications(NotificationKinds kinds) {
+  Json names = Json::array();
   if ((kinds & bit(NotificationKind::sink)) != 0) names.push_back("sink");
   if ((kinds & bit(NotificationKind::event_channel)) != 0) names.push_back("event_channel");
   if ((kinds & bit(NotificationKind::guest_vector)) != 0) names.push_back("guest_vector");
   return names;
 }
 
-ordered_json capabilities(const Capabilities& c) {
-  auto ranges = ordered_json::array();
+Json capabilities(const Capabilities& c) {
+  Json ranges = Json::array();
   for (const IovaRange& range : c.iova_ranges)
     ranges.push_back({{"first", hex(range.first().raw())}, {"last", hex(range.last().raw())}});
-  auto reserved = ordered_json::array();
+  Json reserved = Json::array();
   for (const ReservedRange& range : c.reserved)
     reserved.push_back({{"first", hex(range.range.first().raw())},
                         {"last", hex(range.range.last().raw())},
@@ -60,60 +59,28 @@ ordered_json capabilities(const Capabilities& c) {
   };
 }
 
-// JSON as "key  value" lines, for people: one source for both.
-void print(const ordered_json& json, const std::string& indent) {
-  for (const auto& [key, value] : json.items()) {
-    const std::string name = indent + key;
-    if (value.is_object()) {
-      std::printf("%s\n", name.c_str());
-      print(value, indent + "  ");
-    } else if (value.is_array()) {
-      std::string line;
-      for (const auto& element : value) {
-        if (!line.empty()) line += "\n" + std::string(30, ' ');
-        if (!element.is_object()) {
-          line += element.is_string() ? element.get<std::string>() : element.dump();
-          continue;
-        }
-        std::string words;
-        for (const auto& member : element)
-          if (const std::string word = member.is_string() ? member.get<std::string>() : member.dump();
-              !word.empty())
-            words += (words.empty() ? "" : "  ") + word;
-        line += words;
-      }
-      std::printf("%-29s %s\n", name.c_str(), line.empty() ? "none" : line.c_str());
-    } else {
-      const std::string text = value.is_string()    ? value.get<std::string>()
-                               : value.is_boolean() ? (value.get<bool>() ? "yes" : "no")
-                                                    : value.dump();
-      std::printf("%-29s %s\n", name.c_str(), text.c_str());
-    }
-  }
-}
-
 }  // namespace
 
 int info(const QueryOptions& options) {
-  ordered_json json = {
+  Json json = {
       {"version", PACKAGE_VERSION}, {"compiler", __VERSION__}, {"module_folder", PVIOMMU_MODULE_DIR}};
-  auto modules = ordered_json::array();
+  Json modules = Json::array();
   for (const ModuleDescription& module : list_modules())
     modules.push_back({{"name", module.name},
                        {"kind", module.kind},
                        {"description", module.description},
                        {"origin", module.origin},
                        {"problem", module.problem}});
-  json["modules"] = std::move(modules);
+  json.set("modules", std::move(modules));
 
   const auto hypervisor = open(options.engine);
   int status = 0;
   if (hypervisor) {
-    json["hypervisor"] = hypervisor->name();
-    json["capabilities"] = capabilities(hypervisor->capabilities());
+    json.set("hypervisor", hypervisor->name());
+    json.set("capabilities", capabilities(hypervisor->capabilities()));
     auto driver = open_iommu_driver(options.engine.iommu_driver, *hypervisor);
     if (driver.instance) {
-      json["iommu_driver"] = driver.instance->name();
+      json.set("iommu_driver", driver.instance->name());
     } else {
       complain(driver.failure.message);
       status = kBadInput;
@@ -124,15 +91,15 @@ int info(const QueryOptions& options) {
 
   std::string notice;
   const auto frames = make_frame_source(options.engine.frame_source, notice);
-  json["frame_source"] = frames ? std::string((*frames)->name()) : "none: " + to_string(frames.error());
-  json["pages_are_held"] = frames ? (*frames)->holds_pages() : false;
-  json["frame_source_notice"] = notice;
-  json["max_mappings"] = options.engine.max_mappings;
+  json.set("frame_source", frames ? std::string((*frames)->name()) : "none: " + to_string(frames.error()));
+  json.set("pages_are_held", frames ? (*frames)->holds_pages() : false);
+  json.set("frame_source_notice", notice);
+  json.set("max_mappings", options.engine.max_mappings);
 
   if (options.json)
-    std::printf("%s\n", json.dump(2).c_str());
+    std::puts(json.text().c_str());
   else
-    print(json, "");
+    std::fputs(json.lines().c_str(), stdout);
   return status;
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "hypercall/device_lock.h"
 #include "vfio-glue/command/command.h"
+#include "vfio-glue/command/json.h"
 
 namespace pviommu::command {
 namespace {
@@ -18,9 +18,9 @@ std::string state(const Row& row) {
   return row.info.viable ? "free" : "not viable: a host driver holds a member of its group";
 }
 
-nlohmann::ordered_json to_json(const Row& row, std::string_view hypervisor) {
+Json to_json(const Row& row, std::string_view hypervisor) {
   const PciDeviceInfo& info = row.info;
-  nlohmann::ordered_json json = {
+  Json json = {
       {"address", to_string(info.sbdf)},
       {"group", info.group},
       {"hypervisor", hypervisor},
@@ -34,8 +34,8 @@ nlohmann::ordered_json to_json(const Row& row, std::string_view hypervisor) {
       {"viable", info.viable},
       {"state", row.owner ? "used" : "free"},
   };
-  if (row.owner) json["owner"] = {{"pid", row.owner->pid}, {"command", row.owner->comm}};
-  json["description"] = info.description;
+  if (row.owner) json.set("owner", {{"pid", row.owner->pid}, {"command", row.owner->comm}});
+  json.set("description", info.description);
   return json;
 }
 
@@ -64,9 +64,9 @@ int list(const QueryOptions& options) {
     rows.push_back({info, std::move(owner)});
   }
   if (options.json) {
-    auto array = nlohmann::ordered_json::array();
+    Json array = Json::array();
     for (const Row& row : rows) array.push_back(to_json(row, hypervisor->name()));
-    std::printf("%s\n", array.dump(2).c_str());
+    std::printf("%s\n", array.text().c_str());
     return 0;
   }
   std::printf("%-13s %5s %-10s %-10s %-9s %-6s  %s\n", "ADDRESS", "GROUP", "HYPERVISOR", "DRIVER", "ID",

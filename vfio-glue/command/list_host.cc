@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pviommu list --host: the PCI functions of this machine and who has them.
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "vfio-glue/command/command.h"
+#include "vfio-glue/command/json.h"
 #include "vfio-glue/host/holders.h"
 
 namespace pviommu::command {
-
-using nlohmann::ordered_json;
 
 int list_host(const HostOptions& options) {
   HostAccess access;
@@ -19,7 +17,7 @@ int list_host(const HostOptions& options) {
     complain(message);
     return kFailed;
   }
-  auto array = ordered_json::array();
+  Json array = Json::array();
   if (!options.json)
     std::printf("%-13s %5s %-12s %-9s %-6s  %s\n", "ADDRESS", "GROUP", "DRIVER", "ID", "CLASS", "USE");
   for (const host::HostDevice& device : *devices) {
@@ -32,19 +30,19 @@ int list_host(const HostOptions& options) {
       if (known) uses.insert(uses.end(), holders->begin(), holders->end());
     }
     if (options.json) {
-      ordered_json json = {{"address", to_string(device.sbdf)},
-                           {"group", device.group ? ordered_json(*device.group) : ordered_json()},
-                           {"group_members", ordered_json::array()},
+      Json members = Json::array();
+      for (const Sbdf member : device.group_members) members.push_back(to_string(member));
+      array.push_back({{"address", to_string(device.sbdf)},
+                           {"group", device.group ? Json(*device.group) : Json()},
+                           {"group_members", std::move(members)},
                            {"driver", device.driver},
                            {"driver_override", device.driver_override},
                            {"vendor", hex(device.vendor, 4)},
                            {"device", hex(device.device, 4)},
                            {"class", hex(device.class_code, 6)},
-                           {"in_use", known ? ordered_json(!uses.empty()) : ordered_json()},
+                           {"in_use", known ? Json(!uses.empty()) : Json()},
                            {"uses", uses},
-                           {"description", device.description}};
-      for (const Sbdf member : device.group_members) json["group_members"].push_back(to_string(member));
-      array.push_back(std::move(json));
+                           {"description", device.description}});
       continue;
     }
     std::string use;
@@ -57,7 +55,7 @@ int list_host(const HostOptions& options) {
                 : use.empty() ? "-"
                               : use.c_str());
   }
-  if (options.json) std::puts(array.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+  if (options.json) std::puts(array.text().c_str());
   return 0;
 }
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The command pviommu.
 
-# Linked into the library: modules write their reports with it.
-libpviommu_la_SOURCES += \
+# What tests use without the command.
+COMMAND_REPORTS = \
 	vfio-glue/command/doctor_report.cc \
-	vfio-glue/command/doctor_report.h
+	vfio-glue/command/doctor_report.h \
+	vfio-glue/command/json.cc \
+	vfio-glue/command/json.h
 
 # Built in vfio-glue/ because pviommu/ beside the Makefile is a folder.
 bin_PROGRAMS += vfio-glue/pviommu
@@ -14,6 +16,7 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command/bind.cc \
 	vfio-glue/command/command.h \
 	vfio-glue/command/doctor.cc \
+	$(COMMAND_REPORTS) \
 	vfio-glue/command/info.cc \
 	vfio-glue/command/list.cc \
 	vfio-glue/command/list_host.cc \

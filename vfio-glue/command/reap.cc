@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pviommu reap: what programs that died still hold of the hypervisor is put back.
+#include <cerrno>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "hypercall/backend.h"
 #include "vfio-glue/command/command.h"
+#include "vfio-glue/command/json.h"
 
 namespace pviommu::command {
 
@@ -16,29 +17,25 @@ int reap(const ReapOptions& options) {
     complain(failure.message);
     return kBadInput;
   }
-  const auto text = pviommu::reap(*module, conf, options.dry_run);
-  if (!text && text.error().code == EOPNOTSUPP) {
-    // Its state is in the program's process and went with it.
-    std::puts(options.json ? "[]" : "nothing to be done");
-    return 0;
+  std::vector<Reaped> rows;
+  const Status reaped = pviommu::reap(*module, conf, options.dry_run, rows);
+  // Without a reaper its state is in the program's process and went with it.
+  const bool failed = !reaped && reaped.error().code != EOPNOTSUPP;
+  bool clean = !failed;
+  Json array = Json::array();
+  for (const Reaped& row : rows) {
+    clean &= row.state == ReapedState::put_back;
+    if (options.json)
+      array.push_back({{"state", to_string(row.state)}, {"what", row.what}});
+    else
+      std::printf("%-9s %s\n", to_string(row.state), row.what.c_str());
   }
-  if (!text) {
-    complain(std::string(name) + ": " + to_string(text.error()) + "; pviommu doctor says more");
-    return kFailed;
-  }
-  const auto list = nlohmann::json::parse(*text, nullptr, false);
-  if (!list.is_array()) {
-    complain(std::string(name) + ": its answer cannot be read");
-    return kFailed;
-  }
-  if (options.json) std::puts(list.dump(2).c_str());
-  if (list.empty() && !options.json) std::puts("nothing to be done");
-  bool clean = true;
-  for (const auto& item : list) {
-    const std::string state = item.value("state", "");
-    clean &= state == "put back";
-    if (!options.json) std::printf("%-9s %s\n", state.c_str(), item.value("what", "").c_str());
-  }
+  if (options.json)
+    std::puts(array.text().c_str());
+  else if (rows.empty() && !failed)
+    std::puts("nothing to be done");
+  // Behind the rows: what was put back before the error is not found again.
+  if (failed) complain(std::string(name) + ": " + to_string(reaped.error()) + "; pviommu doctor says more");
   return clean ? 0 : kFailed;
 }
 

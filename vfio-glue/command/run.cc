@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "hypercall/backend.h"
 #include "hypercall/statistics.h"
@@ -113,12 +112,11 @@ void report(const RunOptions& options, const Statistics& statistics, int status)
   const bool killed = WIFSIGNALED(status);
   std::string text;
   if (options.stats == "json") {
-    auto json = vfio::stats_json(statistics);
-    json["program"] = {
-        {"name", options.program[0]},
-        {"exit_status", killed ? nlohmann::ordered_json() : nlohmann::ordered_json(WEXITSTATUS(status))},
-        {"signal", killed ? nlohmann::ordered_json(WTERMSIG(status)) : nlohmann::ordered_json()}};
-    text = json.dump(2) + "\n";
+    Json json = vfio::stats_json(statistics);
+    json.set("program", {{"name", options.program[0]},
+                         {"exit_status", killed ? Json() : Json(WEXITSTATUS(status))},
+                         {"signal", killed ? Json(WTERMSIG(status)) : Json()}});
+    text = json.text() + "\n";
   } else if (options.stats == "table") {
     text = "\npviommu: " + options.program[0] + " on " + options.engine.hypervisor + "\n\n" +
            vfio::stats_table(statistics);

@@ -3,7 +3,6 @@
 
 #include <cinttypes>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 namespace pviommu::vfio {
@@ -126,20 +125,20 @@ std::string stats_table(const Statistics& s) {
   return table.take();
 }
 
-nlohmann::ordered_json stats_json(const Statistics& s) {
-  using nlohmann::ordered_json;
+command::Json stats_json(const Statistics& s) {
+  using command::Json;
   const auto timed = [](const TimedCounter& counter, std::uint64_t failed) {
-    return ordered_json{
+    return Json{
         {"count", value(counter.count)}, {"failed", failed}, {"nanoseconds", value(counter.nanoseconds)}};
   };
-  ordered_json hypercalls = ordered_json::object();
+  Json hypercalls = Json::object();
   for (std::size_t op = 0; op < kHypercallOps; ++op)
-    hypercalls[to_string(static_cast<HypercallOp>(op))] =
-        timed(s.hypercalls[op], value(s.hypercall_failures[op]));
-  ordered_json faults = ordered_json::object();
+    hypercalls.set(to_string(static_cast<HypercallOp>(op)),
+                   timed(s.hypercalls[op], value(s.hypercall_failures[op])));
+  Json faults = Json::object();
   for (std::size_t reason = 0; reason < kFaultReasons; ++reason)
-    faults[to_string(static_cast<FaultReason>(reason))] = value(s.faults[reason]);
-  ordered_json latest = ordered_json::array();
+    faults.set(to_string(static_cast<FaultReason>(reason)), value(s.faults[reason]));
+  Json latest = Json::array();
   for (const Fault& fault : latest_faults(s))
     latest.push_back({{"device", to_string(fault.sbdf)},
                       {"access", access_name(fault.access)},

@@ -2,16 +2,16 @@
 // What a run did, for people and for programs.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "hypercall/statistics.h"
+#include "vfio-glue/command/json.h"
 
 namespace pviommu::vfio {
 
 /// A table, with a line end at its end.  Rows that are all zero are left out.
 std::string stats_table(const Statistics& statistics);
 /// All counters.  Times are nanoseconds; 0 unless Statistics::timed.
-nlohmann::ordered_json stats_json(const Statistics& statistics);
+command::Json stats_json(const Statistics& statistics);
 
 }  // namespace pviommu::vfio

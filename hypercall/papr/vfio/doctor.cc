@@ -18,7 +18,7 @@
 namespace pviommu::spapr {
 namespace {
 
-using Checks = std::vector<command::DoctorCheck>;
+using Checks = std::vector<Check>;
 
 /// Linux 6.11 brought VFIO back to LPARs.
 bool has_vfio_for_lpars(const std::string& release) {
@@ -36,32 +36,32 @@ std::string range_text(const IovaRange& range) { return hex(range.first().raw())
 
 void judge_vfio(const HostFacts& facts, Checks& checks) {
   if (has_vfio_for_lpars(facts.kernel))
-    checks.push_back({"kernel", "ok", "Linux " + facts.kernel, ""});
+    checks.push_back({"kernel", CheckState::ok, "Linux " + facts.kernel, ""});
   else
-    checks.push_back({"kernel", "problem", "Linux " + facts.kernel + ": its VFIO takes no device of an LPAR",
+    checks.push_back({"kernel", CheckState::problem, "Linux " + facts.kernel + ": its VFIO takes no device of an LPAR",
                       "Linux 6.11 or newer, or the kernel module pviommu_papr (papr:via=module)"});
   if (facts.container_error == 0)
-    checks.push_back({"/dev/vfio/vfio", "ok", "can be opened", ""});
+    checks.push_back({"/dev/vfio/vfio", CheckState::ok, "can be opened", ""});
   else
-    checks.push_back({"/dev/vfio/vfio", "problem", std::strerror(facts.container_error),
+    checks.push_back({"/dev/vfio/vfio", CheckState::problem, std::strerror(facts.container_error),
                       facts.container_error == ENOENT ? "modprobe vfio-pci" : "run as root, or give yourself the file"});
   if (facts.spapr)
-    checks.push_back({"VFIO sPAPR", *facts.spapr ? "ok" : "problem", *facts.spapr ? "offered" : "not offered",
+    checks.push_back({"VFIO sPAPR", *facts.spapr ? CheckState::ok : CheckState::problem, *facts.spapr ? "offered" : "not offered",
                       *facts.spapr ? "" : "modprobe vfio_iommu_spapr_tce"});
   const auto given = std::ranges::count_if(facts.devices, [](const auto& device) { return device.info.viable; });
   if (given != 0)
-    checks.push_back({"devices", "ok", std::to_string(given) + " can be used", ""});
+    checks.push_back({"devices", CheckState::ok, std::to_string(given) + " can be used", ""});
   else
-    checks.push_back({"devices", "problem", "vfio-pci has no device whose whole group is free",
+    checks.push_back({"devices", CheckState::problem, "vfio-pci has no device whose whole group is free",
                       "driverctl set-override ADDRESS vfio-pci"});
 }
 
 void judge_module(const HostFacts& facts, Checks& checks) {
-  checks.push_back({"kernel", "ok", "Linux " + facts.kernel, ""});
+  checks.push_back({"kernel", CheckState::ok, "Linux " + facts.kernel, ""});
   if (facts.module_error == 0)
-    checks.push_back({PVIOMMU_PAPR_DEVICE, "ok", "is there", ""});
+    checks.push_back({PVIOMMU_PAPR_DEVICE, CheckState::ok, "is there", ""});
   else
-    checks.push_back({PVIOMMU_PAPR_DEVICE, "problem", std::strerror(facts.module_error),
+    checks.push_back({PVIOMMU_PAPR_DEVICE, CheckState::problem, std::strerror(facts.module_error),
                       facts.module_error == ENOENT ? "build and load hypercall/papr/kernel (doc/power.md)" : "run as root"});
 }
 
@@ -69,34 +69,34 @@ void judge_device(const HostFacts& facts, bool over_module, std::string_view nam
   const auto sbdf = parse_sbdf(name);
   const auto found = std::ranges::find_if(facts.devices, [&](const auto& device) { return sbdf && device.info.sbdf == *sbdf; });
   if (found == facts.devices.end()) {
-    checks.push_back({"device", "problem",
+    checks.push_back({"device", CheckState::problem,
                       std::string(name) + (sbdf ? ": no such function, or it has no DMA window of its own" : ": no PCI address"),
                       "pviommu list --hypervisor=papr"});
     return;
   }
   const PlatformDevice& device = *found;
-  checks.push_back({"device", "ok", std::string(name) + ", " + device.info.description + ", group " + std::to_string(device.info.group), ""});
+  checks.push_back({"device", CheckState::ok, std::string(name) + ", " + device.info.description + ", group " + std::to_string(device.info.group), ""});
   std::string others;
   for (const Sbdf member : device.group)
     if (member != device.info.sbdf) others += (others.empty() ? "" : ", ") + to_string(member);
-  if (!others.empty()) checks.push_back({"group", "warning", "shares its window with " + others, "give all of them to the same program"});
+  if (!others.empty()) checks.push_back({"group", CheckState::warning, "shares its window with " + others, "give all of them to the same program"});
   const bool free = over_module ? device.info.driver.empty() : device.info.viable;
   const std::string driver = device.info.driver.empty() ? "no driver has it" : "driver " + device.info.driver;
-  checks.push_back({"driver", free ? "ok" : "problem", driver,
+  checks.push_back({"driver", free ? CheckState::ok : CheckState::problem, driver,
                     free           ? ""
                     : over_module  ? "unbind it (and clear its driver_override)"
                                    : "driverctl set-override " + std::string(name) + " vfio-pci, and the rest of its group"});
-  checks.push_back({"window", "ok", range_text(device.default_window) + " in pages of 4K", ""});
+  checks.push_back({"window", CheckState::ok, range_text(device.default_window) + " in pages of 4K", ""});
   if (!free || !host_is_fine) return;
-  const std::string step(command::kDoctorStep);
+  const std::string step(kRunStep);
   if (over_module) {
-    checks.push_back({step, "ok", std::string("claim the function by ") + PVIOMMU_PAPR_DEVICE, ""});
-    checks.push_back({step, "ok", "pin memory as it is mapped; H_PUT_TCE_INDIRECT, up to 512 pages each", ""});
-    checks.push_back({step, "ok", "take its MSIs by read() (the kernel asks ibm,change-msi)", ""});
+    checks.push_back({step, CheckState::ok, std::string("claim the function by ") + PVIOMMU_PAPR_DEVICE, ""});
+    checks.push_back({step, CheckState::ok, "pin memory as it is mapped; H_PUT_TCE_INDIRECT, up to 512 pages each", ""});
+    checks.push_back({step, CheckState::ok, "take its MSIs by read() (the kernel asks ibm,change-msi)", ""});
   } else {
-    checks.push_back({step, "ok", "open /dev/vfio/" + std::to_string(device.info.group) + " and a container of the kernel's sPAPR IOMMU", ""});
-    checks.push_back({step, "ok", "map memory; the kernel pins it and makes H_GET_TCE and H_PUT_TCE, a page each", ""});
-    checks.push_back({step, "ok", "take its MSIs on eventfds (the kernel asks ibm,change-msi)", ""});
+    checks.push_back({step, CheckState::ok, "open /dev/vfio/" + std::to_string(device.info.group) + " and a container of the kernel's sPAPR IOMMU", ""});
+    checks.push_back({step, CheckState::ok, "map memory; the kernel pins it and makes H_GET_TCE and H_PUT_TCE, a page each", ""});
+    checks.push_back({step, CheckState::ok, "take its MSIs on eventfds (the kernel asks ibm,change-msi)", ""});
   }
 }
 
@@ -119,35 +119,33 @@ HostFacts gather(const std::string& sysfs) {
   return facts;
 }
 
-std::vector<command::DoctorCheck> judge(const HostFacts& facts, std::string_view via, std::string_view device) {
+std::vector<Check> judge(const HostFacts& facts, std::string_view via, std::string_view device) {
   Checks checks;
   if (facts.model.empty())
-    checks.push_back({"machine", "problem", "this is no Power LPAR (no device tree of a pSeries)", "--hypervisor=model runs everywhere"});
+    checks.push_back({"machine", CheckState::problem, "this is no Power LPAR (no device tree of a pSeries)", "--hypervisor=model runs everywhere"});
   else
-    checks.push_back({"machine", "ok", facts.model, ""});
+    checks.push_back({"machine", CheckState::ok, facts.model, ""});
   const bool given = std::ranges::any_of(facts.devices, [](const auto& each) { return each.info.driver == "vfio-pci"; });
   const bool over_module = via == "module" || (via == "auto" && facts.module_error == 0 && !given);
-  checks.push_back({"way", "ok", over_module ? "via=module: hcalls by the kernel module pviommu_papr" : "via=vfio: hcalls by the kernel's VFIO", ""});
+  checks.push_back({"way", CheckState::ok, over_module ? "via=module: hcalls by the kernel module pviommu_papr" : "via=vfio: hcalls by the kernel's VFIO", ""});
   over_module ? judge_module(facts, checks) : judge_vfio(facts, checks);
   if (!device.empty()) {
-    const bool fine = std::ranges::none_of(checks, [](const auto& check) { return check.state == "problem"; });
+    const bool fine = std::ranges::none_of(checks, [](const auto& check) { return check.state == CheckState::problem; });
     judge_device(facts, over_module, device, fine, checks);
   }
   return checks;
 }
 
-int diagnose(const char* conf, const char* device, char* json, size_t size) {
+int diagnose(const char* conf, const char* device, void (*row)(void* to, const pviommu_check* check),
+             void* to) noexcept {
   try {
     std::string message;
     const auto choice = parse_conf_text(conf, message);
-    std::vector<command::DoctorCheck> checks;
     if (choice)
-      checks = judge(gather(), choice->via, device);
+      hand_over(judge(gather(), choice->via, device), row, to);
     else
-      checks.push_back({"configuration", "problem", message, ""});
-    const std::string text = command::checks_as_json(checks);
-    if (size != 0) std::snprintf(json, size, "%s", text.c_str());
-    return static_cast<int>(text.size());
+      hand_over({{"configuration", CheckState::problem, message, ""}}, row, to);
+    return 0;
   } catch (const std::exception&) {
     return -ENOMEM;
   }

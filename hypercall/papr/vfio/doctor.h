@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "vfio-glue/command/doctor_report.h"
+#include "hypercall/diagnosis.h"
 #include "hypercall/papr/vfio/platform.h"
 
 namespace pviommu::spapr {
@@ -24,9 +24,10 @@ struct HostFacts {
 
 HostFacts gather(const std::string& sysfs = "/sys");
 /// `via`: auto, vfio or module.  `device`: an address, or empty.
-std::vector<command::DoctorCheck> judge(const HostFacts& facts, std::string_view via, std::string_view device);
+std::vector<Check> judge(const HostFacts& facts, std::string_view via, std::string_view device);
 
 /// pviommu_module::diagnose.
-int diagnose(const char* conf, const char* device, char* json, size_t size);
+int diagnose(const char* conf, const char* device, void (*row)(void* to, const pviommu_check* check),
+             void* to) noexcept;
 
 }  // namespace pviommu::spapr

@@ -1,30 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The modules that the registry's tests load: one good hypervisor and its
-// spoilt variants, chosen with -D by hypercall.mk.
-#include "hypercall/module.h"
+// What the modules of the registry's tests have behind their entries (entry.cc):
+// a hypervisor that can do nothing, and rows.
+#include "tests/unit/modules/module.h"
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <string>
 
 #include "hypercall/hypervisor.h"
-
-#ifndef MODULE_SIZE
-#define MODULE_SIZE sizeof(pviommu_module)
-#endif
-#ifndef MODULE_API_VERSION
-#define MODULE_API_VERSION PVIOMMU_MODULE_API_VERSION
-#endif
-#ifndef MODULE_KIND
-#define MODULE_KIND PVIOMMU_MODULE_HYPERVISOR
-#endif
-#ifndef MODULE_SYMBOL
-#define MODULE_SYMBOL pviommu_module_entry
-#endif
-
-#ifdef MODULE_NEEDS_UNDEFINED
-extern "C" int pviommu_test_nobody_has_this(void);
-#endif
 
 namespace {
 
@@ -34,7 +18,7 @@ constexpr Error kNo{EOPNOTSUPP, "test module"};
 
 class NoHypervisor final : public Hypervisor {
  public:
-  std::string_view name() const override { return MODULE_NAME; }
+  std::string_view name() const override { return test_module_name; }
   const Capabilities& capabilities() const override { return capabilities_; }
   Result<std::vector<PciDeviceInfo>> devices() override { return kNo; }
   Result<std::unique_ptr<PciDevice>> open_device(Sbdf) override { return kNo; }
@@ -68,34 +52,36 @@ class NoHypervisor final : public Hypervisor {
   Capabilities capabilities_;
 };
 
-/// CONF "fail": ENXIO with a message; "silent": fails without saying anything.
-void* open(const pviommu_open_args* args, int* error) {
-#ifdef MODULE_NEEDS_UNDEFINED
-  if (pviommu_test_nobody_has_this() != 0) return nullptr;
-#endif
+}  // namespace
+
+void* test_module_open(const pviommu_open_args* args, int* error) {
   if (std::strcmp(args->conf, "silent") == 0) return nullptr;
   if (std::strcmp(args->conf, "fail") == 0) {
     *error = ENXIO;
     std::snprintf(args->message, args->message_size, "told to fail,\nsecond line");
     return nullptr;
   }
-  return static_cast<Hypervisor*>(new NoHypervisor);
+  return static_cast<pviommu::Hypervisor*>(new NoHypervisor);
 }
 
-/// CONF "fail": ENXIO; "large": more than any first guess of room; "endless":
-/// always more than there is room.
-int diagnose(const char* conf, const char* device, char* json, std::size_t size) {
-  if (std::strcmp(conf, "fail") == 0) return -ENXIO;
-  if (std::strcmp(conf, "endless") == 0) return static_cast<int>(size) + 10;
-  std::string text = "[{\"check\":\"device\",\"state\":\"ok\",\"detail\":\"" + std::string(device) +
-                     "\",\"remedy\":\"\"}]";
-  if (std::strcmp(conf, "large") == 0) text.append(200000, ' ');
-  std::snprintf(json, size, "%s", text.c_str());
-  return static_cast<int>(text.size());
+int test_module_diagnose(const char* conf, const char* device, void (*row)(void*, const pviommu_check*), void* to) {
+  const std::string seen = device;  // a row's strings need not outlive the call
+  const pviommu_check check = {"device", PVIOMMU_CHECK_WARNING, seen.c_str(), "look"};
+  const pviommu_check odd = {nullptr, 99, nullptr, nullptr};
+  const int rows = std::strcmp(conf, "large") == 0 ? 10000 : 1;
+  for (int i = 0; i < rows; ++i) row(to, std::strcmp(conf, "odd") == 0 ? &odd : &check);
+  return std::strcmp(conf, "fail") == 0 ? -ENXIO : 0;
 }
 
-}  // namespace
-
-extern "C" __attribute__((visibility("default"))) const pviommu_module MODULE_SYMBOL = {
-    MODULE_SIZE, MODULE_API_VERSION, MODULE_KIND, MODULE_NAME, "for the tests of the registry", open,
-    diagnose, nullptr};
+int test_module_reap(const char* conf, int dry_run, void (*row)(void*, const pviommu_reaped*), void* to) {
+  static int calls = 0;
+  ++calls;
+  for (int i = 0; i < 2000; ++i) {
+    const std::string what = "call " + std::to_string(calls) + ", carrier " + std::to_string(i) + " of process 4711";
+    const pviommu_reaped reaped = {what.c_str(), dry_run != 0 ? PVIOMMU_REAPED_LEFT : PVIOMMU_REAPED_PUT_BACK};
+    row(to, &reaped);
+  }
+  const pviommu_reaped odd = {nullptr, 99};
+  row(to, &odd);
+  return std::strcmp(conf, "fail") == 0 ? -EIO : 0;
+}
