@@ -12,9 +12,21 @@
 #       \       /
 #     hypercall            only hypercall/xen: libxenctrl; only hypercall/papr: hcalls
 #
-# and that every quoted include names its file from the top of the tree, so that
-# a folder cannot be left unnoticed through "../".  Without TREE the rule is
-# first tried on planted violations.
+# that the floors inside vfio-glue are kept,
+#
+#             command
+#        +-------+-------+
+#      guest   host    preload         preload is a module: nobody includes it, nor the command
+#        |       |       |
+#        |  host/libvirt |             a module as well, on top of host
+#        +---- engine ---+             host does not need it
+#
+#   (vfio-glue's own headers, vfio_notification.h, may be included by all)
+#
+# that no files of one of its folders include each other in a circle, and that
+# every quoted include names its file from the top of the tree, so that a folder
+# cannot be left unnoticed through "../".  Without TREE the rule is first tried
+# on planted violations.
 set -u
 
 # violations TREE: one line "FILE:LINE: reason" each.
@@ -26,7 +38,21 @@ violations() {
       LC_ALL=C sort | while IFS= read -r file; do
       awk -v file="$file" '
         function bad(reason) { printf "%s:%d: %s: %s\n", file, FNR, name, reason }
-        BEGIN { split(file, part, "/"); folder = part[1]; sub_folder = part[2]
+        # The folder of a file of vfio-glue; "" for what lies at its top.
+        function floor_of(path) {
+          if (path !~ /^vfio-glue\/.*\//) return ""
+          sub(/^vfio-glue\//, "", path)
+          sub(/\/[^\/]*$/, "", path)
+          return path
+        }
+        BEGIN { split(file, part, "/"); folder = part[1]; sub_folder = part[2]; floor = floor_of(file)
+          # Below each floor, itself included.
+          below["engine"] = "engine"
+          below["guest"] = "guest engine"
+          below["preload"] = "preload engine"
+          below["host"] = "host"
+          below["host/libvirt"] = "host/libvirt host"
+          below["command"] = "command guest host engine"
           # The kernel builds it in its own folder, with no way to ours.
           kernel_module = file ~ /^hypercall\/papr\/kernel\// }
         /^[ \t]*#[ \t]*(include|include_next|import)[ \t]/ {
@@ -46,6 +72,9 @@ violations() {
             if (top == "tests") bad("nothing includes tests")
             else if (top != folder && top != "hypercall" && folder != "vfio-glue")
               bad(folder " may include hypercall only")
+            if (folder == "vfio-glue" && floor_of(name) != "" &&
+                index(" " below[floor] " ", " " floor_of(name) " ") == 0)
+              bad((floor == "" ? "the top of vfio-glue" : floor) " may not include " floor_of(name))
             if (name ~ /^hypercall\/xen\// && sub_folder != "xen") bad("only through the hypervisor interface")
             if (name ~ /^hypercall\/papr\// && sub_folder != "papr") bad("only through the hypervisor interface")
           }
@@ -57,22 +86,44 @@ violations() {
             if (file !~ /^hypercall\/xen\//) bad("only hypercall/xen includes libxenctrl")
         }' "$file"
     done
+    circles
   )
 }
 
-# expect NAME WANTED FILE CONTENT: plants FILE in an empty tree and wants a
+# circles: in the folders of vfio-glue, where a .cc and its .h are one.
+circles() {
+  find vfio-glue -type d 2>/dev/null | LC_ALL=C sort | while IFS= read -r dir; do
+    for file in "$dir"/*.h "$dir"/*.cc; do
+      [ -f "$file" ] || continue
+      sed -n 's/^[ \t]*#[ \t]*include[ \t]*["<]\([^">]*\)[">].*/\1/p' "$file" | while IFS= read -r name; do
+        if [ "${name%/*}" = "$dir" ] && [ "${name%.*}" != "${file%.*}" ]; then echo "${file%.*} ${name%.*}"; fi
+      done
+    done | tsort 2>&1 >/dev/null | awk '/input contains a loop/ { n++; next } { sub(/^tsort: /, ""); loop[n] = loop[n] " " $0 }
+      END { for (i = 1; i <= n; i++) print "circle:" loop[i] }'
+  done
+}
+
+# expect NAME WANTED FILE CONTENT...: plants FILEs in an empty tree and wants a
 # violation (1) or none (0).
 failed=0
 expect() {
+  about=$1
+  wanted=$2
+  shift 2
   tree=$(mktemp -d) || exit 1
-  mkdir -p "$tree/$(dirname "$3")"
-  printf '%s\n' "$4" >"$tree/$3"
+  planted=
+  while [ $# -gt 0 ]; do
+    mkdir -p "$tree/$(dirname "$1")"
+    printf '%s\n' "$2" >"$tree/$1"
+    planted="$planted $1: $2"
+    shift 2
+  done
   found=$(violations "$tree" | wc -l)
   rm -rf "$tree"
-  if [ $((found > 0)) -eq "$2" ]; then
-    echo "ok include-rule self-test: $1"
+  if [ $((found > 0)) -eq "$wanted" ]; then
+    echo "ok include-rule self-test: $about"
   else
-    echo "not ok include-rule self-test: $1 - $found found in: $4"
+    echo "not ok include-rule self-test: $about - $found found in:$planted"
     failed=1
   fi
 }
@@ -97,6 +148,27 @@ expect "no computed include" 1 pviommu/a.cc '#include WHATEVER'
 expect "linux/vfio.h only in vfio-glue" 1 hypercall/model/a.cc '#include <linux/vfio.h>'
 expect "xenctrl.h only in hypercall/xen" 1 hypercall/model/a.cc '#include <xenctrl.h>'
 expect "hypercall/xen only through the interface" 1 hypercall/a.cc '#include "hypercall/xen/x.h"'
+expect "the engine knows no front end" 1 vfio-glue/engine/a.cc '#include "vfio-glue/preload/fd_table.h"'
+expect "nor the command" 1 vfio-glue/engine/a.cc '#include "vfio-glue/command/command.h"'
+expect "preload does not include guest" 1 vfio-glue/preload/a.cc '#include "vfio-glue/guest/guest_device.h"'
+expect "guest does not include preload" 1 vfio-glue/guest/a.cc '#include "vfio-glue/preload/mappings.h"'
+expect "guest does not include host" 1 vfio-glue/guest/a.cc '#include "vfio-glue/host/devices.h"'
+expect "host does not include the engine" 1 vfio-glue/host/a.cc '#include "vfio-glue/engine/engine.h"'
+expect "host does not include its module" 1 vfio-glue/host/a.cc '#include "vfio-glue/host/libvirt/domains.h"'
+expect "the command does not include libvirt's part" 1 vfio-glue/command/a.cc '#include "vfio-glue/host/libvirt/domains.h"'
+expect "nobody includes preload" 1 vfio-glue/command/a.cc '#include "vfio-glue/preload/front_end.h"'
+expect "a header at the top includes no floor" 1 vfio-glue/a.h '#include "vfio-glue/engine/file.h"'
+expect "a new floor says first what is below it" 1 vfio-glue/server/a.cc '#include "vfio-glue/engine/file.h"'
+expect "the command includes guest, host and engine" 0 vfio-glue/command/a.cc '#include "vfio-glue/guest/guest_device.h"
+#include "vfio-glue/host/devices.h"
+#include "vfio-glue/engine/engine.h"
+#include "vfio-glue/command/command.h"'
+expect "libvirt's part includes host" 0 vfio-glue/host/libvirt/a.cc '#include "vfio-glue/host/devices.h"'
+expect "all include vfio_notification.h" 0 vfio-glue/guest/a.cc '#include "vfio-glue/vfio_notification.h"'
+expect "no circle of two headers' parts" 1 vfio-glue/engine/a.h '#include "vfio-glue/engine/b.h"' \
+  vfio-glue/engine/b.cc '#include "vfio-glue/engine/a.h"'
+expect "one way is none" 0 vfio-glue/engine/a.cc '#include "vfio-glue/engine/a.h"
+#include "vfio-glue/engine/b.h"'
 expect "vfio-glue may include all three" 0 vfio-glue/a.cc '#include "pviommu/address_space.h"
 #include "msi/x.h"
 #include "hypercall/hypervisor.h"

@@ -12,7 +12,8 @@
 #include <memory>
 #include <mutex>
 
-#include "vfio-glue/engine/engine.h"
+#include "pviommu/address_space.h"
+#include "vfio-glue/engine/engine_config.h"
 #include "vfio-glue/engine/ioctl_table.h"
 
 namespace pviommu::vfio {
@@ -31,7 +32,9 @@ class ContainerMember : public boost::intrusive::list_base_hook<> {
 
 class Container final : public File {
  public:
-  explicit Container(Engine& engine, const EngineConfig& config) : engine_(engine), config_(config) {}
+  /// The three outlive it: they are the engine's.
+  Container(IommuDriver& driver, Hypervisor& hypervisor, FrameSource& frames, const EngineConfig& config)
+      : driver_(driver), hypervisor_(hypervisor), frames_(frames), config_(config) {}
   ~Container() override;
 
   const char* kind() const override { return "container"; }
@@ -72,7 +75,9 @@ class Container final : public File {
   /// A program maps a BAR of one of its devices for the others (peer-to-peer).
   Status map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map);
 
-  Engine& engine_;
+  IommuDriver& driver_;
+  Hypervisor& hypervisor_;
+  FrameSource& frames_;
   const EngineConfig config_;
   std::mutex lock_;  ///< guards the groups and what opens and closes the space
   boost::intrusive::list<ContainerMember> groups_;

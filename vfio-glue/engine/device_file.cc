@@ -213,15 +213,7 @@ Status DeviceFile::hot_reset(const Call& call, vfio_pci_hot_reset& reset) {
   if (reset.count == 0 || reset.count > members.size()) return Error{EINVAL, "PCI_HOT_RESET: count"};
   std::vector<std::int32_t> fds(reset.count);
   PVIOMMU_TRY(call.client.copy_in(fds.data(), call.argument + sizeof reset, fds.size() * sizeof fds[0]));
-  std::vector<boost::intrusive_ptr<Group>> groups;
-  for (const std::int32_t fd : fds) {
-    if (!call.client.is_open(fd)) return Error{EBADF, "PCI_HOT_RESET"};
-    const FileRef file = call.client.file_of(fd);
-    auto* group = dynamic_cast<Group*>(file.get());
-    if (!group) return Error{EINVAL, "PCI_HOT_RESET with what is no group"};
-    groups.emplace_back(group);
-  }
-  return Group::hot_reset(call.client, std::move(groups), *device_, members);
+  return owner_.hot_reset(call.client, fds, *device_, members);
 }
 
 Status DeviceFile::ioeventfd(const Call& call, vfio_device_ioeventfd& request) {

@@ -5,17 +5,32 @@
 #include <atomic>
 
 #include "vfio-glue/engine/device.h"
-#include "vfio-glue/engine/group.h"
 #include "vfio-glue/engine/ioctl_table.h"
 
 namespace pviommu::vfio {
 
+/// Who opened a device, and closes it: its group.
+class DeviceOwner {
+ public:
+  /// A file on the device is gone; the last one closes the device.
+  virtual void put_device(Device& device) = 0;
+  /// VFIO_DEVICE_PCI_HOT_RESET: resets `members` by way of `device`, one of them.  `groups` are
+  /// the program's descriptors.  EBADF: one is not open; EINVAL: it is no group, or the groups
+  /// do not have all the members.
+  virtual Status hot_reset(Client& client, std::span<const std::int32_t> groups, Device& device,
+                           const std::vector<HotResetMember>& members) = 0;
+
+ protected:
+  ~DeviceOwner() = default;
+};
+
 class DeviceFile final : public File {
  public:
-  /// `device` belongs to `group`; this file counts as one of its users.
-  DeviceFile(boost::intrusive_ptr<Group> group, Device& device) : group_(std::move(group)), device_(&device) {}
+  /// `device` belongs to `owner`, which `group` keeps alive; this file counts as one of its users.
+  DeviceFile(FileRef group, DeviceOwner& owner, Device& device)
+      : group_(std::move(group)), owner_(owner), device_(&device) {}
   ~DeviceFile() override {
-    if (device_) group_->put_device(*device_);
+    if (device_) owner_.put_device(*device_);
   }
 
   Device& device() { return *device_; }
@@ -48,7 +63,8 @@ class DeviceFile final : public File {
   Status feature(const Call& call, vfio_device_feature& feature);
   Status low_power(const Call& call, const vfio_device_feature& feature);
 
-  boost::intrusive_ptr<Group> group_;
+  const FileRef group_;
+  DeviceOwner& owner_;
   Device* device_;
   std::atomic<bool> knows_notifications_{false};  ///< has asked for the kinds (vfio_notification.h)
 };

@@ -3,9 +3,7 @@
 // frame source that the hypervisor wants, then the groups.
 #include "vfio-glue/engine/engine.h"
 
-#include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 
@@ -17,7 +15,7 @@
 namespace pviommu::vfio {
 namespace {
 
-class EngineImpl final : public Engine {
+class EngineImpl final : public Engine, private GroupOwner {
  public:
   explicit EngineImpl(EngineConfig config) : config_(std::move(config)) {}
 
@@ -68,7 +66,7 @@ class EngineImpl final : public Engine {
   IommuDriver& iommu_driver() override { return *driver_; }
   FrameSource& frames() override { return *frames_; }
 
-  Result<FileRef> open_container() override { return FileRef(new Container(*this, config_)); }
+  Result<FileRef> open_container() override { return FileRef(new Container(*driver_, *hypervisor_, *frames_, config_)); }
 
   Result<FileRef> open_group(unsigned group) override {
     const std::lock_guard guard(lock_);
@@ -84,17 +82,18 @@ class EngineImpl final : public Engine {
     }
     if (!config_.session.empty())
       found->second.lock = PVIOMMU_TRY(DeviceLock::acquire("group-" + std::to_string(group), config_.session));
-    FileRef file(new Group(*this, config_, found->second, [](Engine& engine, GroupSlot& slot) {
-      auto& self = static_cast<EngineImpl&>(engine);
-      const std::lock_guard inner(self.lock_);
-      slot.open = false;
-      slot.lock.reset();
-    }));
+    FileRef file(new Group(*hypervisor_, config_, found->second, *this));
     found->second.open = true;
     return file;
   }
 
  private:
+  void group_closed(GroupSlot& slot) override {
+    const std::lock_guard guard(lock_);
+    slot.open = false;
+    slot.lock.reset();
+  }
+
   const EngineConfig config_;
   // In order of dependency: the hypervisor goes last.
   std::unique_ptr<Hypervisor> hypervisor_;
@@ -104,41 +103,7 @@ class EngineImpl final : public Engine {
   std::map<unsigned, GroupSlot> groups_;
 };
 
-/// An environment variable, or null when it is unset or empty.
-const char* variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value && *value ? value : nullptr;
-}
-
-/// "1" / "0"; anything else is an error that names it.
-Result<bool> boolean_variable(const char* name, std::string& message) {
-  const char* value = variable(name);
-  if (!value || std::string_view(value) == "0") return false;
-  if (std::string_view(value) == "1") return true;
-  message = std::string(name) + "='" + value + "': must be 0 or 1";
-  return Error{EINVAL, "environment"};
-}
-
 }  // namespace
-
-Result<EngineConfig> EngineConfig::from_environment(std::string& message) {
-  EngineConfig config;
-  if (const char* value = variable("PVIOMMU_HYPERVISOR")) config.hypervisor = value;
-  if (const char* value = variable("PVIOMMU_IOMMU_DRIVER")) config.iommu_driver = value;
-  if (const char* value = variable("PVIOMMU_FRAMES")) config.frame_source = value;
-  if (const char* value = variable("PVIOMMU_MAX_MAPPINGS")) {
-    const std::string_view text(value);
-    const auto [end, error] = std::from_chars(text.begin(), text.end(), config.max_mappings);
-    if (error != std::errc() || end != text.end() || config.max_mappings == 0) {
-      message = "PVIOMMU_MAX_MAPPINGS='" + std::string(text) + "': must be a number from 1 to 4294967295";
-      return Error{EINVAL, "environment"};
-    }
-  }
-  if (const char* value = variable("PVIOMMU_SESSION")) config.session = value;
-  config.strict = PVIOMMU_TRY(boolean_variable("PVIOMMU_STRICT", message));
-  config.quiet = PVIOMMU_TRY(boolean_variable("PVIOMMU_QUIET", message));
-  return config;
-}
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config, std::string& message) {
   auto engine = std::make_unique<EngineImpl>(config);

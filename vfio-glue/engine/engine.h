@@ -1,35 +1,37 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The VFIO engine: one hypervisor, its groups and devices, in one process.
+//
+// The files of this folder, and which may know which (include-rule.sh proves that
+// there is no circle):
+//
+//           engine                opens containers and groups
+//              |
+//            group                joins a container, opens devices, makes their files
+//          +---+------+
+//     container   device_file     the ioctls of each
+//          |          |
+//          |        device        device_irqs, device_regions, device_ioeventfds: parts of it
+//          |          |
+//          |     config_space
+//          +---+------+
+//      ioctl_table, info_chain    the ABI's structures
+//              |
+//            file                 File and Client, between the engine and a front end
+//
+// Beside them: engine_config, what the environment says; sysfs_view, the tree of the
+// devices that programs find below /sys; stopwatch.
 #pragma once
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "hypercall/hypervisor.h"
-#include "pviommu/address_space.h"
 #include "pviommu/frame_source.h"
 #include "pviommu/iommu_driver.h"
+#include "vfio-glue/engine/engine_config.h"
 #include "vfio-glue/engine/file.h"
 
 namespace pviommu::vfio {
-
-/// What `pviommu run` was told; handed to front ends through the environment.
-struct EngineConfig {
-  std::string hypervisor = "model";     ///< PVIOMMU_HYPERVISOR     NAME[:CONF]
-  std::string iommu_driver;             ///< PVIOMMU_IOMMU_DRIVER   NAME[:CONF], empty: "hypercall"
-  std::string frame_source = "auto";    ///< PVIOMMU_FRAMES         auto | io_uring | copy
-  std::uint32_t max_mappings = 65535;   ///< PVIOMMU_MAX_MAPPINGS
-  bool strict = false;                  ///< PVIOMMU_STRICT         1: refuse what cannot be enforced
-  bool quiet = false;                   ///< PVIOMMU_QUIET          1: no notices
-  /// PVIOMMU_SESSION, the folder of a `pviommu run`: its processes share a
-  /// machine, so a group that one of them has open is busy for the others.
-  /// Empty: nobody shares.
-  std::string session;
-
-  /// Reads the environment; the message names the variable and the value.
-  static Result<EngineConfig> from_environment(std::string& message);
-};
 
 class Engine {
  public:

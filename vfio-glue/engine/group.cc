@@ -5,9 +5,6 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "vfio-glue/engine/device.h"
-#include "vfio-glue/engine/device_file.h"
-
 namespace pviommu::vfio {
 
 /// The name argument of GET_DEVICE_FD is bounded like the kernel's
@@ -33,14 +30,14 @@ struct GroupTable {
   });
 };
 
-Group::Group(Engine& engine, const EngineConfig& config, GroupSlot& slot, void (*release)(Engine&, GroupSlot&))
-    : engine_(engine), config_(config), slot_(slot), release_(release) {}
+Group::Group(Hypervisor& hypervisor, const EngineConfig& config, GroupSlot& slot, GroupOwner& owner)
+    : hypervisor_(hypervisor), config_(config), slot_(slot), owner_(owner) {}
 
 Group::~Group() {
   // Device files hold the group: none is open here.
   if (container_) container_->remove_group(*this);
   container_.reset();
-  release_(engine_, slot_);
+  owner_.group_closed(slot_);
 }
 
 Result<long> Group::do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
@@ -129,7 +126,7 @@ Result<long> Group::get_device_fd(const Call& call) {
 
   auto found = std::ranges::find_if(devices_, [&](const auto& device) { return device->info().sbdf == info->sbdf; });
   if (found == devices_.end()) {
-    auto opened = Device::open(engine_.hypervisor(), *space, info->sbdf);
+    auto opened = Device::open(hypervisor_, *space, info->sbdf);
     if (!opened) {
       if (!config_.quiet)
         std::fprintf(stderr, "pviommu: cannot open device %s: %s\n", address.c_str(),
@@ -140,7 +137,7 @@ Result<long> Group::get_device_fd(const Call& call) {
     found = devices_.end() - 1;
   }
   (*found)->add_user();
-  FileRef file(new DeviceFile(boost::intrusive_ptr<Group>(this), **found));
+  FileRef file(new DeviceFile(FileRef(this), *this, **found));
   // The new file's destructor takes lock_: it must not be the one to see a
   // failed install.
   const Result<int> fd = call.client.install(file);
@@ -150,8 +147,16 @@ Result<long> Group::get_device_fd(const Call& call) {
   return fd.error();
 }
 
-Status Group::hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
+Status Group::hot_reset(Client& client, std::span<const std::int32_t> fds, Device& device,
                         const std::vector<HotResetMember>& members) {
+  std::vector<boost::intrusive_ptr<Group>> groups;
+  for (const std::int32_t fd : fds) {
+    if (!client.is_open(fd)) return Error{EBADF, "PCI_HOT_RESET"};
+    const FileRef file = client.file_of(fd);
+    auto* group = dynamic_cast<Group*>(file.get());
+    if (!group) return Error{EINVAL, "PCI_HOT_RESET with what is no group"};
+    groups.emplace_back(group);
+  }
   // In one order, each once: others may reset the same bus.
   std::ranges::sort(groups, {}, [](const auto& group) { return group->slot_.number; });
   groups.erase(std::unique(groups.begin(), groups.end()), groups.end());

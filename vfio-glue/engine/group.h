@@ -9,16 +9,16 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "hypercall/device_lock.h"
 #include "vfio-glue/engine/container.h"
+#include "vfio-glue/engine/device_file.h"
 
 namespace pviommu::vfio {
-
-class Device;
 
 /// A group of the machine, open or not.  Owned by the engine.
 struct GroupSlot {
@@ -29,10 +29,20 @@ struct GroupSlot {
   std::optional<DeviceLock> lock;  ///< while open: keeps other processes of the session out
 };
 
-class Group final : public File, public ContainerMember {
+/// Who opens groups: the engine.
+class GroupOwner {
  public:
-  /// `release` is called when the group is closed for good.
-  Group(Engine& engine, const EngineConfig& config, GroupSlot& slot, void (*release)(Engine&, GroupSlot&));
+  /// The group is closed for good and can be opened again.
+  virtual void group_closed(GroupSlot& slot) = 0;
+
+ protected:
+  ~GroupOwner() = default;
+};
+
+class Group final : public File, public ContainerMember, private DeviceOwner {
+ public:
+  /// `hypervisor`, `slot` and `owner` outlive it.
+  Group(Hypervisor& hypervisor, const EngineConfig& config, GroupSlot& slot, GroupOwner& owner);
   ~Group() override;
 
   const char* kind() const override { return "group"; }
@@ -42,18 +52,14 @@ class Group final : public File, public ContainerMember {
   Result<MmioPlace> mmio_place(std::uint64_t) override;
   std::vector<Sbdf> devices() const override;
 
-  /// Resets `members` by way of `device`, one of them; EINVAL when the groups do not
-  /// have them all.
-  static Status hot_reset(Client& client, std::vector<boost::intrusive_ptr<Group>> groups, Device& device,
-                          const std::vector<HotResetMember>& members);
-
-  /// A device file is gone; the last one closes the device.
-  void put_device(Device& device);
-
  private:
   Result<long> do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
   Result<std::size_t> do_pread(Client&, std::uint64_t, std::size_t, std::int64_t) override;
   Result<std::size_t> do_pwrite(Client&, std::uint64_t, std::size_t, std::int64_t) override;
+
+  void put_device(Device& device) override;
+  Status hot_reset(Client& client, std::span<const std::int32_t> groups, Device& device,
+                   const std::vector<HotResetMember>& members) override;
 
   friend struct GroupTable;
   Status get_status(const Call& call, vfio_group_status& status);
@@ -63,10 +69,10 @@ class Group final : public File, public ContainerMember {
   const PciDeviceInfo* find_device(std::string_view name) const;
   bool viable() const;
 
-  Engine& engine_;
+  Hypervisor& hypervisor_;
   const EngineConfig config_;
   GroupSlot& slot_;
-  void (*release_)(Engine&, GroupSlot&);
+  GroupOwner& owner_;
   std::mutex lock_;
   boost::intrusive_ptr<Container> container_;
   std::vector<std::unique_ptr<Device>> devices_;  ///< open ones

@@ -17,6 +17,8 @@ libpviommu_la_SOURCES += \
 	vfio-glue/engine/dirty_bitmap.cc \
 	vfio-glue/engine/engine.cc \
 	vfio-glue/engine/engine.h \
+	vfio-glue/engine/engine_config.cc \
+	vfio-glue/engine/engine_config.h \
 	vfio-glue/engine/file.h \
 	vfio-glue/engine/group.cc \
 	vfio-glue/engine/group.h \
