@@ -9,6 +9,7 @@ nobase_pkginclude_HEADERS += \
 	hypercall/guest_bus.h \
 	hypercall/hypervisor.h \
 	hypercall/module.h \
+	hypercall/msi_message.h \
 	hypercall/notification.h \
 	hypercall/pci_device.h \
 	hypercall/pinned_memory.h \

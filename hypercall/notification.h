@@ -57,7 +57,7 @@ struct Notification {
   /// Kind guest_vector: vector in the guest's APIC; 0: the event channel that the guest has bound, or will bind,
   /// to its pirq `gflags`.
   std::uint8_t gvec = 0;
-  std::uint32_t gflags = 0;    ///< kind guest_vector: delivery mode and destination (Xen XEN_DOMCTL_VMSI_X86_*)
+  std::uint32_t gflags = 0;    ///< kind guest_vector: delivery mode and destination (msi_message.h)
   friend bool operator==(const Notification&, const Notification&) = default;
 };
 

@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "hypercall/xen/message.h"
+#include "hypercall/msi_message.h"
 #include "hypercall/xen/pirqs.h"
 
 namespace pviommu::xen {
@@ -80,6 +80,11 @@ Status GuestVectors::unbind(DeviceVectors& device, unsigned index) {
   return {};
 }
 
+static_assert(kGflagsDestination == XEN_DOMCTL_VMSI_X86_DEST_ID_MASK &&
+              kGflagsRedirectionHint == XEN_DOMCTL_VMSI_X86_RH_MASK &&
+              kGflagsDestinationMode == XEN_DOMCTL_VMSI_X86_DM_MASK &&
+              kGflagsDelivery == XEN_DOMCTL_VMSI_X86_DELIV_MASK && kGflagsTrigger == XEN_DOMCTL_VMSI_X86_TRIG_MASK);
+
 Status GuestVectors::raise(DeviceVectors& device, unsigned index) {
   const std::lock_guard guard(lock_);
   const DeviceVectors::Slot* slot = device.find(index);
@@ -87,7 +92,7 @@ Status GuestVectors::raise(DeviceVectors& device, unsigned index) {
   if (guest_.gone.load()) return ended();
   if (slot->target.gvec == 0)
     return Error{EOPNOTSUPP, "raise_vector: Xen sends nothing to a pirq's event channel for us"};
-  const Message message = message_of(slot->target.gvec, slot->target.gflags);
+  const MsiMessage message = message_of(slot->target.gvec, slot->target.gflags);
   return calls_.inject_msi(guest_.domid.raw(), message.address, message.data);
 }
 

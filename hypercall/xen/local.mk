@@ -42,7 +42,6 @@ XEN_MODULE = \
 	hypercall/xen/open_device.h \
 	hypercall/xen/physical_map.cc \
 	hypercall/xen/physical_map.h \
-	hypercall/xen/message.h \
 	hypercall/xen/pirq_vectors.cc \
 	hypercall/xen/pirq_vectors.h \
 	hypercall/xen/port_swap.cc \

@@ -21,8 +21,8 @@
 #include <system_error>
 #include <utility>
 
+#include "hypercall/msi_message.h"
 #include "hypercall/xen/evtchn_static.h"
-#include "hypercall/xen/message.h"
 #include "hypercall/xen/pirqs.h"
 
 namespace pviommu::xen {
@@ -410,7 +410,7 @@ Status PirqVectors::pass_on(DeviceVectors::Slot& slot, const Vector& vector) {
     if (const auto sent = calls_.event_channel(EVTCHNOP_send, &send, sizeof send, "EVTCHNOP_send"); !sent)
       status = sent.error();
   } else {
-    const Message message = message_of(slot.target.gvec, slot.target.gflags);
+    const MsiMessage message = message_of(slot.target.gvec, slot.target.gflags);
     status = calls_.inject_msi(slot.target.domid.raw(), message.address, message.data);
   }
   if (!status && !std::exchange(slot.told, true))

@@ -18,20 +18,11 @@
 #include <cstdio>
 #include <cstring>
 
+#include "hypercall/msi_message.h"
 #include "vfio-glue/engine/device_file.h"
 
 namespace pviommu::vfio {
 namespace {
-
-// XEN_DOMCTL_VMSI_X86_* from a message as a processor's (Intel SDM 3A, 11.11).
-constexpr std::uint32_t gflags_of(std::uint64_t address, std::uint32_t data) {
-  const auto low = static_cast<std::uint32_t>(address);
-  return (low >> 12 & 0xff)           // destination id
-         | (low >> 3 & 1) << 8        // redirection hint
-         | (low >> 2 & 1) << 9        // destination mode
-         | (data >> 8 & 7) << 12      // delivery mode
-         | (data >> 15 & 1) << 15;    // trigger mode
-}
 
 bool same(const pviommu_notification& a, const pviommu_notification& b) {
   return std::memcmp(&a, &b, sizeof a) == 0;
@@ -52,11 +43,6 @@ constexpr std::uint32_t ones(unsigned width) { return width >= 4 ? ~0u : (1u << 
 class GuestDevice::Program final : public Client {
  public:
   explicit Program(Engine& engine) : engine(engine) {}
-  ~Program() {
-    device.reset();
-    group.reset();
-    container.reset();
-  }
 
   Status copy_in(void* to, std::uint64_t from, std::size_t bytes) override {
     std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
@@ -89,7 +75,7 @@ class GuestDevice::Program final : public Client {
   static constexpr int kContainer = 1, kDevice = 2;
   static constexpr std::uint64_t kMmio = std::uint64_t{1} << 62;
   Engine& engine;
-  FileRef container, group, device;
+  FileRef container, group, device;  // closed in the opposite order
 };
 
 Result<std::unique_ptr<GuestDevice>> GuestDevice::open(Engine& engine, GuestBus& bus, Sbdf sbdf, Domid guest,
@@ -381,7 +367,7 @@ pviommu_notification GuestDevice::target_of(std::uint64_t address, std::uint32_t
   // Vector 0 is Xen's way of asking for the event channel of a pirq, which is where the
   // destination would be: bits 0 to 7 in its field, the others above the 32 bits.
   const auto pirq = static_cast<std::uint32_t>((address >> 12 & 0xff) | (address >> 32 & ~0xffu));
-  const std::uint32_t gflags = gvec != 0 ? gflags_of(address, data) : pirq;
+  const std::uint32_t gflags = gvec != 0 ? gflags_of(MsiMessage{address, data}) : pirq;
   pviommu_notification target{};
   if (gvec == 0 ? gflags == 0 : gvec < 16) return target;  // no interrupt
   target.kind = PVIOMMU_NOTIFY_GUEST_VECTOR;
@@ -407,8 +393,6 @@ Status GuestDevice::set_irqs(std::uint32_t index, std::uint32_t start, std::span
   if (result == 0) return {};
   return Error{result < 0 ? static_cast<int>(-result) : ENOSPC, "SET_IRQS"};
 }
-
-Status GuestDevice::disable(std::uint32_t index) { return set_irqs(index, 0, {}); }
 
 void GuestDevice::update_msi() {
   const msi::MsiCapability& msi = *capabilities_.msi;

@@ -84,7 +84,7 @@ class GuestDevice final : public GuestFunction {
   pviommu_notification wanted(const Entry& entry) const;
   pviommu_notification target_of(std::uint64_t address, std::uint32_t data) const;
   Status set_irqs(std::uint32_t index, std::uint32_t start, std::span<pviommu_notification> targets);
-  Status disable(std::uint32_t index);
+  Status disable(std::uint32_t index) { return set_irqs(index, 0, {}); }
   void complain(const char* what, const Status& status) const;
   void complain_of_target(const char* what, const pviommu_notification& target, const Status& status) const;
   /// The word of the MSI-X table at a place of a BAR; null: something else is there.
