@@ -19,10 +19,8 @@
 #include <charconv>
 #include <climits>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
-#include "hypercall/statistics.h"
 #include "vfio-glue/preload/real.h"
 #include "vfio-glue/preload/user_memory.h"
 
@@ -65,12 +63,6 @@ std::vector<Stretch> stretches_of(std::uint64_t address, std::uint64_t bytes, in
 
 constexpr std::size_t round_up(std::size_t bytes) { return (bytes + kPageSize - 1) & ~(kPageSize - 1); }
 
-void say(std::string line) {
-  line = "pviommu: " + line + "\n";
-  // One write: lines of several processes do not mix.
-  if (::syscall(SYS_write, 2, line.data(), line.size()) < 0) return;
-}
-
 int kernel_close(int fd) { return static_cast<int>(::syscall(SYS_close, fd)); }
 
 bool writes(const OpenFile& file) { return file.access_mode() != O_RDONLY; }
@@ -86,90 +78,6 @@ FrontEnd& front_end() {
   alignas(FrontEnd) static unsigned char storage[sizeof(FrontEnd)];
   static FrontEnd* const instance = new (storage) FrontEnd(fd_table);
   return *instance;
-}
-
-// ---- engine -----------------------------------------------------------------
-
-void FrontEnd::complain(const std::string& message) {
-  const std::scoped_lock lock(complaints_);
-  if (message == last_complaint_) return;
-  last_complaint_ = message;
-  say(message);
-}
-
-Result<std::unique_ptr<Engine>> FrontEnd::create_engine(std::string& message) {
-  if (factory_) return factory_(message);
-  const EngineConfig config = PVIOMMU_TRY(EngineConfig::from_environment(message));
-  if (const char* path = std::getenv("PVIOMMU_STATS_FILE"); path != nullptr && *path != '\0') {
-    const UniqueFd file(real().openat(AT_FDCWD, path, O_RDWR | O_CLOEXEC));
-    const Status shared = file ? share_statistics(file.get()) : Status(Error{errno, "open"});
-    // Statistics that cannot be kept are no reason to stop a program.
-    if (!shared)
-      complain("no statistics: PVIOMMU_STATS_FILE=" + std::string(path) + ": " + to_string(shared.error()));
-  }
-  return Engine::create(config, message);
-}
-
-Result<Engine*> FrontEnd::engine() {
-  if (Engine* engine = engine_.load(std::memory_order_acquire);
-      engine != nullptr && engine_incarnation_ == incarnation())
-    return engine;
-  const std::scoped_lock lock(making_);
-  forget_parents_engine();
-  if (Engine* engine = engine_.load(std::memory_order_relaxed); engine != nullptr) return engine;
-  std::string message;
-  auto created = create_engine(message);
-  if (!created) {
-    complain(message.empty() ? to_string(created.error()) : message);
-    return created.error();
-  }
-  engine_incarnation_ = incarnation();
-  engine_.store(created->release(), std::memory_order_release);
-  return engine_.load(std::memory_order_relaxed);
-}
-
-// Called with making_ held.  The parent's engine is left as it is and not destroyed: its
-// threads are not here, its locks may be held by them, and its devices are the parent's.
-void FrontEnd::forget_parents_engine() {
-  if (engine_.load(std::memory_order_relaxed) != nullptr && engine_incarnation_ != incarnation())
-    engine_.store(nullptr, std::memory_order_relaxed);
-}
-
-const SysfsView* FrontEnd::view() {
-  if (const SysfsView* view = view_.load(std::memory_order_acquire)) return view;
-  if (inside_engine()) return nullptr;
-  const EngineScope scope;
-  const char* given = std::getenv("PVIOMMU_SYSFS");
-  if (given != nullptr && *given != '\0') {
-    const std::scoped_lock lock(mutex_);
-    if (view_.load() != nullptr) return view_.load();
-    auto opened = SysfsView::open(given);
-    if (!opened) {
-      complain("no device tree: PVIOMMU_SYSFS=" + std::string(given) + ": " + to_string(opened.error()));
-      return nullptr;
-    }
-    view_.store(new SysfsView(std::move(*opened)), std::memory_order_release);
-    return view_.load();
-  }
-  const auto ready = engine();
-  if (!ready) return nullptr;
-  const std::scoped_lock lock(mutex_);
-  if (view_.load() != nullptr) return view_.load();
-  auto folder = make_run_folder();
-  if (!folder) {
-    complain("no folder for the device tree: " + to_string(folder.error()));
-    return nullptr;
-  }
-  std::string message;
-  auto built = SysfsView::build(*folder, (*ready)->hypervisor(), message);
-  if (!built) {
-    complain(message);
-    SysfsView::remove(*folder);
-    return nullptr;
-  }
-  view_incarnation_ = incarnation();
-  view_.store(new SysfsView(std::move(*built)), std::memory_order_release);
-  return view_.load();
 }
 
 // ---- descriptors ------------------------------------------------------------
@@ -203,7 +111,7 @@ int FrontEnd::open_node(std::string_view node, int flags) {
   if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) return -EEXIST;
   if ((flags & O_DIRECTORY) != 0) return -ENOTDIR;
   const EngineScope scope;
-  const auto ready = engine();
+  const auto ready = process_.engine();
   if (!ready) return -ready.error().code;
   auto file = group < 0 ? (*ready)->open_container() : (*ready)->open_group(static_cast<unsigned>(group));
   if (!file) return -file.error().code;
@@ -444,7 +352,7 @@ bool FrontEnd::remap(const BarMappings::Mapping& mapping, bool fault) {
     }
     done = done && map_pieces(reinterpret_cast<char*>(part.address), pieces, 0, part.prot, MAP_SHARED);
   }
-  if (!done) complain("a mapping of a BAR does not follow its device: " + std::string(std::strerror(errno)));
+  if (!done) process_.complain("a mapping of a BAR does not follow its device: " + std::string(std::strerror(errno)));
   return done;
 }
 
@@ -511,51 +419,30 @@ Client::MmioMapping FrontEnd::mmio_at(std::uint64_t address, std::uint64_t bytes
 // ---- life of the process ----------------------------------------------------
 
 void FrontEnd::before_fork() {
-  mutex_.lock();
+  process_.before_fork();
   mappings_.lock();
 }
 
 void FrontEnd::after_fork_in_parent() {
   mappings_.unlock();
-  mutex_.unlock();
+  process_.after_fork_in_parent();
 }
 
 void FrontEnd::after_fork_in_child() {
   mappings_.reinitialise_lock();
-  new (&mutex_) std::mutex;
-  // A thread of the parent may have been at these; it is not here.
-  new (&making_) std::mutex;
-  new (&complaints_) std::mutex;
-  note_fork();
-  // The child must not keep the parent's devices locked or its pages pinned
-  // when the parent is gone: the engine's descriptors become /dev/null, under
-  // their old numbers, which nobody may be given while somebody remembers them.
-  int null = -1;
-  for (int fd = next_internal_fd(0); fd >= 0; fd = next_internal_fd(fd + 1)) {
-    if (null < 0) null = static_cast<int>(::syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC));
-    if (null < 0) break;
-    ::syscall(SYS_dup3, null, fd, O_CLOEXEC);
-  }
-  if (null >= 0) kernel_close(null);
+  process_.after_fork_in_child();
 }
 
 void FrontEnd::finish() {
   if (shares_memory_with_another_process()) return;
-  const bool have_engine = engine_.load() != nullptr && engine_incarnation_ == incarnation();
+  const bool have_engine = process_.has_engine();
   for (int fd = 0, highest = table_.highest(); fd <= highest; ++fd) {
     // The number stays open: the kernel closes it in a moment, and nobody else gets it.
     const OpenFileRef gone = table_.take(fd);
   }
   announce(mappings_.clear());
-  if (have_engine && open_files() == 0) {
-    const EngineScope scope;
-    delete engine_.exchange(nullptr);
-  }  // else a thread is still in a call: the process ends with it
-  const SysfsView* view = view_.load();
-  if (view != nullptr && view_incarnation_ == incarnation()) {
-    const EngineScope scope;
-    SysfsView::remove(view->root());
-  }
+  // With a file still open a thread is in a call: the process ends with it.
+  process_.finish(have_engine && open_files() == 0);
 }
 
 }  // namespace pviommu::vfio

@@ -4,32 +4,30 @@
 //   files.cc, paths.cc,
 //   disk_calls.cc        the wrapped C functions
 //          |  fd -> OpenFile, path -> node or tree
-//   FrontEnd                             this file: engine, descriptors, mappings
+//   FrontEnd                             this file: descriptors, mappings
 //          |  File, Client
-//   the engine
+//   the engine                           engine_of_process.h
 //
 // There is one FrontEnd for the life of the process; it is never destroyed
 // (threads may be inside a wrapped function to the very end).
 #pragma once
 
-#include <functional>
-#include <memory>
-#include <mutex>
+#include <atomic>
+#include <cerrno>
 #include <string>
 #include <string_view>
 
 #include "vfio-glue/engine/engine.h"
+#include "vfio-glue/preload/engine_of_process.h"
 #include "vfio-glue/preload/fd_table.h"
 #include "vfio-glue/preload/mappings.h"
-#include "vfio-glue/engine/sysfs_view.h"
 
 namespace pviommu::vfio {
 
 class FrontEnd final : public Client {
  public:
-  using EngineFactory = std::function<Result<std::unique_ptr<Engine>>(std::string& message)>;
   /// Replaces how the engine is made, for tests.  To be called before the first open.
-  void set_engine_factory(EngineFactory factory) { factory_ = std::move(factory); }
+  void set_engine_factory(EngineOfProcess::Factory factory) { process_.set_factory(std::move(factory)); }
 
   explicit FrontEnd(FdTable& table) : table_(table) {}
   FdTable& table() { return table_; }
@@ -63,9 +61,9 @@ class FrontEnd final : public Client {
   // ---- paths ----------------------------------------------------------------
 
   /// The device tree (sysfs_view.h), which is made if need be; null: there is none.
-  const SysfsView* view();
+  const SysfsView* view() { return process_.view(); }
   /// The same, only if it has been made already.
-  const SysfsView* known_view() const { return view_.load(std::memory_order_acquire); }
+  const SysfsView* known_view() const { return process_.known_view(); }
 
   // ---- Client ---------------------------------------------------------------
 
@@ -88,33 +86,16 @@ class FrontEnd final : public Client {
   void finish();
 
  private:
-  /// The engine of this process; made at the first need.
-  Result<Engine*> engine();
-  Result<std::unique_ptr<Engine>> create_engine(std::string& message);
   Result<int> install(FileRef file, int access_mode, bool close_on_exec, std::string_view path, int group);
   /// Why an operation on `file` cannot be done now, as -errno; 0: it can.
   int refuse(const OpenFile& file);
-  void forget_parents_engine();
   /// Puts nothing, or the BAR, in the place of a mapping.  False, and a line on stderr:
   /// the kernel did not let us.
   bool remap(const BarMappings::Mapping& mapping, bool fault);
-  void complain(const std::string& message);
 
   FdTable& table_;
   BarMappings mappings_;
-  EngineFactory factory_;
-
-  // Not held across fork(), unlike mutex_: making an engine takes locks below us
-  // that have their own handlers for it.
-  std::mutex making_;            ///< one engine at a time; before mutex_
-  std::mutex complaints_;        ///< of last_complaint_; innermost
-  std::string last_complaint_;
-
-  std::mutex mutex_;  ///< of all below
-  std::atomic<Engine*> engine_{nullptr};
-  std::atomic<std::uint64_t> engine_incarnation_{0};
-  std::atomic<const SysfsView*> view_{nullptr};
-  std::atomic<std::uint64_t> view_incarnation_{0};  ///< of the process that made the tree and removes it
+  EngineOfProcess process_;
   std::atomic<bool> told_about_fork_{false};
   std::atomic<int> lent_{-1};  ///< the engine's, which the program may duplicate
 };

@@ -4,6 +4,8 @@
 
 # The parts that tests use without the wrapped functions.
 PRELOAD_PARTS = \
+	vfio-glue/preload/engine_of_process.cc \
+	vfio-glue/preload/engine_of_process.h \
 	vfio-glue/preload/fd_table.cc \
 	vfio-glue/preload/fd_table.h \
 	vfio-glue/preload/front_end.cc \
