@@ -65,76 +65,62 @@ long allocation_refused(int fd, int mode, off_t offset, off_t bytes) {
 
 extern "C" {
 
-ssize_t wrap_sendfile(int to, int from, off_t* offset, size_t bytes) PVIOMMU_WRAP(sendfile);
-ssize_t wrap_sendfile(int to, int from, off_t* offset, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_sendfile, sendfile, (int to, int from, off_t* offset, size_t bytes)) {
   if (is_ours(to) || is_ours(from)) return returned(sendfile_refused(to, from, bytes));
   return real().sendfile(to, from, offset, bytes);
 }
-ssize_t wrap_sendfile64(int to, int from, off_t* offset, size_t bytes) PVIOMMU_WRAP(sendfile64);
-ssize_t wrap_sendfile64(int to, int from, off_t* offset, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_sendfile64, sendfile64, (int to, int from, off_t* offset, size_t bytes)) {
   return wrap_sendfile(to, from, offset, bytes);
 }
 
-ssize_t wrap_splice(int from, off_t* from_offset, int to, off_t* to_offset, size_t bytes, unsigned flags)
-    PVIOMMU_WRAP(splice);
-ssize_t wrap_splice(int from, off_t* from_offset, int to, off_t* to_offset, size_t bytes, unsigned flags) {
+PVIOMMU_WRAP(ssize_t, wrap_splice, splice,
+             (int from, off_t* from_offset, int to, off_t* to_offset, size_t bytes, unsigned flags)) {
   if (is_ours(to) || is_ours(from)) return returned(splice_refused(from, to, bytes, flags));
   return real().splice(from, from_offset, to, to_offset, bytes, flags);
 }
 
-ssize_t wrap_copy_file_range(int from, off_t* from_offset, int to, off_t* to_offset, size_t bytes, unsigned flags)
-    PVIOMMU_WRAP(copy_file_range);
-ssize_t wrap_copy_file_range(int from, off_t* from_offset, int to, off_t* to_offset, size_t bytes, unsigned flags) {
+PVIOMMU_WRAP(ssize_t, wrap_copy_file_range, copy_file_range,
+             (int from, off_t* from_offset, int to, off_t* to_offset, size_t bytes, unsigned flags)) {
   if (is_ours(to) || is_ours(from)) return returned(copy_refused(from, to));
   return real().copy_file_range(from, from_offset, to, to_offset, bytes, flags);
 }
 
-int wrap_ftruncate(int fd, off_t bytes) PVIOMMU_WRAP(ftruncate);
-int wrap_ftruncate(int fd, off_t bytes) {
+PVIOMMU_WRAP(int, wrap_ftruncate, ftruncate, (int fd, off_t bytes)) {
   if (is_ours(fd)) return static_cast<int>(returned(-EINVAL));
   return real().ftruncate(fd, bytes);
 }
-int wrap_ftruncate64(int fd, off_t bytes) PVIOMMU_WRAP(ftruncate64);
-int wrap_ftruncate64(int fd, off_t bytes) { return wrap_ftruncate(fd, bytes); }
+PVIOMMU_WRAP(int, wrap_ftruncate64, ftruncate64, (int fd, off_t bytes)) { return wrap_ftruncate(fd, bytes); }
 
-int wrap_fallocate(int fd, int mode, off_t offset, off_t bytes) PVIOMMU_WRAP(fallocate);
-int wrap_fallocate(int fd, int mode, off_t offset, off_t bytes) {
+PVIOMMU_WRAP(int, wrap_fallocate, fallocate, (int fd, int mode, off_t offset, off_t bytes)) {
   if (is_ours(fd)) return static_cast<int>(returned(allocation_refused(fd, mode, offset, bytes)));
   return real().fallocate(fd, mode, offset, bytes);
 }
-int wrap_fallocate64(int fd, int mode, off_t offset, off_t bytes) PVIOMMU_WRAP(fallocate64);
-int wrap_fallocate64(int fd, int mode, off_t offset, off_t bytes) { return wrap_fallocate(fd, mode, offset, bytes); }
+PVIOMMU_WRAP(int, wrap_fallocate64, fallocate64, (int fd, int mode, off_t offset, off_t bytes)) { return wrap_fallocate(fd, mode, offset, bytes); }
 
 // Returns the error, and leaves errno alone.
-int wrap_posix_fallocate(int fd, off_t offset, off_t bytes) PVIOMMU_WRAP(posix_fallocate);
-int wrap_posix_fallocate(int fd, off_t offset, off_t bytes) {
+PVIOMMU_WRAP(int, wrap_posix_fallocate, posix_fallocate, (int fd, off_t offset, off_t bytes)) {
   if (is_ours(fd)) return static_cast<int>(-allocation_refused(fd, 0, offset, bytes));
   return real().posix_fallocate(fd, offset, bytes);
 }
-int wrap_posix_fallocate64(int fd, off_t offset, off_t bytes) PVIOMMU_WRAP(posix_fallocate64);
-int wrap_posix_fallocate64(int fd, off_t offset, off_t bytes) { return wrap_posix_fallocate(fd, offset, bytes); }
+PVIOMMU_WRAP(int, wrap_posix_fallocate64, posix_fallocate64, (int fd, off_t offset, off_t bytes)) { return wrap_posix_fallocate(fd, offset, bytes); }
 
-int wrap_fsync(int fd) PVIOMMU_WRAP(fsync);
-int wrap_fsync(int fd) {
+PVIOMMU_WRAP(int, wrap_fsync, fsync, (int fd)) {
   if (is_ours(fd)) return static_cast<int>(returned(-EINVAL));
   return real().fsync(fd);
 }
-int wrap_fdatasync(int fd) PVIOMMU_WRAP(fdatasync);
-int wrap_fdatasync(int fd) {
+PVIOMMU_WRAP(int, wrap_fdatasync, fdatasync, (int fd)) {
   if (is_ours(fd)) return static_cast<int>(returned(-EINVAL));
   return real().fdatasync(fd);
 }
 
-int wrap_sync_file_range(int fd, off_t offset, off_t bytes, unsigned flags) PVIOMMU_WRAP(sync_file_range);
-int wrap_sync_file_range(int fd, off_t offset, off_t bytes, unsigned flags) {
+PVIOMMU_WRAP(int, wrap_sync_file_range, sync_file_range, (int fd, off_t offset, off_t bytes, unsigned flags)) {
   constexpr unsigned kKnown = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
   if (is_ours(fd))
     return static_cast<int>(returned((flags & ~kKnown) != 0 || offset < 0 || bytes < 0 ? -EINVAL : -ESPIPE));
   return real().sync_file_range(fd, offset, bytes, flags);
 }
 
-ssize_t wrap_readahead(int fd, off_t offset, size_t bytes) PVIOMMU_WRAP(readahead);
-ssize_t wrap_readahead(int fd, off_t offset, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_readahead, readahead, (int fd, off_t offset, size_t bytes)) {
   if (is_ours(fd)) return returned(is_readable(fd) ? -EINVAL : -EBADF);
   return real().readahead(fd, offset, bytes);
 }

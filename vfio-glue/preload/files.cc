@@ -109,22 +109,18 @@ void* mmap_common(void* address, size_t bytes, int prot, int flags, int fd, off_
 
 extern "C" {
 
-int wrap_close(int fd) PVIOMMU_WRAP(close);
-int wrap_close(int fd) { return close_or_hide(fd); }
+PVIOMMU_WRAP(int, wrap_close, close, (int fd)) { return close_or_hide(fd); }
 
-int wrap_close_range(unsigned first, unsigned last, int flags) PVIOMMU_WRAP(close_range);
-int wrap_close_range(unsigned first, unsigned last, int flags) {
+PVIOMMU_WRAP(int, wrap_close_range, close_range, (unsigned first, unsigned last, int flags)) {
   return static_cast<int>(returned(front_end().close_range(first, last, flags)));
 }
 
-void wrap_closefrom(int lowest) PVIOMMU_WRAP(closefrom);
-void wrap_closefrom(int lowest) {
+PVIOMMU_WRAP(void, wrap_closefrom, closefrom, (int lowest)) {
   const KeepErrno keep;
   front_end().close_range(static_cast<unsigned>(lowest < 0 ? 0 : lowest), ~0u, 0);
 }
 
-int wrap_ioctl(int fd, unsigned long request, ...) PVIOMMU_WRAP(ioctl);
-int wrap_ioctl(int fd, unsigned long request, ...) {
+PVIOMMU_WRAP(int, wrap_ioctl, ioctl, (int fd, unsigned long request, ...)) {
   std::va_list list;
   va_start(list, request);
   void* argument = va_arg(list, void*);
@@ -139,58 +135,47 @@ int wrap_ioctl(int fd, unsigned long request, ...) {
   return real().ioctl(fd, request, argument);
 }
 
-ssize_t wrap_read(int fd, void* buffer, size_t bytes) PVIOMMU_WRAP(read);
-ssize_t wrap_read(int fd, void* buffer, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_read, read, (int fd, void* buffer, size_t bytes)) {
   if (const OpenFileRef file = find(fd)) return returned(front_end().read(*file, buffer, bytes));
   return real().read(fd, buffer, bytes);
 }
 
-ssize_t wrap_read_chk(int fd, void* buffer, size_t bytes, size_t space) PVIOMMU_WRAP(__read_chk);
-ssize_t wrap_read_chk(int fd, void* buffer, size_t bytes, size_t space) {
+PVIOMMU_WRAP(ssize_t, wrap_read_chk, __read_chk, (int fd, void* buffer, size_t bytes, size_t space)) {
   if (bytes > space) buffer_overflow_detected();
   return wrap_read(fd, buffer, bytes);
 }
 
-ssize_t wrap_write(int fd, const void* buffer, size_t bytes) PVIOMMU_WRAP(write);
-ssize_t wrap_write(int fd, const void* buffer, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_write, write, (int fd, const void* buffer, size_t bytes)) {
   if (const OpenFileRef file = find(fd)) return returned(front_end().write(*file, buffer, bytes));
   return real().write(fd, buffer, bytes);
 }
 
-ssize_t wrap_pread(int fd, void* buffer, size_t bytes, off_t offset) PVIOMMU_WRAP(pread);
-ssize_t wrap_pread(int fd, void* buffer, size_t bytes, off_t offset) {
+PVIOMMU_WRAP(ssize_t, wrap_pread, pread, (int fd, void* buffer, size_t bytes, off_t offset)) {
   if (const OpenFileRef file = find(fd)) return returned(front_end().pread(*file, buffer, bytes, offset));
   return real().pread(fd, buffer, bytes, offset);
 }
-ssize_t wrap_pread64(int fd, void* buffer, size_t bytes, off_t offset) PVIOMMU_WRAP(pread64);
-ssize_t wrap_pread64(int fd, void* buffer, size_t bytes, off_t offset) {
+PVIOMMU_WRAP(ssize_t, wrap_pread64, pread64, (int fd, void* buffer, size_t bytes, off_t offset)) {
   return wrap_pread(fd, buffer, bytes, offset);
 }
 
-ssize_t wrap_pread_chk(int fd, void* buffer, size_t bytes, off_t offset, size_t space)
-    PVIOMMU_WRAP(__pread_chk);
-ssize_t wrap_pread_chk(int fd, void* buffer, size_t bytes, off_t offset, size_t space) {
+PVIOMMU_WRAP(ssize_t, wrap_pread_chk, __pread_chk, (int fd, void* buffer, size_t bytes, off_t offset, size_t space)) {
   if (bytes > space) buffer_overflow_detected();
   return wrap_pread(fd, buffer, bytes, offset);
 }
-ssize_t wrap_pread64_chk(int fd, void* buffer, size_t bytes, off_t offset, size_t space)
-    PVIOMMU_WRAP(__pread64_chk);
-ssize_t wrap_pread64_chk(int fd, void* buffer, size_t bytes, off_t offset, size_t space) {
+PVIOMMU_WRAP(ssize_t, wrap_pread64_chk, __pread64_chk,
+             (int fd, void* buffer, size_t bytes, off_t offset, size_t space)) {
   return wrap_pread_chk(fd, buffer, bytes, offset, space);
 }
 
-ssize_t wrap_pwrite(int fd, const void* buffer, size_t bytes, off_t offset) PVIOMMU_WRAP(pwrite);
-ssize_t wrap_pwrite(int fd, const void* buffer, size_t bytes, off_t offset) {
+PVIOMMU_WRAP(ssize_t, wrap_pwrite, pwrite, (int fd, const void* buffer, size_t bytes, off_t offset)) {
   if (const OpenFileRef file = find(fd)) return returned(front_end().pwrite(*file, buffer, bytes, offset));
   return real().pwrite(fd, buffer, bytes, offset);
 }
-ssize_t wrap_pwrite64(int fd, const void* buffer, size_t bytes, off_t offset) PVIOMMU_WRAP(pwrite64);
-ssize_t wrap_pwrite64(int fd, const void* buffer, size_t bytes, off_t offset) {
+PVIOMMU_WRAP(ssize_t, wrap_pwrite64, pwrite64, (int fd, const void* buffer, size_t bytes, off_t offset)) {
   return wrap_pwrite(fd, buffer, bytes, offset);
 }
 
-ssize_t wrap_readv(int fd, const iovec* segments, int count) PVIOMMU_WRAP(readv);
-ssize_t wrap_readv(int fd, const iovec* segments, int count) {
+PVIOMMU_WRAP(ssize_t, wrap_readv, readv, (int fd, const iovec* segments, int count)) {
   if (const OpenFileRef file = find(fd))
     return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t) {
       return front_end().read(*file, segment.iov_base, segment.iov_len);
@@ -198,8 +183,7 @@ ssize_t wrap_readv(int fd, const iovec* segments, int count) {
   return real().readv(fd, segments, count);
 }
 
-ssize_t wrap_writev(int fd, const iovec* segments, int count) PVIOMMU_WRAP(writev);
-ssize_t wrap_writev(int fd, const iovec* segments, int count) {
+PVIOMMU_WRAP(ssize_t, wrap_writev, writev, (int fd, const iovec* segments, int count)) {
   if (const OpenFileRef file = find(fd))
     return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t) {
       return front_end().write(*file, segment.iov_base, segment.iov_len);
@@ -207,86 +191,73 @@ ssize_t wrap_writev(int fd, const iovec* segments, int count) {
   return real().writev(fd, segments, count);
 }
 
-ssize_t wrap_preadv(int fd, const iovec* segments, int count, off_t offset) PVIOMMU_WRAP(preadv);
-ssize_t wrap_preadv(int fd, const iovec* segments, int count, off_t offset) {
+PVIOMMU_WRAP(ssize_t, wrap_preadv, preadv, (int fd, const iovec* segments, int count, off_t offset)) {
   if (const OpenFileRef file = find(fd))
     return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t done) {
       return front_end().pread(*file, segment.iov_base, segment.iov_len, offset + done);
     }));
   return real().preadv(fd, segments, count, offset);
 }
-ssize_t wrap_preadv64(int fd, const iovec* segments, int count, off_t offset) PVIOMMU_WRAP(preadv64);
-ssize_t wrap_preadv64(int fd, const iovec* segments, int count, off_t offset) {
+PVIOMMU_WRAP(ssize_t, wrap_preadv64, preadv64, (int fd, const iovec* segments, int count, off_t offset)) {
   return wrap_preadv(fd, segments, count, offset);
 }
 
-ssize_t wrap_pwritev(int fd, const iovec* segments, int count, off_t offset) PVIOMMU_WRAP(pwritev);
-ssize_t wrap_pwritev(int fd, const iovec* segments, int count, off_t offset) {
+PVIOMMU_WRAP(ssize_t, wrap_pwritev, pwritev, (int fd, const iovec* segments, int count, off_t offset)) {
   if (const OpenFileRef file = find(fd))
     return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t done) {
       return front_end().pwrite(*file, segment.iov_base, segment.iov_len, offset + done);
     }));
   return real().pwritev(fd, segments, count, offset);
 }
-ssize_t wrap_pwritev64(int fd, const iovec* segments, int count, off_t offset) PVIOMMU_WRAP(pwritev64);
-ssize_t wrap_pwritev64(int fd, const iovec* segments, int count, off_t offset) {
+PVIOMMU_WRAP(ssize_t, wrap_pwritev64, pwritev64, (int fd, const iovec* segments, int count, off_t offset)) {
   return wrap_pwritev(fd, segments, count, offset);
 }
 
 // The flags are hints, but for RWF_NOWAIT, which no VFIO file can promise, and
 // RWF_APPEND, which means nothing without a size.  Offset -1 is the file's position.
-ssize_t wrap_preadv2(int fd, const iovec* segments, int count, off_t offset, int flags) PVIOMMU_WRAP(preadv2);
-ssize_t wrap_preadv2(int fd, const iovec* segments, int count, off_t offset, int flags) {
+PVIOMMU_WRAP(ssize_t, wrap_preadv2, preadv2, (int fd, const iovec* segments, int count, off_t offset, int flags)) {
   if (!fd_table.contains(fd)) return real().preadv2(fd, segments, count, offset, flags);
   if ((flags & ~RWF_HIPRI) != 0) return returned(vectors_refused(fd));
   return offset == -1 ? wrap_readv(fd, segments, count) : wrap_preadv(fd, segments, count, offset);
 }
-ssize_t wrap_preadv64v2(int fd, const iovec* segments, int count, off_t offset, int flags) PVIOMMU_WRAP(preadv64v2);
-ssize_t wrap_preadv64v2(int fd, const iovec* segments, int count, off_t offset, int flags) {
+PVIOMMU_WRAP(ssize_t, wrap_preadv64v2, preadv64v2,
+             (int fd, const iovec* segments, int count, off_t offset, int flags)) {
   return wrap_preadv2(fd, segments, count, offset, flags);
 }
 
-ssize_t wrap_pwritev2(int fd, const iovec* segments, int count, off_t offset, int flags) PVIOMMU_WRAP(pwritev2);
-ssize_t wrap_pwritev2(int fd, const iovec* segments, int count, off_t offset, int flags) {
+PVIOMMU_WRAP(ssize_t, wrap_pwritev2, pwritev2, (int fd, const iovec* segments, int count, off_t offset, int flags)) {
   if (!fd_table.contains(fd)) return real().pwritev2(fd, segments, count, offset, flags);
   if ((flags & ~RWF_HIPRI) != 0) return returned(vectors_refused(fd));
   return offset == -1 ? wrap_writev(fd, segments, count) : wrap_pwritev(fd, segments, count, offset);
 }
-ssize_t wrap_pwritev64v2(int fd, const iovec* segments, int count, off_t offset, int flags) PVIOMMU_WRAP(pwritev64v2);
-ssize_t wrap_pwritev64v2(int fd, const iovec* segments, int count, off_t offset, int flags) {
+PVIOMMU_WRAP(ssize_t, wrap_pwritev64v2, pwritev64v2,
+             (int fd, const iovec* segments, int count, off_t offset, int flags)) {
   return wrap_pwritev2(fd, segments, count, offset, flags);
 }
 
-off_t wrap_lseek(int fd, off_t offset, int whence) PVIOMMU_WRAP(lseek);
-off_t wrap_lseek(int fd, off_t offset, int whence) {
+PVIOMMU_WRAP(off_t, wrap_lseek, lseek, (int fd, off_t offset, int whence)) {
   if (fd_table.contains(fd)) return returned(whence < SEEK_SET || whence > SEEK_HOLE ? -EINVAL : -ESPIPE);
   return real().lseek(fd, offset, whence);
 }
-off_t wrap_lseek64(int fd, off_t offset, int whence) PVIOMMU_WRAP(lseek64);
-off_t wrap_lseek64(int fd, off_t offset, int whence) { return wrap_lseek(fd, offset, whence); }
+PVIOMMU_WRAP(off_t, wrap_lseek64, lseek64, (int fd, off_t offset, int whence)) { return wrap_lseek(fd, offset, whence); }
 
-int wrap_dup(int fd) PVIOMMU_WRAP(dup);
-int wrap_dup(int fd) { return static_cast<int>(returned(front_end().dup(fd))); }
+PVIOMMU_WRAP(int, wrap_dup, dup, (int fd)) { return static_cast<int>(returned(front_end().dup(fd))); }
 
-int wrap_dup2(int fd, int target) PVIOMMU_WRAP(dup2);
-int wrap_dup2(int fd, int target) { return static_cast<int>(returned(front_end().dup_onto(fd, target, -1))); }
+PVIOMMU_WRAP(int, wrap_dup2, dup2, (int fd, int target)) { return static_cast<int>(returned(front_end().dup_onto(fd, target, -1))); }
 
-int wrap_dup3(int fd, int target, int flags) PVIOMMU_WRAP(dup3);
-int wrap_dup3(int fd, int target, int flags) {
+PVIOMMU_WRAP(int, wrap_dup3, dup3, (int fd, int target, int flags)) {
   if (flags < 0) return static_cast<int>(returned(-EINVAL));  // means dup2 below
   return static_cast<int>(returned(front_end().dup_onto(fd, target, flags)));
 }
 
-int wrap_fcntl(int fd, int command, ...) PVIOMMU_WRAP(fcntl);
-int wrap_fcntl(int fd, int command, ...) {
+PVIOMMU_WRAP(int, wrap_fcntl, fcntl, (int fd, int command, ...)) {
   std::va_list list;
   va_start(list, command);
   void* argument = va_arg(list, void*);
   va_end(list);
   return fcntl_common(fd, command, argument);
 }
-int wrap_fcntl64(int fd, int command, ...) PVIOMMU_WRAP(fcntl64);
-int wrap_fcntl64(int fd, int command, ...) {
+PVIOMMU_WRAP(int, wrap_fcntl64, fcntl64, (int fd, int command, ...)) {
   std::va_list list;
   va_start(list, command);
   void* argument = va_arg(list, void*);
@@ -294,18 +265,14 @@ int wrap_fcntl64(int fd, int command, ...) {
   return fcntl_common(fd, command, argument);
 }
 
-void* wrap_mmap(void* address, size_t bytes, int prot, int flags, int fd, off_t offset) PVIOMMU_WRAP(mmap);
-void* wrap_mmap(void* address, size_t bytes, int prot, int flags, int fd, off_t offset) {
+PVIOMMU_WRAP(void*, wrap_mmap, mmap, (void* address, size_t bytes, int prot, int flags, int fd, off_t offset)) {
   return mmap_common(address, bytes, prot, flags, fd, offset);
 }
-void* wrap_mmap64(void* address, size_t bytes, int prot, int flags, int fd, off_t offset)
-    PVIOMMU_WRAP(mmap64);
-void* wrap_mmap64(void* address, size_t bytes, int prot, int flags, int fd, off_t offset) {
+PVIOMMU_WRAP(void*, wrap_mmap64, mmap64, (void* address, size_t bytes, int prot, int flags, int fd, off_t offset)) {
   return mmap_common(address, bytes, prot, flags, fd, offset);
 }
 
-int wrap_munmap(void* address, size_t bytes) PVIOMMU_WRAP(munmap);
-int wrap_munmap(void* address, size_t bytes) {
+PVIOMMU_WRAP(int, wrap_munmap, munmap, (void* address, size_t bytes)) {
   const auto at = reinterpret_cast<std::uintptr_t>(address);
   BarMappings& mappings = front_end().mappings();
   if (!mappings.may_overlap(at, bytes)) [[likely]]
@@ -318,8 +285,7 @@ int wrap_munmap(void* address, size_t bytes) {
   return result;
 }
 
-void* wrap_mremap(void* address, size_t bytes, size_t new_bytes, int flags, ...) PVIOMMU_WRAP(mremap);
-void* wrap_mremap(void* address, size_t bytes, size_t new_bytes, int flags, ...) {
+PVIOMMU_WRAP(void*, wrap_mremap, mremap, (void* address, size_t bytes, size_t new_bytes, int flags, ...)) {
   std::va_list list;
   va_start(list, flags);
   void* wanted = (flags & MREMAP_FIXED) != 0 ? va_arg(list, void*) : nullptr;

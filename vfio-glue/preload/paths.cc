@@ -228,23 +228,21 @@ mode_t mode_argument(int flags, std::va_list list) { return takes_mode(flags) ? 
 
 extern "C" {
 
-#define PVIOMMU_DEFINE_OPEN(name)                                       \
-  int wrap_##name(const char* path, int flags, ...) PVIOMMU_WRAP(name); \
-  int wrap_##name(const char* path, int flags, ...) {                   \
-    std::va_list list;                                                  \
-    va_start(list, flags);                                              \
-    const mode_t mode = mode_argument(flags, list);                     \
-    va_end(list);                                                       \
-    return open_common(AT_FDCWD, path, flags, mode);                    \
+#define PVIOMMU_DEFINE_OPEN(name)                                            \
+  PVIOMMU_WRAP(int, wrap_##name, name, (const char* path, int flags, ...)) { \
+    std::va_list list;                                                       \
+    va_start(list, flags);                                                   \
+    const mode_t mode = mode_argument(flags, list);                          \
+    va_end(list);                                                            \
+    return open_common(AT_FDCWD, path, flags, mode);                         \
   }
-#define PVIOMMU_DEFINE_OPENAT(name)                                                 \
-  int wrap_##name(int folder, const char* path, int flags, ...) PVIOMMU_WRAP(name); \
-  int wrap_##name(int folder, const char* path, int flags, ...) {                   \
-    std::va_list list;                                                              \
-    va_start(list, flags);                                                          \
-    const mode_t mode = mode_argument(flags, list);                                 \
-    va_end(list);                                                                   \
-    return open_common(folder, path, flags, mode);                                  \
+#define PVIOMMU_DEFINE_OPENAT(name)                                                      \
+  PVIOMMU_WRAP(int, wrap_##name, name, (int folder, const char* path, int flags, ...)) { \
+    std::va_list list;                                                                   \
+    va_start(list, flags);                                                               \
+    const mode_t mode = mode_argument(flags, list);                                      \
+    va_end(list);                                                                        \
+    return open_common(folder, path, flags, mode);                                       \
   }
 PVIOMMU_DEFINE_OPEN(open)
 PVIOMMU_DEFINE_OPEN(open64)
@@ -252,58 +250,43 @@ PVIOMMU_DEFINE_OPENAT(openat)
 PVIOMMU_DEFINE_OPENAT(openat64)
 
 // What _FORTIFY_SOURCE makes of open() without a mode.
-int wrap_open_2(const char* path, int flags) PVIOMMU_WRAP(__open_2);
-int wrap_open_2(const char* path, int flags) {
+PVIOMMU_WRAP(int, wrap_open_2, __open_2, (const char* path, int flags)) {
   if (takes_mode(flags)) buffer_overflow_detected();
   return open_common(AT_FDCWD, path, flags, 0);
 }
-int wrap_open64_2(const char* path, int flags) PVIOMMU_WRAP(__open64_2);
-int wrap_open64_2(const char* path, int flags) { return wrap_open_2(path, flags); }
-int wrap_openat_2(int folder, const char* path, int flags) PVIOMMU_WRAP(__openat_2);
-int wrap_openat_2(int folder, const char* path, int flags) {
+PVIOMMU_WRAP(int, wrap_open64_2, __open64_2, (const char* path, int flags)) { return wrap_open_2(path, flags); }
+PVIOMMU_WRAP(int, wrap_openat_2, __openat_2, (int folder, const char* path, int flags)) {
   if (takes_mode(flags)) buffer_overflow_detected();
   return open_common(folder, path, flags, 0);
 }
-int wrap_openat64_2(int folder, const char* path, int flags) PVIOMMU_WRAP(__openat64_2);
-int wrap_openat64_2(int folder, const char* path, int flags) { return wrap_openat_2(folder, path, flags); }
+PVIOMMU_WRAP(int, wrap_openat64_2, __openat64_2, (int folder, const char* path, int flags)) { return wrap_openat_2(folder, path, flags); }
 
-int wrap_creat(const char* path, mode_t mode) PVIOMMU_WRAP(creat);
-int wrap_creat(const char* path, mode_t mode) {
+PVIOMMU_WRAP(int, wrap_creat, creat, (const char* path, mode_t mode)) {
   return open_common(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
-int wrap_creat64(const char* path, mode_t mode) PVIOMMU_WRAP(creat64);
-int wrap_creat64(const char* path, mode_t mode) { return wrap_creat(path, mode); }
+PVIOMMU_WRAP(int, wrap_creat64, creat64, (const char* path, mode_t mode)) { return wrap_creat(path, mode); }
 
-int wrap_stat(const char* path, struct stat* st) PVIOMMU_WRAP(stat);
-int wrap_stat(const char* path, struct stat* st) { return stat_common(AT_FDCWD, path, st, 0); }
-int wrap_stat64(const char* path, struct stat* st) PVIOMMU_WRAP(stat64);
-int wrap_stat64(const char* path, struct stat* st) { return stat_common(AT_FDCWD, path, st, 0); }
-int wrap_lstat(const char* path, struct stat* st) PVIOMMU_WRAP(lstat);
-int wrap_lstat(const char* path, struct stat* st) {
+PVIOMMU_WRAP(int, wrap_stat, stat, (const char* path, struct stat* st)) { return stat_common(AT_FDCWD, path, st, 0); }
+PVIOMMU_WRAP(int, wrap_stat64, stat64, (const char* path, struct stat* st)) { return stat_common(AT_FDCWD, path, st, 0); }
+PVIOMMU_WRAP(int, wrap_lstat, lstat, (const char* path, struct stat* st)) {
   return stat_common(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
 }
-int wrap_lstat64(const char* path, struct stat* st) PVIOMMU_WRAP(lstat64);
-int wrap_lstat64(const char* path, struct stat* st) {
+PVIOMMU_WRAP(int, wrap_lstat64, lstat64, (const char* path, struct stat* st)) {
   return stat_common(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
 }
-int wrap_fstat(int fd, struct stat* st) PVIOMMU_WRAP(fstat);
-int wrap_fstat(int fd, struct stat* st) { return fstat_common(fd, st); }
-int wrap_fstat64(int fd, struct stat* st) PVIOMMU_WRAP(fstat64);
-int wrap_fstat64(int fd, struct stat* st) { return fstat_common(fd, st); }
+PVIOMMU_WRAP(int, wrap_fstat, fstat, (int fd, struct stat* st)) { return fstat_common(fd, st); }
+PVIOMMU_WRAP(int, wrap_fstat64, fstat64, (int fd, struct stat* st)) { return fstat_common(fd, st); }
 
-int wrap_fstatat(int folder, const char* path, struct stat* st, int flags) PVIOMMU_WRAP(fstatat);
-int wrap_fstatat(int folder, const char* path, struct stat* st, int flags) {
+PVIOMMU_WRAP(int, wrap_fstatat, fstatat, (int folder, const char* path, struct stat* st, int flags)) {
   if (path != nullptr && *path == '\0' && (flags & AT_EMPTY_PATH) != 0 && fd_table.contains(folder))
     return fstat_common(folder, st);
   return stat_common(folder, path, st, flags);
 }
-int wrap_fstatat64(int folder, const char* path, struct stat* st, int flags) PVIOMMU_WRAP(fstatat64);
-int wrap_fstatat64(int folder, const char* path, struct stat* st, int flags) {
+PVIOMMU_WRAP(int, wrap_fstatat64, fstatat64, (int folder, const char* path, struct stat* st, int flags)) {
   return wrap_fstatat(folder, path, st, flags);
 }
 
-int wrap_statx(int folder, const char* path, int flags, unsigned mask, struct statx* stx) PVIOMMU_WRAP(statx);
-int wrap_statx(int folder, const char* path, int flags, unsigned mask, struct statx* stx) {
+PVIOMMU_WRAP(int, wrap_statx, statx, (int folder, const char* path, int flags, unsigned mask, struct statx* stx)) {
   const Route led = route(path);
   const int result = led.ours ? real().statx(AT_FDCWD, in_tree(led), flags, mask, stx)
                               : real().statx(folder, path, flags, mask, stx);
@@ -324,79 +307,60 @@ int wrap_statx(int folder, const char* path, int flags, unsigned mask, struct st
   return result;
 }
 
-int wrap_access(const char* path, int mode) PVIOMMU_WRAP(access);
-int wrap_access(const char* path, int mode) {
+PVIOMMU_WRAP(int, wrap_access, access, (const char* path, int mode)) {
   const Route led = route(path);
   return led.ours ? real().access(in_tree(led), mode) : real().access(path, mode);
 }
-int wrap_faccessat(int folder, const char* path, int mode, int flags) PVIOMMU_WRAP(faccessat);
-int wrap_faccessat(int folder, const char* path, int mode, int flags) {
+PVIOMMU_WRAP(int, wrap_faccessat, faccessat, (int folder, const char* path, int mode, int flags)) {
   return access_common(folder, path, mode, flags);
 }
 
-ssize_t wrap_readlink(const char* path, char* buffer, size_t bytes) PVIOMMU_WRAP(readlink);
-ssize_t wrap_readlink(const char* path, char* buffer, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_readlink, readlink, (const char* path, char* buffer, size_t bytes)) {
   return readlink_common(AT_FDCWD, path, buffer, bytes);
 }
-ssize_t wrap_readlinkat(int folder, const char* path, char* buffer, size_t bytes) PVIOMMU_WRAP(readlinkat);
-ssize_t wrap_readlinkat(int folder, const char* path, char* buffer, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_readlinkat, readlinkat, (int folder, const char* path, char* buffer, size_t bytes)) {
   return readlink_common(folder, path, buffer, bytes);
 }
-ssize_t wrap_readlink_chk(const char* path, char* buffer, size_t bytes, size_t space)
-    PVIOMMU_WRAP(__readlink_chk);
-ssize_t wrap_readlink_chk(const char* path, char* buffer, size_t bytes, size_t space) {
+PVIOMMU_WRAP(ssize_t, wrap_readlink_chk, __readlink_chk, (const char* path, char* buffer, size_t bytes, size_t space)) {
   if (bytes > space) buffer_overflow_detected();
   return readlink_common(AT_FDCWD, path, buffer, bytes);
 }
-ssize_t wrap_readlinkat_chk(int folder, const char* path, char* buffer, size_t bytes, size_t space)
-    PVIOMMU_WRAP(__readlinkat_chk);
-ssize_t wrap_readlinkat_chk(int folder, const char* path, char* buffer, size_t bytes, size_t space) {
+PVIOMMU_WRAP(ssize_t, wrap_readlinkat_chk, __readlinkat_chk,
+             (int folder, const char* path, char* buffer, size_t bytes, size_t space)) {
   if (bytes > space) buffer_overflow_detected();
   return readlink_common(folder, path, buffer, bytes);
 }
 
-char* wrap_realpath(const char* path, char* resolved) PVIOMMU_WRAP(realpath);
-char* wrap_realpath(const char* path, char* resolved) { return realpath_common(path, resolved); }
-char* wrap_realpath_chk(const char* path, char* resolved, size_t space) PVIOMMU_WRAP(__realpath_chk);
-char* wrap_realpath_chk(const char* path, char* resolved, size_t space) {
+PVIOMMU_WRAP(char*, wrap_realpath, realpath, (const char* path, char* resolved)) { return realpath_common(path, resolved); }
+PVIOMMU_WRAP(char*, wrap_realpath_chk, __realpath_chk, (const char* path, char* resolved, size_t space)) {
   if (space < PATH_MAX) buffer_overflow_detected();
   return realpath_common(path, resolved);
 }
-char* wrap_canonicalize_file_name(const char* path) PVIOMMU_WRAP(canonicalize_file_name);
-char* wrap_canonicalize_file_name(const char* path) { return realpath_common(path, nullptr); }
+PVIOMMU_WRAP(char*, wrap_canonicalize_file_name, canonicalize_file_name, (const char* path)) { return realpath_common(path, nullptr); }
 
-DIR* wrap_opendir(const char* path) PVIOMMU_WRAP(opendir);
-DIR* wrap_opendir(const char* path) {
+PVIOMMU_WRAP(DIR*, wrap_opendir, opendir, (const char* path)) {
   const Route led = route(path);
   return real().opendir(led.ours ? in_tree(led) : path);
 }
 
-int wrap_scandir(const char* path, dirent*** names, int (*filter)(const dirent*),
-                 int (*compare)(const dirent**, const dirent**)) PVIOMMU_WRAP(scandir);
-int wrap_scandir(const char* path, dirent*** names, int (*filter)(const dirent*),
-                 int (*compare)(const dirent**, const dirent**)) {
+PVIOMMU_WRAP(int, wrap_scandir, scandir,
+             (const char* path, dirent*** names, int (*filter)(const dirent*), int (*compare)(const dirent**, const dirent**))) {
   return scandir_common(path, names, filter, compare);
 }
-int wrap_scandir64(const char* path, dirent*** names, int (*filter)(const dirent*),
-                   int (*compare)(const dirent**, const dirent**)) PVIOMMU_WRAP(scandir64);
-int wrap_scandir64(const char* path, dirent*** names, int (*filter)(const dirent*),
-                   int (*compare)(const dirent**, const dirent**)) {
+PVIOMMU_WRAP(int, wrap_scandir64, scandir64,
+             (const char* path, dirent*** names, int (*filter)(const dirent*), int (*compare)(const dirent**, const dirent**))) {
   return scandir_common(path, names, filter, compare);
 }
 
-FILE* wrap_fopen(const char* path, const char* mode) PVIOMMU_WRAP(fopen);
-FILE* wrap_fopen(const char* path, const char* mode) { return fopen_common(path, mode); }
-FILE* wrap_fopen64(const char* path, const char* mode) PVIOMMU_WRAP(fopen64);
-FILE* wrap_fopen64(const char* path, const char* mode) { return fopen_common(path, mode); }
+PVIOMMU_WRAP(FILE*, wrap_fopen, fopen, (const char* path, const char* mode)) { return fopen_common(path, mode); }
+PVIOMMU_WRAP(FILE*, wrap_fopen64, fopen64, (const char* path, const char* mode)) { return fopen_common(path, mode); }
 
 // ls -l asks for access control lists.
-ssize_t wrap_getxattr(const char* path, const char* name, void* value, size_t bytes) PVIOMMU_WRAP(getxattr);
-ssize_t wrap_getxattr(const char* path, const char* name, void* value, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_getxattr, getxattr, (const char* path, const char* name, void* value, size_t bytes)) {
   const Route led = route(path);
   return real().getxattr(led.ours ? in_tree(led) : path, name, value, bytes);
 }
-ssize_t wrap_lgetxattr(const char* path, const char* name, void* value, size_t bytes) PVIOMMU_WRAP(lgetxattr);
-ssize_t wrap_lgetxattr(const char* path, const char* name, void* value, size_t bytes) {
+PVIOMMU_WRAP(ssize_t, wrap_lgetxattr, lgetxattr, (const char* path, const char* name, void* value, size_t bytes)) {
   const Route led = route(path);
   return real().lgetxattr(led.ours ? in_tree(led) : path, name, value, bytes);
 }
