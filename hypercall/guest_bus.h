@@ -6,7 +6,7 @@
 //                                                     GuestFunction <-----+
 //
 // All else of the function (its memory, its interrupts, its DMA) the guest has
-// without us: Hypervisor::map() and bind_vector().
+// without us: Spaces::map() and Interrupts::bind_vector().
 #pragma once
 
 #include <cstddef>

@@ -3,18 +3,23 @@
 
 nobase_pkginclude_HEADERS += \
 	hypercall/backend.h \
+	hypercall/capabilities.h \
 	hypercall/conf.h \
 	hypercall/device_lock.h \
 	hypercall/diagnosis.h \
+	hypercall/fault.h \
 	hypercall/guest_bus.h \
 	hypercall/hypervisor.h \
+	hypercall/interrupts.h \
 	hypercall/module.h \
 	hypercall/msi_message.h \
+	hypercall/no_interrupts.h \
 	hypercall/notification.h \
 	hypercall/pci_device.h \
 	hypercall/pinned_memory.h \
 	hypercall/range.h \
 	hypercall/result.h \
+	hypercall/spaces.h \
 	hypercall/statistics.h \
 	hypercall/strong.h \
 	hypercall/unique_fd.h
@@ -24,6 +29,7 @@ libpviommu_la_SOURCES += \
 	hypercall/conf.cc \
 	hypercall/device_lock.cc \
 	hypercall/names.cc \
+	hypercall/no_interrupts.cc \
 	hypercall/pci_address.cc \
 	hypercall/result.cc \
 	hypercall/statistics.cc \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Names of the vocabulary's enumerators, as shown to people and in JSON.
-#include "hypercall/hypervisor.h"
+#include "hypercall/fault.h"
 #include "hypercall/notification.h"
 #include "hypercall/statistics.h"
 

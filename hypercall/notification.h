@@ -51,7 +51,7 @@ struct Notification {
   EventSink* sink = nullptr;   ///< kind sink; outlives the binding
   Domid domid{};               ///< kinds event_channel, guest_vector
   /// Kind event_channel.  Of kDomidSelf: a port of this domain that is sent to; 0: one is made, of which
-  /// Hypervisor::event_port() tells the number and that its consumer takes.  Of another domain: a port that
+  /// Interrupts::event_port() tells the number and that its consumer takes.  Of another domain: a port that
   /// it has made for this one.
   EventPort port{};
   /// Kind guest_vector: vector in the guest's APIC; 0: the event channel that the guest has bound, or will bind,

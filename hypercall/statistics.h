@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/fault.h"
 #include "hypercall/result.h"
 
 namespace pviommu {

@@ -56,9 +56,13 @@ void count_arrivals(Counter& counter) { counter.fetch_add(1, std::memory_order_r
 
 }  // namespace
 
-VectorRouter::VectorRouter(Hypervisor& hypervisor, PciDevice& device,
+VectorRouter::VectorRouter(Interrupts& interrupts, const Capabilities& limits, PciDevice& device,
                            const InterruptCapabilities& capabilities)
-    : hypervisor_(hypervisor), capabilities_(capabilities), registers_(device, capabilities_), sbdf_(device.info().sbdf) {
+    : interrupts_(interrupts),
+      limits_(limits),
+      capabilities_(capabilities),
+      registers_(device, capabilities_),
+      sbdf_(device.info().sbdf) {
   for (const VectorKind kind : {VectorKind::intx, VectorKind::msi, VectorKind::msix})
     slot_count_ = std::max(slot_count_, available(kind));
   slots_ = std::make_unique<VectorSlot[]>(slot_count_);
@@ -132,11 +136,11 @@ Result<VectorRouter::Active> VectorRouter::bring_up(VectorKind kind, unsigned co
   if (between != before.command) undo.add([=, this] { ignore(registers_.write_command(before.command)); });
 
   if (allocate) {
-    const unsigned granted = PVIOMMU_TRY(hypervisor_.allocate_vectors(sbdf_, kind, count));
-    undo.add([=, this] { ignore(hypervisor_.free_vectors(sbdf_, kind)); });
+    const unsigned granted = PVIOMMU_TRY(interrupts_.allocate_vectors(sbdf_, kind, count));
+    undo.add([=, this] { ignore(interrupts_.free_vectors(sbdf_, kind)); });
     if (granted < count && bound) {
       // Step by step, so that a refusal is reported; `undo` then tries it again.
-      PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
+      PVIOMMU_TRY(interrupts_.free_vectors(sbdf_, kind));
       undo.drop();
       if (between != before.command) PVIOMMU_TRY(registers_.write_command(before.command));
       undo.commit();
@@ -182,8 +186,8 @@ Status VectorRouter::take_down(const Active& was, bool allocated, bool bound) {
     undo.add([this, kind = kind, count = count] { ignore(bind(kind, count)); });
   }
   if (allocated) {
-    PVIOMMU_TRY(hypervisor_.free_vectors(sbdf_, kind));
-    undo.add([this, kind = kind, count = count] { ignore(hypervisor_.allocate_vectors(sbdf_, kind, count)); });
+    PVIOMMU_TRY(interrupts_.free_vectors(sbdf_, kind));
+    undo.add([this, kind = kind, count = count] { ignore(interrupts_.allocate_vectors(sbdf_, kind, count)); });
   }
   if (between != after) PVIOMMU_TRY(registers_.write_command(after));
   undo.commit();
@@ -265,13 +269,13 @@ Status VectorRouter::close() {
       const Active was = *active_;
       note(registers_.write_control(was.kind, was.before.control));
       for (unsigned i = 0; i < was.count; ++i) note(unbind_target(vector(was.kind, i), targets_[i]));
-      if (!reservation_) note(hypervisor_.free_vectors(sbdf_, was.kind));
+      if (!reservation_) note(interrupts_.free_vectors(sbdf_, was.kind));
       note(registers_.restore_intx_disable(was.before.command));
       forget(was.count);
     }
     if (reservation_ && !release_locked() && !release_locked()) {
       note(registers_.write_control(reservation_->kind, reservation_->before.control));
-      note(hypervisor_.free_vectors(sbdf_, reservation_->kind));
+      note(interrupts_.free_vectors(sbdf_, reservation_->kind));
       note(registers_.restore_intx_disable(reservation_->before.command));
       reservation_.reset();
     }
@@ -319,7 +323,7 @@ Status VectorRouter::unmask_locked() {
   if (!slots_[0].masked() || program_intx_disabled_) return {};
   // The slot is unmasked first, because an asserted line arrives from within the call below.
   slots_[0].unmask();
-  const Status status = hypervisor_.unmask_vector(vector(VectorKind::intx, 0));
+  const Status status = interrupts_.unmask_vector(vector(VectorKind::intx, 0));
   if (!status) slots_[0].mask();
   return status;
 }

@@ -20,7 +20,8 @@
 #include <span>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/capabilities.h"
+#include "hypercall/interrupts.h"
 #include "hypercall/notification.h"
 #include "hypercall/pci_device.h"
 #include "hypercall/result.h"
@@ -40,8 +41,9 @@ namespace pviommu::msi {
 /// router: a program's write to it goes to set_intx_disabled().
 class VectorRouter final : public EventSink, public CapabilityEffects {
  public:
-  /// `hypervisor` and `device` outlive the router.
-  VectorRouter(Hypervisor& hypervisor, PciDevice& device, const InterruptCapabilities& capabilities);
+  /// `interrupts`, the `limits` of their hypervisor and `device` outlive the router.
+  VectorRouter(Interrupts& interrupts, const Capabilities& limits, PciDevice& device,
+               const InterruptCapabilities& capabilities);
   VectorRouter(const VectorRouter&) = delete;
   VectorRouter& operator=(const VectorRouter&) = delete;
   ~VectorRouter();  ///< close()
@@ -168,7 +170,8 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   bool held(unsigned index) const;
   static void count_arrival(VectorKind kind);
 
-  Hypervisor& hypervisor_;
+  Interrupts& interrupts_;
+  const Capabilities& limits_;
   const InterruptCapabilities capabilities_;
   InterruptRegisters registers_;
   const Sbdf sbdf_;

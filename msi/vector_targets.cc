@@ -36,22 +36,22 @@ Notification VectorRouter::own_sink() {
 
 /// A hypervisor that cannot deliver here leaves a vector without a target unbound.
 bool VectorRouter::binds(const Notification& target) const {
-  return (hypervisor_.capabilities().notifications & bit(target.kind)) != 0;
+  return (limits_.notifications & bit(target.kind)) != 0;
 }
 
 Status VectorRouter::bind_target(const Vector& vector, const Notification& target) {
   if (!binds(target)) return {};
-  return hypervisor_.bind_vector(vector, target);
+  return interrupts_.bind_vector(vector, target);
 }
 
 Status VectorRouter::unbind_target(const Vector& vector, const Notification& target) {
   if (!binds(target)) return {};
-  return hypervisor_.unbind_vector(vector);
+  return interrupts_.unbind_vector(vector);
 }
 
 Status VectorRouter::rebind(const Vector& vector, const Notification& from, const Notification& to) {
-  if (binds(to)) return hypervisor_.bind_vector(vector, to);
-  return binds(from) ? hypervisor_.unbind_vector(vector) : Status();
+  if (binds(to)) return interrupts_.bind_vector(vector, to);
+  return binds(from) ? interrupts_.unbind_vector(vector) : Status();
 }
 
 /// Switches one vector to `to`; a sink gets `eventfd`.  After an error it is as before.
@@ -67,7 +67,7 @@ Status VectorRouter::switch_vector(unsigned index, const Notification& to, Uniqu
     Status status = rebind(vector, from, to);
     if (status && masked && binds(to)) {
       // What was held there comes to the slot, which is masked as well.
-      status = hypervisor_.unmask_vector(vector);
+      status = interrupts_.unmask_vector(vector);
       if (!status) (void)rebind(vector, to, from).ok();
     }
     if (!status) slot.arm(UniqueFd());
@@ -77,15 +77,15 @@ Status VectorRouter::switch_vector(unsigned index, const Notification& to, Uniqu
   // The slot's mask goes on in the hypervisor; what it held stays its own until
   // the unmasking.
   const bool mask_here = masked && to_sink(from);
-  if (mask_here && binds(from)) PVIOMMU_TRY(hypervisor_.mask_vector(vector));
+  if (mask_here && binds(from)) PVIOMMU_TRY(interrupts_.mask_vector(vector));
   Status status = rebind(vector, from, to);
   if (!status) {
-    if (mask_here && binds(from)) (void)hypervisor_.unmask_vector(vector).ok();
+    if (mask_here && binds(from)) (void)interrupts_.unmask_vector(vector).ok();
     return status;
   }
-  if (mask_here && !binds(from)) status = hypervisor_.mask_vector(vector);
+  if (mask_here && !binds(from)) status = interrupts_.mask_vector(vector);
   if (status && !masked && slot.pending()) {
-    status = hypervisor_.raise_vector(vector);
+    status = interrupts_.raise_vector(vector);
     if (status) slot.forget_pending();
   }
   if (!status) (void)rebind(vector, to, from).ok();
@@ -134,10 +134,10 @@ void VectorRouter::switch_back(unsigned index, const Notification& to) {
   if (to_sink(from) && to_sink(to)) return;
   const Vector vector = this->vector(active_->kind, index);
   const bool masked = slots_[index].masked();
-  if (masked && to_sink(to) && binds(to)) (void)hypervisor_.mask_vector(vector).ok();
+  if (masked && to_sink(to) && binds(to)) (void)interrupts_.mask_vector(vector).ok();
   (void)rebind(vector, to, from).ok();
-  if (masked && to_sink(to) && !binds(to)) (void)hypervisor_.mask_vector(vector).ok();
-  if (masked && to_sink(from) && binds(from)) (void)hypervisor_.unmask_vector(vector).ok();
+  if (masked && to_sink(to) && !binds(to)) (void)interrupts_.mask_vector(vector).ok();
+  if (masked && to_sink(from) && binds(from)) (void)interrupts_.unmask_vector(vector).ok();
   if (to_sink(to)) slots_[index].arm(UniqueFd());
 }
 
@@ -149,7 +149,7 @@ Status VectorRouter::set_eventfd(unsigned index, UniqueFd fd) {
 Result<EventPort> VectorRouter::event_port(unsigned index) const {
   const std::lock_guard guard(lock_);
   if (!active_ || index >= active_->count) return Error{EINVAL, "port of a vector that is not enabled"};
-  return hypervisor_.event_port(vector(active_->kind, index));
+  return interrupts_.event_port(vector(active_->kind, index));
 }
 
 Status VectorRouter::trigger(unsigned index) {
@@ -161,7 +161,7 @@ Status VectorRouter::trigger(unsigned index) {
     slot.signal();
     return {};
   }
-  if (!slot.masked()) return hypervisor_.raise_vector(vector(active_->kind, index));
+  if (!slot.masked()) return interrupts_.raise_vector(vector(active_->kind, index));
   slot.hold();
   return {};
 }
@@ -170,7 +170,7 @@ Status VectorRouter::trigger(unsigned index) {
 bool VectorRouter::held(unsigned index) const {
   if (slots_[index].pending()) return true;
   if (to_sink(targets_[index]) || !slots_[index].masked()) return false;
-  const auto pending = hypervisor_.vector_pending(vector(active_->kind, index));
+  const auto pending = interrupts_.vector_pending(vector(active_->kind, index));
   return pending && *pending;
 }
 
@@ -183,15 +183,15 @@ void VectorRouter::mask_vector(unsigned index, bool masked) {
   // A mask bit cannot report an error; the counter of failed calls shows it.
   if (masked) {
     slot.mask();
-    if (elsewhere) (void)hypervisor_.mask_vector(vector).ok();
+    if (elsewhere) (void)interrupts_.mask_vector(vector).ok();
     return;
   }
   if (elsewhere) {
     const bool pending = slot.pending();
     slot.forget_pending();
     slot.unmask();
-    (void)hypervisor_.unmask_vector(vector).ok();
-    if (pending) (void)hypervisor_.raise_vector(vector).ok();
+    (void)interrupts_.unmask_vector(vector).ok();
+    if (pending) (void)interrupts_.raise_vector(vector).ok();
   } else if (slot.unmask()) {
     count_arrival(vector.kind);
   }

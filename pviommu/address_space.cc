@@ -25,12 +25,12 @@ struct AddressSpace::Backing {
 
 /// What a map has done so far.  Undoes it unless published: forget, unpin.
 struct AddressSpace::Pending {
-  explicit Pending(Hypervisor& h) : hypervisor(h) {}
+  explicit Pending(Spaces& s) : spaces(s) {}
   ~Pending() {
-    for (auto& pin : more) hypervisor.forget_frames(*pin);
-    if (single && known) hypervisor.forget_frames(*single);
+    for (auto& pin : more) spaces.forget_frames(*pin);
+    if (single && known) spaces.forget_frames(*single);
   }
-  Hypervisor& hypervisor;
+  Spaces& spaces;
   std::unique_ptr<PinnedMemory> single;  ///< the only pin
   bool known = false;                    ///< frames_of(single) was successful
   std::vector<std::unique_ptr<PinnedMemory>> more;  ///< all pins where there are several
@@ -91,23 +91,23 @@ IovaRange all_iovas() { return IovaRange::from_last(Iova(0), Iova(~std::uint64_t
 
 // ---- life -------------------------------------------------------------------
 
-AddressSpace::AddressSpace(IommuDriver& driver, Hypervisor& hypervisor, FrameSource& frames,
+AddressSpace::AddressSpace(IommuDriver& driver, Spaces& spaces, FrameSource& frames,
                            const AddressSpaceConfig& config, std::unique_ptr<IommuDomain> domain)
     : driver_(driver),
-      hypervisor_(hypervisor),
+      spaces_(spaces),
       frames_(frames),
       config_(config),
       rule_(config.rule),
       page_mask_((driver.capabilities().page_sizes & -driver.capabilities().page_sizes) - 1),
       domain_(std::move(domain)) {}
 
-Result<std::unique_ptr<AddressSpace>> AddressSpace::create(IommuDriver& driver, Hypervisor& hypervisor,
+Result<std::unique_ptr<AddressSpace>> AddressSpace::create(IommuDriver& driver, Spaces& spaces,
                                                            FrameSource& frames,
                                                            const AddressSpaceConfig& config) {
   auto domain = PVIOMMU_TRY(driver.create_domain(SpaceConfig{config.tag, config.devices}));
   try {
     return std::unique_ptr<AddressSpace>(
-        new AddressSpace(driver, hypervisor, frames, config, std::move(domain)));
+        new AddressSpace(driver, spaces, frames, config, std::move(domain)));
   } catch (const std::bad_alloc&) {
     return Error{ENOMEM, "create address space"};
   }
@@ -223,7 +223,7 @@ Status AddressSpace::pin(Hva hva, std::uint64_t size, Access access, Pending& pe
   if (!enforceable(access)) access = Access::read_write;
   if (size <= PinnedMemory::kMaxBytes) {
     pending.single = PVIOMMU_TRY(frames_.pin(HvaRange::from_size(hva, size).value(), access));
-    PVIOMMU_TRY(hypervisor_.frames_of(*pending.single, frame_runs_));
+    PVIOMMU_TRY(spaces_.frames_of(*pending.single, frame_runs_));
     pending.known = true;
     return {};
   }
@@ -231,7 +231,7 @@ Status AddressSpace::pin(Hva hva, std::uint64_t size, Access access, Pending& pe
   for (std::uint64_t at = 0; at < size; at += PinnedMemory::kMaxBytes) {
     const std::uint64_t bytes = std::min(size - at, PinnedMemory::kMaxBytes);
     auto pin = PVIOMMU_TRY(frames_.pin(HvaRange::from_size(hva + at, bytes).value(), access));
-    PVIOMMU_TRY(hypervisor_.frames_of(*pin, frame_runs_));
+    PVIOMMU_TRY(spaces_.frames_of(*pin, frame_runs_));
     pending.more.push_back(std::move(pin));
   }
   return {};
@@ -313,7 +313,7 @@ Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) 
   if (status) {
     frame_runs_.clear();
     try {
-      Pending pending(hypervisor_);
+      Pending pending(spaces_);
       status = pin(hva, size, access, pending);
       if (status) status = publish(cursor, pending);
     } catch (const std::bad_alloc&) {
@@ -340,8 +340,8 @@ Status AddressSpace::map_mmio(Iova iova, Sbdf sbdf, unsigned bar, std::uint64_t 
     // A BAR is not the program's memory: neither pinned nor counted.
     frame_runs_.clear();
     try {
-      Pending pending(hypervisor_);
-      status = hypervisor_.frames_of_mmio(sbdf, bar, offset, size, frame_runs_);
+      Pending pending(spaces_);
+      status = spaces_.frames_of_mmio(sbdf, bar, offset, size, frame_runs_);
       if (status) status = publish(cursor, pending);
     } catch (const std::bad_alloc&) {
       status = Error{ENOMEM, "map"};
@@ -393,7 +393,7 @@ void AddressSpace::append_runs(MappingIndex::Cursor cursor) {
 
 /// After devices cannot reach the pages any more.
 void AddressSpace::release(const MappingRecord& record) {
-  const auto give_back = [this](PinnedMemory& pin) { hypervisor_.forget_frames(pin); };
+  const auto give_back = [this](PinnedMemory& pin) { spaces_.forget_frames(pin); };
   if ((record.owner & kBackingTag) != 0) {
     const std::unique_ptr<Backing> backing(reinterpret_cast<Backing*>(record.owner & ~kBackingTag));
     for (auto& pin : backing->pins) give_back(*pin);

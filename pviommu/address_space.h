@@ -13,7 +13,8 @@
 #include <mutex>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/capabilities.h"
+#include "hypercall/spaces.h"
 #include "pviommu/frame_source.h"
 #include "pviommu/iommu_driver.h"
 #include "pviommu/locked_memory.h"
@@ -38,7 +39,7 @@ struct AddressSpaceConfig {
 class AddressSpace {
  public:
   /// All referenced objects outlive the space.
-  static Result<std::unique_ptr<AddressSpace>> create(IommuDriver& driver, Hypervisor& hypervisor,
+  static Result<std::unique_ptr<AddressSpace>> create(IommuDriver& driver, Spaces& spaces,
                                                       FrameSource& frames, const AddressSpaceConfig& config);
   /// Unmaps everything; devices are detached before.
   ~AddressSpace();
@@ -96,7 +97,7 @@ class AddressSpace {
   struct Backing;
   struct Pending;
 
-  AddressSpace(IommuDriver& driver, Hypervisor& hypervisor, FrameSource& frames,
+  AddressSpace(IommuDriver& driver, Spaces& spaces, FrameSource& frames,
                const AddressSpaceConfig& config, std::unique_ptr<IommuDomain> domain);
 
   Result<MappingIndex::Cursor> reserve(Iova iova, Hva hva, std::uint64_t size, Access access, bool mmio);
@@ -116,7 +117,7 @@ class AddressSpace {
   void unmap_everything();
 
   IommuDriver& driver_;
-  Hypervisor& hypervisor_;
+  Spaces& spaces_;  ///< asked for frames; mappings go through the driver
   FrameSource& frames_;
   AddressSpaceConfig config_;  ///< `lock_` held
   std::atomic<UnmapRule> rule_;

@@ -98,8 +98,8 @@ class Position {
 
 class HypercallDomain final : public IommuDomain {
  public:
-  HypercallDomain(Hypervisor& hypervisor, SpaceId space)
-      : hypervisor_(hypervisor), capabilities_(hypervisor.capabilities()), space_(space) {
+  HypercallDomain(Spaces& spaces, const Capabilities& capabilities, SpaceId space)
+      : spaces_(spaces), capabilities_(capabilities), space_(space) {
     most_runs_ = capabilities_.max_runs_per_call != 0
                      ? std::min<std::size_t>(capabilities_.max_runs_per_call, kRunsPerCall)
                      : kRunsPerCall;
@@ -113,7 +113,7 @@ class HypercallDomain final : public IommuDomain {
   ~HypercallDomain() override {
     Status destroyed;
     for (unsigned i = 0; i < kUndoTries; ++i) {
-      destroyed = hypervisor_.destroy_space(space_);
+      destroyed = spaces_.destroy_space(space_);
       if (destroyed) return;
     }
     // The hypervisor keeps the space, under its tag; nothing else can be done.
@@ -122,8 +122,8 @@ class HypercallDomain final : public IommuDomain {
   }
 
   // What these lose is passed on as it is.
-  Status attach(Sbdf sbdf) override { return hypervisor_.attach(space_, sbdf); }
-  Status detach(Sbdf sbdf) override { return hypervisor_.detach(space_, sbdf); }
+  Status attach(Sbdf sbdf) override { return spaces_.attach(space_, sbdf); }
+  Status detach(Sbdf sbdf) override { return spaces_.detach(space_, sbdf); }
 
   Status map(std::span<const MapRun> runs) override {
     const std::uint64_t total = pages_of(runs);
@@ -188,18 +188,18 @@ class HypercallDomain final : public IommuDomain {
   BatchResult call(Direction direction, std::span<const MapRun> batch) {
     BatchResult result;
     if (direction == Direction::map) {
-      result = hypervisor_.map(space_, batch);
+      result = spaces_.map(space_, batch);
     } else {
       removals_.clear();
       for (const MapRun& run : batch) removals_.push_back({run.dfn, run.mfn, run.pages});
-      result = hypervisor_.unmap(space_, removals_);
+      result = spaces_.unmap(space_, removals_);
     }
     note(result.status);
     return result;
   }
 
   Status flush() {
-    Status flushed = hypervisor_.flush(space_);
+    Status flushed = spaces_.flush(space_);
     note(flushed);
     return flushed;
   }
@@ -308,7 +308,7 @@ class HypercallDomain final : public IommuDomain {
     return status;
   }
 
-  Hypervisor& hypervisor_;
+  Spaces& spaces_;
   const Capabilities& capabilities_;
   const SpaceId space_;
   std::size_t most_runs_;
@@ -322,28 +322,29 @@ class HypercallDomain final : public IommuDomain {
 
 class HypercallIommu final : public IommuDriver {
  public:
-  explicit HypercallIommu(Hypervisor& hypervisor) : hypervisor_(hypervisor) {}
+  HypercallIommu(Spaces& spaces, const Capabilities& capabilities) : spaces_(spaces), capabilities_(capabilities) {}
 
   std::string_view name() const override { return "hypercall"; }
-  const Capabilities& capabilities() const override { return hypervisor_.capabilities(); }
+  const Capabilities& capabilities() const override { return capabilities_; }
   Result<std::unique_ptr<IommuDomain>> create_domain(const SpaceConfig& config) override {
-    const SpaceId space = PVIOMMU_TRY(hypervisor_.create_space(config));
+    const SpaceId space = PVIOMMU_TRY(spaces_.create_space(config));
     try {
-      return std::unique_ptr<IommuDomain>(new HypercallDomain(hypervisor_, space));
+      return std::unique_ptr<IommuDomain>(new HypercallDomain(spaces_, capabilities_, space));
     } catch (const std::bad_alloc&) {
-      (void)hypervisor_.destroy_space(space);
+      (void)spaces_.destroy_space(space);
       return Error{ENOMEM, "create domain"};
     }
   }
 
  private:
-  Hypervisor& hypervisor_;
+  Spaces& spaces_;
+  const Capabilities& capabilities_;
 };
 
 }  // namespace
 
-std::unique_ptr<IommuDriver> make_hypercall_iommu(Hypervisor& hypervisor) {
-  return std::make_unique<HypercallIommu>(hypervisor);
+std::unique_ptr<IommuDriver> make_hypercall_iommu(Spaces& spaces, const Capabilities& capabilities) {
+  return std::make_unique<HypercallIommu>(spaces, capabilities);
 }
 
 }  // namespace pviommu

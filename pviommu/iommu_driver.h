@@ -2,7 +2,7 @@
 // The IOMMU driver interface: what an address space is filled through.
 //
 // The built-in driver "hypercall" (hypercall_iommu.h) turns domains and runs
-// into calls of a Hypervisor.  Others come from modules (hypercall/module.h,
+// into calls of Spaces.  Others come from modules (hypercall/module.h,
 // PVIOMMU_MODULE_IOMMU_DRIVER) and are chosen with --iommu-driver=NAME:CONF; a
 // driver may work on the hypervisor it is given, or on something else
 // altogether (kernel VFIO's sPAPR v2 container).
@@ -13,7 +13,8 @@
 #include <string_view>
 
 #include "hypercall/backend.h"
-#include "hypercall/hypervisor.h"
+#include "hypercall/capabilities.h"
+#include "hypercall/spaces.h"
 
 namespace pviommu {
 

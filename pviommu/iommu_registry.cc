@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "hypercall/hypervisor.h"
 #include "hypercall/module.h"
 #include "pviommu/hypercall_iommu.h"
 #include "pviommu/iommu_driver.h"
@@ -12,7 +13,8 @@ namespace pviommu {
 namespace {
 
 void* open_hypercall_iommu(const pviommu_open_args* args, int* error) {
-  if (*args->conf == 0) return make_hypercall_iommu(*static_cast<Hypervisor*>(args->hypervisor)).release();
+  auto& hypervisor = *static_cast<Hypervisor*>(args->hypervisor);
+  if (*args->conf == 0) return make_hypercall_iommu(hypervisor.spaces(), hypervisor.capabilities()).release();
   std::snprintf(args->message, args->message_size, "it takes no configuration, but was given \"%s\"",
                 args->conf);
   *error = EINVAL;

@@ -23,7 +23,7 @@
 #include <mutex>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/spaces.h"
 #include "hypercall/model/page_table.h"
 #include "hypercall/model/pci/pci_function.h"
 

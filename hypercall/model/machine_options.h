@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "hypercall/conf.h"
-#include "hypercall/hypervisor.h"
+#include "hypercall/capabilities.h"
 #include "hypercall/statistics.h"
 
 namespace pviommu::model {

@@ -110,7 +110,7 @@ Model::SpaceUse Model::space_use(SpaceId id) {
   return use;
 }
 
-unsigned Model::spaces() {
+unsigned Model::live_spaces() {
   std::lock_guard guard(spaces_lock_);
   return spaces_live_;
 }
@@ -126,7 +126,7 @@ Status Model::fault(Sbdf source, Iova iova, Access access, FaultReason reason) {
   return Error{EFAULT, to_string(reason)};
 }
 
-Result<std::size_t> Model::read_faults(std::span<Fault> out) {
+std::size_t Model::read_faults(std::span<Fault> out) {
   std::lock_guard guard(faults_lock_);
   const std::size_t taken = std::min(out.size(), faults_.size());
   std::copy_n(faults_.begin(), taken, out.begin());

@@ -52,7 +52,7 @@ struct Violations {
   std::atomic<std::uint64_t> vectors_left{0};      ///< device given back with vectors allocated
 };
 
-class Model final : public Hypervisor, public Bus {
+class Model final : public Hypervisor, public Spaces, public Interrupts, public Bus {
  public:
   /// `conf` is a list separated by ';': machine options (machine_options.h)
   /// first if any, then devices: TYPE[,addr=SSSS:BB:DD.F][,group=N]
@@ -67,6 +67,11 @@ class Model final : public Hypervisor, public Bus {
   const Capabilities& capabilities() const override { return options_.capabilities; }
   Result<std::vector<PciDeviceInfo>> devices() override;
   Result<std::unique_ptr<PciDevice>> open_device(Sbdf sbdf) override;
+  Result<std::unique_ptr<GuestBus>> guest_bus() override;
+  Spaces& spaces() override { return *this; }
+  Interrupts& interrupts() override { return *this; }
+
+  // ---- Spaces ---------------------------------------------------------------
   Result<SpaceId> create_space(const SpaceConfig& config) override;
   Status destroy_space(SpaceId space) override;
   Status attach(SpaceId space, Sbdf sbdf) override;
@@ -78,6 +83,8 @@ class Model final : public Hypervisor, public Bus {
   void forget_frames(PinnedMemory& memory) noexcept override;
   Status frames_of_mmio(Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t bytes,
                         std::vector<FrameRun>& out) override;
+
+  // ---- Interrupts -----------------------------------------------------------
   Result<unsigned> allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) override;
   Status free_vectors(Sbdf sbdf, VectorKind kind) override;
   Status bind_vector(const Vector& vector, const Notification& notification) override;
@@ -88,9 +95,6 @@ class Model final : public Hypervisor, public Bus {
   Result<EventPort> event_port(const Vector& vector) override;
   Result<bool> vector_pending(const Vector& vector) override;
   int event_fd() const override { return routing_.event_fd(); }
-  Result<std::size_t> read_events(std::span<EventPort> out) override;
-  Result<std::unique_ptr<GuestBus>> guest_bus() override;
-  Result<std::size_t> read_faults(std::span<Fault> out) override;
 
   // ---- Bus ------------------------------------------------------------------
   Status read(Sbdf source, Iova iova, std::span<std::byte> out) override;
@@ -115,7 +119,12 @@ class Model final : public Hypervisor, public Bus {
   };
   SpaceUse space_use(SpaceId space);
   /// Spaces that exist.
-  unsigned spaces();
+  unsigned live_spaces();
+  /// Takes waiting event channels; 0 when none waits.
+  std::size_t read_events(std::span<EventPort> out) { return routing_.read_events(out); }
+  /// Takes logged faults, oldest first; 0 when there is none.  What did not fit
+  /// the log is only counted (Statistics::faults).
+  std::size_t read_faults(std::span<Fault> out);
 
  private:
   static constexpr unsigned kSpaceBits = 10;  ///< of a SpaceId; above: its generation

@@ -136,6 +136,4 @@ Result<EventPort> Model::event_port(const Vector& vector) { return routing_.even
 
 Result<std::unique_ptr<GuestBus>> Model::guest_bus() { return Error{EOPNOTSUPP, "guest_bus: the model has no guests"}; }
 
-Result<std::size_t> Model::read_events(std::span<EventPort> out) { return routing_.read_events(out); }
-
 }  // namespace pviommu::model

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <map>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/spaces.h"
 
 namespace pviommu::papr {
 

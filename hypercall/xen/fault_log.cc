@@ -6,6 +6,8 @@
 
 #include <charconv>
 
+#include "hypercall/pci_device.h"
+
 namespace pviommu::xen {
 namespace {
 

@@ -24,7 +24,7 @@
 #include <string_view>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/fault.h"
 
 namespace pviommu::xen {
 

@@ -17,11 +17,11 @@
 #include <mutex>
 
 #include "hypercall/xen/guest.h"
-#include "hypercall/xen/interrupts.h"
+#include "hypercall/xen/vectors.h"
 
 namespace pviommu::xen {
 
-class GuestVectors final : public Interrupts {
+class GuestVectors final : public Vectors {
  public:
   GuestVectors(XenCalls& calls, const Guest& guest) : calls_(calls), guest_(guest) {}
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/capabilities.h"
 #include "hypercall/xen/xen_calls.h"
 
 namespace pviommu::xen {

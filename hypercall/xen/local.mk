@@ -5,7 +5,6 @@ XEN_COMMON = \
 	hypercall/xen/carrier.cc \
 	hypercall/xen/carrier.h \
 	hypercall/xen/evtchn_static.h \
-	hypercall/xen/interrupts.h \
 	hypercall/xen/guest_bars.cc \
 	hypercall/xen/guest_bars.h \
 	hypercall/xen/ledger.cc \
@@ -16,6 +15,7 @@ XEN_COMMON = \
 	hypercall/xen/pirqs.h \
 	hypercall/xen/reaper.cc \
 	hypercall/xen/reaper.h \
+	hypercall/xen/vectors.h \
 	hypercall/xen/xen_calls.cc \
 	hypercall/xen/xen_calls.h
 XEN_MODULE = \

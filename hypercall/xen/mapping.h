@@ -18,7 +18,7 @@
 #include <memory>
 #include <span>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/spaces.h"
 #include "hypercall/xen/xen_calls.h"
 
 namespace pviommu::xen {
@@ -37,7 +37,7 @@ class Mapping final : public SpaceMapping {
  public:
   static Result<std::unique_ptr<Mapping>> make(XenCalls& calls, Domid domid);
 
-  /// As Hypervisor::map() and unmap().  After an error exactly `pages_done`
+  /// As Spaces::map() and unmap().  After an error exactly `pages_done`
   /// pages from the front are done; Error::state_lost when that could not be
   /// had.
   BatchResult map(std::span<const MapRun> runs) override;

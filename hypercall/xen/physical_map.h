@@ -20,7 +20,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/spaces.h"
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/xen_calls.h"
 

@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "hypercall/msi_message.h"
+#include "hypercall/pci_device.h"
 #include "hypercall/xen/evtchn_static.h"
 #include "hypercall/xen/pirqs.h"
 
@@ -385,18 +386,6 @@ Result<EventPort> PirqVectors::port(DeviceVectors& device, unsigned index) {
   if (slot == nullptr || !slot->bound || slot->target.kind != NotificationKind::event_channel)
     return Error{ENOENT, "event_port: bound to none"};
   return EventPort(handed_over(slot->target) ? slot->ledger->bind.port : slot->send_port);
-}
-
-Result<std::size_t> PirqVectors::read_events(std::span<EventPort> out) {
-  std::uint32_t ports[kPortsAtOnce];
-  const std::size_t room = std::min(out.size(), kPortsAtOnce) * sizeof ports[0];
-  const ssize_t got = ::read(consumer_fd_.get(), ports, room);
-  if (got < 0 && errno == EAGAIN) return std::size_t{0};
-  if (got < 0) return Error{errno, "read /dev/xen/evtchn"};
-  (void)!::write(consumer_fd_.get(), ports, static_cast<std::size_t>(got));
-  const std::size_t count = static_cast<std::size_t>(got) / sizeof ports[0];
-  for (std::size_t i = 0; i < count; ++i) out[i] = EventPort(ports[i]);
-  return count;
 }
 
 // ---- arrivals --------------------------------------------------------------------

@@ -17,7 +17,7 @@
 // A target is replaced under the lock that arrivals take.  A port that is handed
 // over or taken back is masked in between: what arrives then waits in Xen.
 //
-// That descriptor (Hypervisor::event_fd()) is for passing on: to another process by
+// That descriptor (Interrupts::event_fd()) is for passing on: to another process by
 // SCM_RIGHTS or pidfd_getfd().  The consumer does not bind the port itself: a port has
 // one descriptor at a time, which is ours.  So taking back needs nobody's consent.
 //
@@ -36,7 +36,7 @@
 #include <vector>
 
 #include "hypercall/unique_fd.h"
-#include "hypercall/xen/interrupts.h"
+#include "hypercall/xen/vectors.h"
 #include "hypercall/xen/xen_calls.h"
 
 namespace pviommu::xen {
@@ -51,7 +51,7 @@ enum class Delivery : std::uint8_t {
 };
 
 /// Thread-safe.
-class PirqVectors final : public Interrupts {
+class PirqVectors final : public Vectors {
  public:
   /// `may_crash_dom0`: Delivery::swap_port where there is no better way.
   static Result<std::unique_ptr<PirqVectors>> open(XenCalls& calls, bool may_crash_dom0 = false);
@@ -77,8 +77,6 @@ class PirqVectors final : public Interrupts {
   /// /dev/xen/evtchn: ours, and that of who consumes what is handed over.
   int fd() const { return fd_.get(); }
   int consumer_fd() const { return consumer_fd_.get(); }
-  /// What waits on the latter; Hypervisor::read_events().
-  Result<std::size_t> read_events(std::span<EventPort> out);
 
   /// Starts the thread that takes arrivals to their targets.  Before the first bind.
   Status start();

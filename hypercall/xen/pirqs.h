@@ -10,12 +10,12 @@
 // ledger of a dead program.
 #pragma once
 
-#include "hypercall/xen/interrupts.h"
+#include "hypercall/xen/vectors.h"
 #include "hypercall/xen/xen_calls.h"
 
 namespace pviommu::xen {
 
-/// As Hypervisor::allocate_vectors(), for `domid` (DOMID_SELF, or a guest's).
+/// As Interrupts::allocate_vectors(), for `domid` (DOMID_SELF, or a guest's).
 Result<unsigned> map_pirqs(XenCalls& calls, DeviceVectors& device, Ledger& book, std::uint16_t domid,
                            VectorKind kind, unsigned count, const MsiPlace& place);
 /// Unmaps the pirqs of all vectors, all or nothing.  EBUSY: one is bound.

@@ -218,7 +218,6 @@ void XenHypervisor::watch() {
 }
 
 void XenHypervisor::read_console() {
-  const std::lock_guard guard(faults_lock_);
   char text[kConsoleBytes];
   std::vector<Fault> found;
   bool quiet = true;
@@ -236,18 +235,7 @@ void XenHypervisor::read_console() {
       if (find(fault.sbdf) == nullptr) continue;  // not ours
     }
     count_fault(fault);
-    if (faults_.size() < 256) faults_.push_back(fault);
   }
-}
-
-Result<std::size_t> XenHypervisor::read_faults(std::span<Fault> out) {
-  if (!active_.load(std::memory_order_acquire)) return std::size_t{0};
-  read_console();
-  const std::lock_guard guard(faults_lock_);
-  const std::size_t count = std::min(out.size(), faults_.size());
-  std::copy_n(faults_.begin(), count, out.begin());
-  faults_.erase(faults_.begin(), faults_.begin() + static_cast<std::ptrdiff_t>(count));
-  return count;
 }
 
 // ---- address spaces ------------------------------------------------------------

@@ -42,16 +42,16 @@
 #include "hypercall/xen/guest_vectors.h"
 #include "hypercall/xen/guardian_link.h"
 #include "hypercall/xen/host.h"
-#include "hypercall/xen/interrupts.h"
 #include "hypercall/xen/ledger.h"
 #include "hypercall/xen/mapping.h"
 #include "hypercall/xen/physical_map.h"
 #include "hypercall/xen/pirq_vectors.h"
+#include "hypercall/xen/vectors.h"
 #include "hypercall/xen/xen_calls.h"
 
 namespace pviommu::xen {
 
-class XenHypervisor final : public Hypervisor {
+class XenHypervisor final : public Hypervisor, public Spaces, public Interrupts {
  public:
   /// `conf`: interrupts=auto|none|may-crash-dom0 (the last: also on Linux before
   /// 6.6, see Delivery::swap_port), domain=NAME|ID|UUID (guest mode), fail=N (for
@@ -63,6 +63,10 @@ class XenHypervisor final : public Hypervisor {
   const Capabilities& capabilities() const override { return capabilities_; }
   Result<std::vector<PciDeviceInfo>> devices() override;
   Result<std::unique_ptr<PciDevice>> open_device(Sbdf sbdf) override;
+  Result<std::unique_ptr<GuestBus>> guest_bus() override;
+  Spaces& spaces() override { return *this; }
+  Interrupts& interrupts() override { return *this; }
+
   Result<SpaceId> create_space(const SpaceConfig& config) override;
   Status destroy_space(SpaceId space) override;
   Status attach(SpaceId space, Sbdf sbdf) override;
@@ -74,6 +78,7 @@ class XenHypervisor final : public Hypervisor {
   void forget_frames(PinnedMemory&) noexcept override {}  // nothing is kept per memory
   Status frames_of_mmio(Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t bytes,
                         std::vector<FrameRun>& out) override;
+
   Result<unsigned> allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) override;
   Status free_vectors(Sbdf sbdf, VectorKind kind) override;
   Status bind_vector(const Vector& vector, const Notification& notification) override;
@@ -87,11 +92,6 @@ class XenHypervisor final : public Hypervisor {
   int event_fd() const override {
     return channels_ && channels_->delivery() == Delivery::bind_static ? channels_->consumer_fd() : -1;
   }
-  Result<std::size_t> read_events(std::span<EventPort> out) override {
-    return channels_ ? channels_->read_events(out) : std::size_t{0};
-  }
-  Result<std::unique_ptr<GuestBus>> guest_bus() override;
-  Result<std::size_t> read_faults(std::span<Fault> out) override;
 
  private:
   class OpenDevice;
@@ -135,7 +135,7 @@ class XenHypervisor final : public Hypervisor {
   std::unique_ptr<Guest> guest_;           ///< null: carriers
   std::unique_ptr<PirqVectors> channels_;  ///< null in guest mode
   std::unique_ptr<GuestVectors> injected_; ///< only there
-  Interrupts* vectors_ = nullptr;          ///< the one that is there
+  Vectors* vectors_ = nullptr;             ///< the one that is there
 
   std::shared_mutex spaces_lock_;
   std::map<std::uint32_t, Space> spaces_;  ///< by domid
@@ -144,10 +144,8 @@ class XenHypervisor final : public Hypervisor {
   std::mutex devices_lock_;
   std::map<std::uint32_t, OpenDevice*> devices_;  ///< open ones, by sbdf
 
-  std::mutex faults_lock_;
-  FaultLog fault_log_;
+  FaultLog fault_log_;  ///< of the watcher, and console_index_ too
   std::uint32_t console_index_ = 0;
-  std::vector<Fault> faults_;
 
   std::mutex held_lock_;
   std::set<int> held_;  ///< pin rings that the guardian has

@@ -58,13 +58,9 @@ class NullDriver final : public IommuDriver {
 };
 
 /// Only knows frames.
-class NullHypervisor final : public Hypervisor {
+class NullSpaces final : public Spaces {
  public:
   static Error no() { return Error{EOPNOTSUPP}; }
-  std::string_view name() const override { return "null"; }
-  const Capabilities& capabilities() const override { return limits_; }
-  Result<std::vector<PciDeviceInfo>> devices() override { return no(); }
-  Result<std::unique_ptr<PciDevice>> open_device(Sbdf) override { return no(); }
   Result<SpaceId> create_space(const SpaceConfig&) override { return no(); }
   Status destroy_space(SpaceId) override { return no(); }
   Status attach(SpaceId, Sbdf) override { return no(); }
@@ -78,31 +74,15 @@ class NullHypervisor final : public Hypervisor {
   }
   void forget_frames(PinnedMemory&) noexcept override {}
   Status frames_of_mmio(Sbdf, unsigned, std::uint64_t, std::uint64_t, std::vector<FrameRun>&) override { return no(); }
-  Result<unsigned> allocate_vectors(Sbdf, VectorKind, unsigned) override { return no(); }
-  Status free_vectors(Sbdf, VectorKind) override { return no(); }
-  Status bind_vector(const Vector&, const Notification&) override { return no(); }
-  Status unbind_vector(const Vector&) override { return no(); }
-  Status mask_vector(const Vector&) override { return no(); }
-  Status unmask_vector(const Vector&) override { return no(); }
-  Status raise_vector(const Vector&) override { return no(); }
-  Result<std::unique_ptr<GuestBus>> guest_bus() override { return no(); }
-  Result<EventPort> event_port(const Vector&) override { return Error{EOPNOTSUPP, "none"}; }
-  Result<bool> vector_pending(const Vector&) override { return no(); }
-  int event_fd() const override { return -1; }
-  Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
-  Result<std::size_t> read_faults(std::span<Fault>) override { return std::size_t{0}; }
-
- private:
-  Capabilities limits_;
 };
 
 constexpr std::size_t kLive = 1000;
 
 void space_pair(benchmark::State& state) {
   NullDriver driver;
-  NullHypervisor hypervisor;
+  NullSpaces spaces;
   NullFrames frames;
-  auto space = std::move(*AddressSpace::create(driver, hypervisor, frames, {}));
+  auto space = std::move(*AddressSpace::create(driver, spaces, frames, {}));
   const Walk walk = make_walk(kLive, kPageSize, false);
   for (const std::uint64_t first : walk.live)
     if (!space->map(Iova(first), Hva(first), kPageSize, Access::read_write)) std::abort();
@@ -136,7 +116,7 @@ void model_pair(benchmark::State& state) {
     state.SkipWithError(opened.failure.message.c_str());
     return;
   }
-  Hypervisor& model = *opened.instance;
+  Spaces& model = opened.instance->spaces();
   const SpaceId space = *model.create_space({"bench"});
   NullFrames::Pin memory(HvaRange::from_size(Hva(0x10000000), kPageSize).value());
   NullFrames::Pin others(HvaRange::from_size(Hva(0x20000000), kLive * kPageSize).value());
@@ -231,7 +211,7 @@ void measure_hypercalls_per_gib() {
       if (!hypervisor.instance) continue;
       auto driver = open_iommu_driver("", *hypervisor.instance);
       NullFrames source;
-      auto space = AddressSpace::create(*driver.instance, *hypervisor.instance, source, {});
+      auto space = AddressSpace::create(*driver.instance, hypervisor.instance->spaces(), source, {});
       if (!space) continue;
       const std::uint64_t first = hypervisor.instance->capabilities().iova_ranges.back().first().raw();
       const Iova iova((first + kGiB - 1) / kGiB * kGiB);

@@ -39,12 +39,12 @@ class CountingDomain final : public IommuDomain {
   CountingDomain(Hypervisor& hypervisor, SpaceId space, Counts& counts)
       : hypervisor_(hypervisor), space_(space), counts_(counts) {}
   ~CountingDomain() override {
-    const Status status = hypervisor_.destroy_space(space_);
+    const Status status = hypervisor_.spaces().destroy_space(space_);
     if (!status) std::fprintf(stderr, "counting: %s\n", to_string(status.error()).c_str());
   }
 
-  Status attach(Sbdf sbdf) override { return hypervisor_.attach(space_, sbdf); }
-  Status detach(Sbdf sbdf) override { return hypervisor_.detach(space_, sbdf); }
+  Status attach(Sbdf sbdf) override { return hypervisor_.spaces().attach(space_, sbdf); }
+  Status detach(Sbdf sbdf) override { return hypervisor_.spaces().detach(space_, sbdf); }
 
   // All or nothing, both ways: what was done before an error is taken back.
   Status map(std::span<const MapRun> runs) override {
@@ -62,7 +62,7 @@ class CountingDomain final : public IommuDomain {
   Status unmap(std::span<const MapRun> runs) override {
     const Progress unmapped = unmap_pages(runs, pages_of(runs));
     Status status = unmapped.status;
-    if (status && hypervisor_.capabilities().deferred_flush) status = hypervisor_.flush(space_);
+    if (status && hypervisor_.capabilities().deferred_flush) status = hypervisor_.spaces().flush(space_);
     if (!status) {
       if (!map_pages(runs, unmapped.done).status) return Error{EIO, "unmap: state lost", 0, true};
       return status;
@@ -100,12 +100,12 @@ class CountingDomain final : public IommuDomain {
     return progress;
   }
   Progress map_pages(std::span<const MapRun> runs, std::uint64_t total) {
-    return in_steps(runs, total, [this](const MapRun& run) { return hypervisor_.map(space_, {&run, 1}); });
+    return in_steps(runs, total, [this](const MapRun& run) { return hypervisor_.spaces().map(space_, {&run, 1}); });
   }
   Progress unmap_pages(std::span<const MapRun> runs, std::uint64_t total) {
     return in_steps(runs, total, [this](const MapRun& run) {
       const UnmapRun removal{run.dfn, run.mfn, run.pages};
-      return hypervisor_.unmap(space_, {&removal, 1});
+      return hypervisor_.spaces().unmap(space_, {&removal, 1});
     });
   }
 
@@ -126,7 +126,7 @@ class CountingDriver final : public IommuDriver {
   std::string_view name() const override { return "counting"; }
   const Capabilities& capabilities() const override { return hypervisor_.capabilities(); }
   Result<std::unique_ptr<IommuDomain>> create_domain(const SpaceConfig& config) override {
-    const SpaceId space = PVIOMMU_TRY(hypervisor_.create_space(config));
+    const SpaceId space = PVIOMMU_TRY(hypervisor_.spaces().create_space(config));
     used_ = true;
     return std::unique_ptr<IommuDomain>(new CountingDomain(hypervisor_, space, counts_));
   }

@@ -74,7 +74,7 @@ void check_nothing_left(const Machine& machine) {
   FUZZ_CHECK(counts.pinned_pages == 0, "%llu pages are left pinned",
              static_cast<unsigned long long>(counts.pinned_pages.load()));
   FUZZ_CHECK(AddressSpace::abandoned_pages() == 0, "pages were given up");
-  FUZZ_CHECK(machine.model->spaces() == 0, "%u address spaces are left", machine.model->spaces());
+  FUZZ_CHECK(machine.model->live_spaces() == 0, "%u address spaces are left", machine.model->live_spaces());
   const model::Violations& violations = machine.model->violations();
   FUZZ_CHECK(violations.forgotten_in_use == 0, "frames were given back while mapped");
   FUZZ_CHECK(violations.wrong_frame == 0, "an unmap named another frame than was mapped");

@@ -203,7 +203,7 @@ TEST(ModelMapping, SpacesOfYesterday) {
     EXPECT_NE(next, space);
     EXPECT_TRUE(machine.model->destroy_space(next));
   }
-  EXPECT_EQ(machine.model->spaces(), 0u);
+  EXPECT_EQ(machine.model->live_spaces(), 0u);
 }
 
 TEST(ModelMapping, WrongFrameIsReportedAndNothingDone) {
@@ -326,7 +326,7 @@ TEST(ModelMapping, EveryNthHypercallFails) {
   for (std::uint64_t n = 1; n <= calls; ++n) {
     machine.model->calls().inject({}, machine.model->calls().calls() + n, ENOMEM, n % 4);
     EXPECT_EQ(life(machine, memory), ENOMEM) << n;
-    EXPECT_EQ(machine.model->spaces(), 0u) << n;
+    EXPECT_EQ(machine.model->live_spaces(), 0u) << n;
     EXPECT_EQ(life(machine, memory), 0) << n;
   }
   EXPECT_EQ(machine.model->violations().forgotten_in_use, 0u);

@@ -254,7 +254,7 @@ class Machine {
   /// Takes the faults there are.
   std::vector<Fault> faults() {
     std::vector<Fault> all(300);
-    all.resize(model->read_faults(all).value());
+    all.resize(model->read_faults(all));
     return all;
   }
   ::testing::AssertionResult one_fault(std::uint64_t iova, FaultReason reason) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A hypervisor and a PCI function that record every access and can refuse the
+// Interrupts of a hypervisor, and a PCI function, that record every access and can refuse the
 // n-th one.  Strict: what the real ones would punish is a test failure.
 #pragma once
 
@@ -18,7 +18,9 @@
 #include <string>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/capabilities.h"
+#include "hypercall/interrupts.h"
+#include "hypercall/pci_device.h"
 #include "hypercall/unique_fd.h"
 
 namespace pviommu::msi::test {
@@ -155,13 +157,13 @@ class FakeDevice final : public PciDevice {
   unsigned msix_ = 0;
 };
 
-class FakeHypervisor final : public Hypervisor {
+class FakeInterrupts final : public Interrupts {
  public:
-  FakeHypervisor(Script& script, FakeDevice& device) : script_(script), device_(device) {
+  FakeInterrupts(Script& script, FakeDevice& device) : script_(script), device_(device) {
     capabilities_.notifications = bit(NotificationKind::sink) | bit(NotificationKind::event_channel) |
                                   bit(NotificationKind::guest_vector);
   }
-  ~FakeHypervisor() override {
+  ~FakeInterrupts() override {
     if (!expect_leak) {
       EXPECT_FALSE(allocated_) << "vectors leaked";
       EXPECT_TRUE(sinks_.empty() && targets_.empty()) << "bindings leaked";
@@ -208,22 +210,7 @@ class FakeHypervisor final : public Hypervisor {
     look_at_line();
   }
 
-  std::string_view name() const override { return "fake"; }
-  const Capabilities& capabilities() const override { return capabilities_; }
-  Result<std::vector<PciDeviceInfo>> devices() override { return std::vector<PciDeviceInfo>{}; }
-  Result<std::unique_ptr<PciDevice>> open_device(Sbdf) override { return Error{ENODEV, "fake"}; }
-  Result<SpaceId> create_space(const SpaceConfig&) override { return Error{ENOSYS, "fake"}; }
-  Status destroy_space(SpaceId) override { return Error{ENOSYS, "fake"}; }
-  Status attach(SpaceId, Sbdf) override { return Error{ENOSYS, "fake"}; }
-  Status detach(SpaceId, Sbdf) override { return Error{ENOSYS, "fake"}; }
-  BatchResult map(SpaceId, std::span<const MapRun>) override { return {0, Error{ENOSYS, "fake"}}; }
-  BatchResult unmap(SpaceId, std::span<const UnmapRun>) override { return {0, Error{ENOSYS, "fake"}}; }
-  Status flush(SpaceId) override { return Error{ENOSYS, "fake"}; }
-  Status frames_of(PinnedMemory&, std::vector<FrameRun>&) override { return Error{ENOSYS, "fake"}; }
-  void forget_frames(PinnedMemory&) noexcept override {}
-  Status frames_of_mmio(Sbdf, unsigned, std::uint64_t, std::uint64_t, std::vector<FrameRun>&) override {
-    return Error{EOPNOTSUPP, "fake"};
-  }
+  const Capabilities& limits() const { return capabilities_; }
 
   Result<unsigned> allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) override {
     PVIOMMU_TRY(script_.step("allocate " + std::to_string(count)));
@@ -300,15 +287,12 @@ class FakeHypervisor final : public Hypervisor {
     raise(vector.kind, vector.index);
     return {};
   }
-  Result<std::unique_ptr<GuestBus>> guest_bus() override { return Error{EOPNOTSUPP, "fake"}; }
   Result<EventPort> event_port(const Vector& vector) override {
     const auto found = targets_.find(vector.index);
     if (found == targets_.end() || found->second.kind != NotificationKind::event_channel) return Error{ENOENT, "fake"};
     return found->second.port == EventPort{} ? EventPort(100 + vector.index) : found->second.port;
   }
   int event_fd() const override { return -1; }
-  Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
-  Result<std::size_t> read_faults(std::span<Fault>) override { return std::size_t{0}; }
 
  private:
   void look_at_line() {

@@ -12,7 +12,7 @@ namespace {
 struct Machine {
   Script script;
   FakeDevice device{script};
-  FakeHypervisor hypervisor{script, device};
+  FakeInterrupts hypervisor{script, device};
   std::unique_ptr<VectorRouter> router;
   Eventfd target;
 
@@ -20,7 +20,7 @@ struct Machine {
     device.add_msi(0x40, 3, true, true);
     device.add_msix(0x60, 65, 0x2000, 0x3000);
     device.put16(4, memory ? 0x0003 : 0x0001);
-    router = std::make_unique<VectorRouter>(hypervisor, device, *read_capabilities(device));
+    router = std::make_unique<VectorRouter>(hypervisor, hypervisor.limits(), device, *read_capabilities(device));
   }
 };
 
@@ -90,7 +90,7 @@ std::vector<Operation> operations() {
 
 /// What the program can notice, the device and the hypervisor.
 struct Seen {
-  FakeHypervisor::State state;
+  FakeInterrupts::State state;
   std::optional<VectorKind> active;
   unsigned count, reserved_msix, reserved_msi, reserved_intx;
   friend bool operator==(const Seen&, const Seen&) = default;

@@ -19,7 +19,7 @@ constexpr unsigned kMsix = 0x60;
 struct Router : ::testing::Test {
   Script script;
   FakeDevice device{script};
-  FakeHypervisor hypervisor{script, device};
+  FakeInterrupts hypervisor{script, device};
   std::unique_ptr<VectorRouter> router;
 
   Router() {
@@ -29,7 +29,7 @@ struct Router : ::testing::Test {
   }
   void make() {
     router.reset();
-    router = std::make_unique<VectorRouter>(hypervisor, device, *read_capabilities(device));
+    router = std::make_unique<VectorRouter>(hypervisor, hypervisor.limits(), device, *read_capabilities(device));
   }
   unsigned enable(VectorKind kind, unsigned count) {
     const auto granted = router->enable(kind, count);

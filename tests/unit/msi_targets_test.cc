@@ -27,14 +27,14 @@ Target eventfd(const Eventfd& fd) { return {{}, fd.duplicate()}; }
 struct Targets : ::testing::Test {
   Script script;
   FakeDevice device{script};
-  FakeHypervisor hypervisor{script, device};
+  FakeInterrupts hypervisor{script, device};
   std::unique_ptr<VectorRouter> router;
   Eventfd fd;
 
   Targets() {
     device.add_msi(0x40, 3, true, true);
     device.add_msix(0x60, 65, 0x2000, 0x3000);
-    router = std::make_unique<VectorRouter>(hypervisor, device, *read_capabilities(device));
+    router = std::make_unique<VectorRouter>(hypervisor, hypervisor.limits(), device, *read_capabilities(device));
   }
   void enable(VectorKind kind, unsigned count) { ASSERT_TRUE(router->enable(kind, count)); }
   Status set(unsigned index, Target target) { return router->set_targets(index, {&target, 1}); }

@@ -17,7 +17,7 @@ namespace pviommu {
 namespace {
 
 using test::FakeFrames;
-using test::FakeHypervisor;
+using test::FakeSpaces;
 
 constexpr std::uint64_t K = 1024;
 constexpr Access rw = Access::read_write;
@@ -27,7 +27,7 @@ class AddressSpaceTest : public ::testing::TestWithParam<UnmapRule> {
   void open(AddressSpaceConfig config = {}) {
     space.reset();
     config.rule = GetParam();
-    driver = make_hypercall_iommu(hypervisor);
+    driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
     auto created = AddressSpace::create(*driver, hypervisor, frames, config);
     ASSERT_TRUE(created);
     space = std::move(*created);
@@ -53,7 +53,7 @@ class AddressSpaceTest : public ::testing::TestWithParam<UnmapRule> {
   }
   std::uint32_t mappings() const { return 65535 - space->available(); }
 
-  FakeHypervisor hypervisor;
+  FakeSpaces hypervisor;
   FakeFrames frames;
   std::unique_ptr<IommuDriver> driver;
   std::unique_ptr<AddressSpace> space;

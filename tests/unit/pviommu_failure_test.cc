@@ -12,7 +12,7 @@ namespace pviommu {
 namespace {
 
 using test::FakeFrames;
-using test::FakeHypervisor;
+using test::FakeSpaces;
 
 constexpr std::uint64_t kPage = kPageSize;
 constexpr Access rw = Access::read_write;
@@ -21,7 +21,7 @@ struct Limits {
   const char* name;
   std::uint32_t runs;
   std::uint64_t pages;
-  std::uint64_t progress;   ///< FakeHypervisor::pages_a_call
+  std::uint64_t progress;   ///< FakeSpaces::pages_a_call
   std::uint64_t scatter;
   std::uint64_t before_failure;
   bool deferred_flush;
@@ -36,7 +36,7 @@ class Failure : public ::testing::TestWithParam<Limits> {
     hypervisor.pages_a_call = GetParam().progress;
     hypervisor.scatter = GetParam().scatter;
     hypervisor.fail_after = GetParam().before_failure;
-    driver = make_hypercall_iommu(hypervisor);
+    driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
   }
   void TearDown() override {
     EXPECT_TRUE(hypervisor.violations.empty()) << hypervisor.violations[0];
@@ -56,7 +56,7 @@ class Failure : public ::testing::TestWithParam<Limits> {
     EXPECT_EQ(hypervisor.spaces.size(), 0u);
   }
 
-  FakeHypervisor hypervisor;
+  FakeSpaces hypervisor;
   FakeFrames frames;
   std::unique_ptr<IommuDriver> driver;
 };
@@ -207,7 +207,7 @@ TEST_P(Failure, LostStateStopsFurtherMappings) {
   hypervisor.scatter = 2;
   hypervisor.limits.max_runs_per_call = 2;
   hypervisor.fail_after = 0;
-  driver = make_hypercall_iommu(hypervisor);
+  driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
   auto space = open();
   ASSERT_TRUE(space->map(Iova(0x100000), Hva(0x7000000), 2 * kPage, rw));
   const std::uint64_t before = AddressSpace::abandoned_pages();

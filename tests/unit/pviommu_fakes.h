@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A hypervisor that only keeps books, exactly, and fails on request.
+// Spaces of a hypervisor that only keeps books, exactly, and fails on request.
 #pragma once
 
 #include <algorithm>
@@ -8,13 +8,14 @@
 #include <set>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/capabilities.h"
+#include "hypercall/spaces.h"
 #include "pviommu/frame_source.h"
 
 namespace pviommu::test {
 
 /// One page a map entry; every rule of the interface is checked.
-class FakeHypervisor : public Hypervisor {
+class FakeSpaces : public Spaces {
  public:
   struct Entry {
     Mfn mfn;
@@ -27,7 +28,7 @@ class FakeHypervisor : public Hypervisor {
     std::uint64_t unflushed = 0;
   };
 
-  FakeHypervisor() {
+  FakeSpaces() {
     limits.iova_ranges = {IovaRange::from_last(Iova(0), Iova(0xfedfffff)).value(),
                           IovaRange::from_last(Iova(0xfef00000), Iova(0x7fffffffff)).value()};
     limits.page_sizes = 0x40201000;
@@ -56,11 +57,6 @@ class FakeHypervisor : public Hypervisor {
     for (const auto& [id, space] : spaces) pages += space.pages.size();
     return pages;
   }
-
-  std::string_view name() const override { return "fake"; }
-  const Capabilities& capabilities() const override { return limits; }
-  Result<std::vector<PciDeviceInfo>> devices() override { return std::vector<PciDeviceInfo>(); }
-  Result<std::unique_ptr<PciDevice>> open_device(Sbdf) override { return Error{ENODEV, "fake"}; }
 
   Result<SpaceId> create_space(const SpaceConfig&) override {
     if (fails("create_space")) return failure();
@@ -146,20 +142,6 @@ class FakeHypervisor : public Hypervisor {
     out.push_back({Mfn(0xfe000 + (offset >> kPageShift)), bytes >> kPageShift});
     return {};
   }
-
-  Result<unsigned> allocate_vectors(Sbdf, VectorKind, unsigned) override { return Error{EOPNOTSUPP, "fake"}; }
-  Status free_vectors(Sbdf, VectorKind) override { return Error{EOPNOTSUPP, "fake"}; }
-  Status bind_vector(const Vector&, const Notification&) override { return Error{EOPNOTSUPP, "fake"}; }
-  Status unbind_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
-  Status mask_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
-  Status unmask_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
-  Status raise_vector(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
-  Result<std::unique_ptr<GuestBus>> guest_bus() override { return Error{EOPNOTSUPP, "fake"}; }
-  Result<EventPort> event_port(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
-  Result<bool> vector_pending(const Vector&) override { return Error{EOPNOTSUPP, "fake"}; }
-  int event_fd() const override { return -1; }
-  Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
-  Result<std::size_t> read_faults(std::span<Fault>) override { return std::size_t{0}; }
 
  private:
   Error failure() const { return Error{EREMOTEIO, "fake failure", -77, calls == lose_at}; }

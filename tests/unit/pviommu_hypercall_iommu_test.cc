@@ -9,7 +9,7 @@
 namespace pviommu {
 namespace {
 
-using test::FakeHypervisor;
+using test::FakeSpaces;
 
 constexpr Access rw = Access::read_write;
 
@@ -17,7 +17,7 @@ class HypercallIommu : public ::testing::Test {
  protected:
   void open() {
     domain.reset();
-    driver = make_hypercall_iommu(hypervisor);
+    driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
     domain = std::move(*driver->create_domain({}));
     hypervisor.maps = hypervisor.unmaps = 0;
     hypervisor.runs_per_call.clear();
@@ -31,7 +31,7 @@ class HypercallIommu : public ::testing::Test {
     domain.reset();
     EXPECT_TRUE(hypervisor.violations.empty()) << hypervisor.violations[0];
   }
-  FakeHypervisor hypervisor;
+  FakeSpaces hypervisor;
   std::unique_ptr<IommuDriver> driver;
   std::unique_ptr<IommuDomain> domain;
 };
@@ -112,7 +112,7 @@ TEST_F(HypercallIommu, ExistingEntryIsLeftAlone) {
   const auto runs = scattered(10, 3);
   EXPECT_EQ(domain->map(runs).error().code, EEXIST);
   ASSERT_EQ(hypervisor.live_pages(), 1u);
-  EXPECT_EQ(hypervisor.spaces.begin()->second.pages.at(15), (FakeHypervisor::Entry{Mfn(7), Access::read}));
+  EXPECT_EQ(hypervisor.spaces.begin()->second.pages.at(15), (FakeSpaces::Entry{Mfn(7), Access::read}));
 }
 
 TEST_F(HypercallIommu, FlushesWhereTheHypervisorDoesNot) {
@@ -146,7 +146,9 @@ TEST_F(HypercallIommu, UnmapThatCannotBeUndoneSaysSo) {
 }
 
 TEST(IommuRegistry, DefaultUnknownAndBadConfiguration) {
-  FakeHypervisor hypervisor;
+  const auto model = open_hypervisor("model:edu");
+  ASSERT_TRUE(model.instance) << model.failure.message;
+  Hypervisor& hypervisor = *model.instance;
   for (const char* name : {"", "hypercall", "hypercall:"}) {
     auto opened = open_iommu_driver(name, hypervisor);
     ASSERT_TRUE(opened.instance) << name;

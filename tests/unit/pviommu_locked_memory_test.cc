@@ -71,9 +71,9 @@ TEST(LockedMemory, MlockedMemoryCounts) {
 
 TEST(LockedMemory, AddressSpaceAccountsEachMapping) {
   as_user(16, [] {
-    test::FakeHypervisor hypervisor;
+    test::FakeSpaces hypervisor;
     test::FakeFrames frames;
-    auto driver = make_hypercall_iommu(hypervisor);
+    auto driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
     auto space = std::move(*AddressSpace::create(*driver, hypervisor, frames, {}));
     const auto map = [&](std::uint64_t iova, std::uint64_t pages) {
       const Status status = space->map(Iova(iova), Hva(0x7000000), pages * kPageSize, Access::read_write);

@@ -31,7 +31,7 @@ TEST_P(OnTheModel, MapsAndGivesBackEverything) {
   ASSERT_NE(memory, MAP_FAILED);
   const Hva hva(reinterpret_cast<std::uintptr_t>(memory));
   {
-    auto space = AddressSpace::create(*driver.instance, *hypervisor.instance, **frames, {});
+    auto space = AddressSpace::create(*driver.instance, hypervisor.instance->spaces(), **frames, {});
     ASSERT_TRUE(space);
     const std::uint64_t iova = limits.iova_ranges.back().first().raw() + (1 << 20);
     const Status whole = (*space)->map(Iova(iova), hva, kBytes, Access::read_write);

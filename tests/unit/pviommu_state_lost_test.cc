@@ -3,7 +3,7 @@
 // (Error::state_lost): what devices may reach stays pinned, nothing further is
 // mapped, and no text of an error has a part in it.
 //
-// FakeHypervisor remembers the frames of each call that lost the state and
+// FakeSpaces remembers the frames of each call that lost the state and
 // reports a violation when memory with one of them is given back.
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ namespace pviommu {
 namespace {
 
 using test::FakeFrames;
-using test::FakeHypervisor;
+using test::FakeSpaces;
 
 constexpr std::uint64_t kPage = kPageSize;
 constexpr Access rw = Access::read_write;
@@ -36,7 +36,7 @@ class StateLost : public ::testing::TestWithParam<Shape> {
     hypervisor.limits.deferred_flush = GetParam().deferred_flush;
     hypervisor.scatter = GetParam().scatter;
     hypervisor.fail_after = GetParam().before_failure;
-    driver = make_hypercall_iommu(hypervisor);
+    driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
   }
   void TearDown() override { EXPECT_TRUE(hypervisor.violations.empty()) << hypervisor.violations[0]; }
 
@@ -60,7 +60,7 @@ class StateLost : public ::testing::TestWithParam<Shape> {
     EXPECT_EQ(space.map(Iova(0x40000000), Hva(0x9000000), kPage, rw).error().code, EIO);
   }
 
-  FakeHypervisor hypervisor;
+  FakeSpaces hypervisor;
   FakeFrames frames;
   std::unique_ptr<IommuDriver> driver;
 };
@@ -209,19 +209,19 @@ TEST_P(StateLost, ANewSpaceIsNotConcerned) {
 // ---- a dead space ----------------------------------------------------------------
 
 /// Capabilities::overwrite_is_fatal: nothing changes any more after an overwrite.
-class DyingHypervisor final : public FakeHypervisor {
+class DyingSpaces final : public FakeSpaces {
  public:
   bool dead = false;
 
   BatchResult map(SpaceId space, std::span<const MapRun> runs) override {
     if (dead) return {0, Error{EIO, "the space is dead"}};
-    const BatchResult result = FakeHypervisor::map(space, runs);
+    const BatchResult result = FakeSpaces::map(space, runs);
     if (!result.status && result.status.error().code == EEXIST) die();
     return result;
   }
   BatchResult unmap(SpaceId space, std::span<const UnmapRun> runs) override {
     if (dead) return {0, Error{EIO, "the space is dead"}};
-    return FakeHypervisor::unmap(space, runs);
+    return FakeSpaces::unmap(space, runs);
   }
 
  private:
@@ -235,11 +235,11 @@ class DyingHypervisor final : public FakeHypervisor {
 TEST(StateLostInADeadSpace, WhatItHoldsStaysPinnedAndNothingElse) {
   // The entry that kills the space is in the way of the n-th page.
   for (const std::uint64_t n : {0, 1, 5}) {
-    DyingHypervisor hypervisor;
+    DyingSpaces hypervisor;
     hypervisor.limits.overwrite_is_fatal = true;
     hypervisor.scatter = 1;
     FakeFrames frames;
-    const auto driver = make_hypercall_iommu(hypervisor);
+    const auto driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
     auto space = *AddressSpace::create(*driver, hypervisor, frames, {});
     ASSERT_TRUE(space->map(Iova(0x100000), Hva(0x7000000), 4 * kPage, rw));
     hypervisor.spaces.begin()->second.pages[0x200 + n] = {Mfn(7), rw};
@@ -299,7 +299,7 @@ TEST(StateLostBySomeDriver, TheFlagDecidesAndNoText) {
   for (const bool unmap : {false, true})
     for (const bool flag : {false, true})
       for (const Error& error : flag ? lost : plain) {
-        FakeHypervisor hypervisor;
+        FakeSpaces hypervisor;
         FakeFrames frames;
         ToldDriver driver(hypervisor.limits);
         auto space = *AddressSpace::create(driver, hypervisor, frames, {});

@@ -49,10 +49,6 @@ TEST_F(SpaprOpenTest, NothingIsTakenYet) {
   EXPECT_EQ(spapr().name(), "papr");
   EXPECT_TRUE(kernel_.is_empty());
   EXPECT_EQ(spapr().event_fd(), -1);
-  std::array<EventPort, 2> ports;
-  EXPECT_EQ(spapr().read_events(ports).value(), 0u);
-  std::array<Fault, 2> faults;
-  EXPECT_EQ(spapr().read_faults(faults).value(), 0u);
 }
 
 TEST_F(SpaprOpenTest, TheLimitsAreThoseOfTheWindow) {

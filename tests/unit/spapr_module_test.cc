@@ -5,6 +5,7 @@
 #include <array>
 #include <string>
 
+#include "hypercall/hypervisor.h"
 #include "hypercall/module.h"
 #include "hypercall/papr/papr_conf.h"
 

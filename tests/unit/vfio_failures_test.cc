@@ -126,7 +126,7 @@ TEST_P(Failures, EveryHypercallOnce) {
       EXPECT_EQ(statistics.live_mappings(), 0u);
       EXPECT_EQ(statistics.live_pages(), 0u);
       EXPECT_EQ(live(statistics.pinned_pages), 0u);
-      EXPECT_EQ(rig.model->spaces(), 0u);
+      EXPECT_EQ(rig.model->live_spaces(), 0u);
       EXPECT_EQ(rig.model->violations().forgotten_in_use, 0u);
       EXPECT_EQ(rig.model->violations().wrong_frame, 0u);
       EXPECT_EQ(rig.model->violations().vectors_left, 0u);

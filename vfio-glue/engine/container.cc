@@ -130,7 +130,7 @@ Status Container::set_iommu(const Call& call) {
   if (space_) {
     PVIOMMU_TRY(space_->reopen(config));
   } else {
-    space_ = PVIOMMU_TRY(AddressSpace::create(driver_, hypervisor_, frames_, config));
+    space_ = PVIOMMU_TRY(AddressSpace::create(driver_, spaces_, frames_, config));
   }
   open_.store(true, std::memory_order_release);
   return {};

@@ -33,8 +33,8 @@ class ContainerMember : public boost::intrusive::list_base_hook<> {
 class Container final : public File {
  public:
   /// The three outlive it: they are the engine's.
-  Container(IommuDriver& driver, Hypervisor& hypervisor, FrameSource& frames, const EngineConfig& config)
-      : driver_(driver), hypervisor_(hypervisor), frames_(frames), config_(config) {}
+  Container(IommuDriver& driver, Spaces& spaces, FrameSource& frames, const EngineConfig& config)
+      : driver_(driver), spaces_(spaces), frames_(frames), config_(config) {}
   ~Container() override;
 
   const char* kind() const override { return "container"; }
@@ -76,7 +76,7 @@ class Container final : public File {
   Status map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map);
 
   IommuDriver& driver_;
-  Hypervisor& hypervisor_;
+  Spaces& spaces_;
   FrameSource& frames_;
   const EngineConfig config_;
   std::mutex lock_;  ///< guards the groups and what opens and closes the space

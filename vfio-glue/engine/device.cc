@@ -35,7 +35,7 @@ Device::Device(AddressSpace& space, std::unique_ptr<PciDevice> hardware, Hypervi
       hypervisor_(hypervisor),
       hardware_(std::move(hardware)),
       capabilities_(capabilities),
-      router_(hypervisor, *hardware_, offered(capabilities, hypervisor.capabilities().vector_kinds)),
+      router_(hypervisor.interrupts(), hypervisor.capabilities(), *hardware_, offered(capabilities, hypervisor.capabilities().vector_kinds)),
       msi_view_(capabilities, router_) {}
 
 Status Device::start() {
@@ -206,7 +206,7 @@ std::optional<IrqInfo> Device::irq(std::uint32_t index) const {
                 PVIOMMU_NOTIFY_EVENT_CHANNEL == bit(NotificationKind::event_channel) &&
                 PVIOMMU_NOTIFY_GUEST_VECTOR == bit(NotificationKind::guest_vector));
   const std::uint32_t kinds = hypervisor_.capabilities().notifications;
-  const int event_fd = kinds & PVIOMMU_NOTIFY_EVENT_CHANNEL ? hypervisor_.event_fd() : -1;
+  const int event_fd = kinds & PVIOMMU_NOTIFY_EVENT_CHANNEL ? hypervisor_.interrupts().event_fd() : -1;
   switch (index) {
     case VFIO_PCI_INTX_IRQ_INDEX:
       return IrqInfo{router_.available(VectorKind::intx),

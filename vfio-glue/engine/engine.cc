@@ -66,7 +66,9 @@ class EngineImpl final : public Engine, private GroupOwner {
   IommuDriver& iommu_driver() override { return *driver_; }
   FrameSource& frames() override { return *frames_; }
 
-  Result<FileRef> open_container() override { return FileRef(new Container(*driver_, *hypervisor_, *frames_, config_)); }
+  Result<FileRef> open_container() override {
+    return FileRef(new Container(*driver_, hypervisor_->spaces(), *frames_, config_));
+  }
 
   Result<FileRef> open_group(unsigned group) override {
     const std::lock_guard guard(lock_);

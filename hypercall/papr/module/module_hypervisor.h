@@ -28,7 +28,7 @@
 
 namespace pviommu::papr {
 
-class ModuleHypervisor final : public Hypervisor {
+class ModuleHypervisor final : public Hypervisor, public Spaces, public Interrupts {
  public:
   ModuleHypervisor(std::unique_ptr<ModuleCalls> calls, std::string sysfs);
 
@@ -36,6 +36,10 @@ class ModuleHypervisor final : public Hypervisor {
   const Capabilities& capabilities() const override { return capabilities_; }
   Result<std::vector<PciDeviceInfo>> devices() override;
   Result<std::unique_ptr<PciDevice>> open_device(Sbdf sbdf) override;
+  Result<std::unique_ptr<GuestBus>> guest_bus() override;
+  Spaces& spaces() override { return *this; }
+  Interrupts& interrupts() override { return *this; }
+
   Result<SpaceId> create_space(const SpaceConfig& config) override;
   Status destroy_space(SpaceId space) override;
   Status attach(SpaceId space, Sbdf sbdf) override;
@@ -48,6 +52,7 @@ class ModuleHypervisor final : public Hypervisor {
   void forget_frames(PinnedMemory& memory) noexcept override;
   Status frames_of_mmio(Sbdf sbdf, unsigned bar, std::uint64_t offset, std::uint64_t bytes,
                         std::vector<FrameRun>& out) override;
+
   Result<unsigned> allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) override;
   Status free_vectors(Sbdf sbdf, VectorKind kind) override;
   Status bind_vector(const Vector& vector, const Notification& notification) override;
@@ -58,10 +63,6 @@ class ModuleHypervisor final : public Hypervisor {
   Status raise_vector(const Vector& vector) override;
   Result<EventPort> event_port(const Vector& vector) override;
   int event_fd() const override { return -1; }
-  Result<std::size_t> read_events(std::span<EventPort>) override { return std::size_t{0}; }
-  /// The hypervisor tells of none here (EEH is the kernel's).
-  Result<std::unique_ptr<GuestBus>> guest_bus() override;
-  Result<std::size_t> read_faults(std::span<Fault>) override { return std::size_t{0}; }
 
  private:
   class OpenDevice;

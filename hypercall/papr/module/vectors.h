@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/notification.h"
 #include "hypercall/papr/module/calls.h"
 
 namespace pviommu::papr {

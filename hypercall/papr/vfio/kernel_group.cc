@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "hypercall/pci_device.h"
+
 namespace pviommu::spapr {
 
 namespace {

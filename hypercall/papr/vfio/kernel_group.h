@@ -17,7 +17,7 @@
 #include <optional>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/spaces.h"
 #include "hypercall/papr/vfio/registered_memory.h"
 #include "hypercall/papr/vfio/vfio_calls.h"
 

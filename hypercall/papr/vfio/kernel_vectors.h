@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/notification.h"
 #include "hypercall/unique_fd.h"
 #include "hypercall/papr/vfio/vfio_calls.h"
 

@@ -440,9 +440,4 @@ Result<std::unique_ptr<GuestBus>> SpaprHypervisor::guest_bus() { return Error{EO
 
 Result<EventPort> SpaprHypervisor::event_port(const Vector&) { return Error{ENOENT, "there are no event channels"}; }
 
-Result<std::size_t> SpaprHypervisor::read_events(std::span<EventPort>) { return std::size_t{0}; }
-
-/// The kernel has no interface that tells of a device's bad accesses.
-Result<std::size_t> SpaprHypervisor::read_faults(std::span<Fault>) { return std::size_t{0}; }
-
 }  // namespace pviommu::spapr

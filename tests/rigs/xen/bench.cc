@@ -163,9 +163,9 @@ void shape(Program& program, Bare& bare, const char* name, std::uint8_t* memory,
     const double start = now();
     auto pinned = source.pin(range, Access::read_write);
     const double between = now();
-    if (!pinned || !xen.frames_of(**pinned, runs)) die("frames");
+    if (!pinned || !xen.spaces().frames_of(**pinned, runs)) die("frames");
     const double end = now();
-    xen.forget_frames(**pinned);
+    xen.spaces().forget_frames(**pinned);
     pinned->reset();
     pin = std::min(pin, between - start);
     frames = std::min(frames, end - between);
@@ -214,8 +214,8 @@ std::uint8_t* contiguous(vfio::Engine& engine) {
   const auto range = *HvaRange::from_size(Hva(reinterpret_cast<std::uint64_t>(pool)), kPool);
   {
     auto pinned = engine.frames().pin(range, Access::read_write);
-    if (!pinned || !engine.hypervisor().frames_of(**pinned, runs)) die("frames");
-    engine.hypervisor().forget_frames(**pinned);
+    if (!pinned || !engine.hypervisor().spaces().frames_of(**pinned, runs)) die("frames");
+    engine.hypervisor().spaces().forget_frames(**pinned);
   }
   std::vector<std::pair<std::uint64_t, std::uint8_t*>> pages;  // frame, where
   std::uint8_t* at = pool;

@@ -59,25 +59,25 @@ class GuestMode : public testing::Test {
     hypervisor = std::move(opened.instance);
     edu = Edu::open(*hypervisor, kFirstEdu);
     ASSERT_TRUE(edu);
-    auto made = hypervisor->create_space({});
+    auto made = hypervisor->spaces().create_space({});
     ASSERT_TRUE(made) << to_string(made.error());
     space = *made;
     ASSERT_EQ(space.raw(), domid);
-    ASSERT_TRUE(hypervisor->attach(space, kFirstEdu));
+    ASSERT_TRUE(hypervisor->spaces().attach(space, kFirstEdu));
     edu->start();
   }
   void TearDown() override {
     if (edu) {
       edu->stop();
       if (bound) {
-        EXPECT_TRUE(hypervisor->unbind_vector(vector));
+        EXPECT_TRUE(hypervisor->interrupts().unbind_vector(vector));
       }
       if (allocated) {
-        EXPECT_TRUE(hypervisor->free_vectors(kFirstEdu, VectorKind::msi));
+        EXPECT_TRUE(hypervisor->interrupts().free_vectors(kFirstEdu, VectorKind::msi));
       }
-      EXPECT_TRUE(hypervisor->detach(space, kFirstEdu));
+      EXPECT_TRUE(hypervisor->spaces().detach(space, kFirstEdu));
       edu.reset();
-      EXPECT_TRUE(hypervisor->destroy_space(space));
+      EXPECT_TRUE(hypervisor->spaces().destroy_space(space));
     }
     hypervisor.reset();
     if (!guest) return;
@@ -90,7 +90,7 @@ class GuestMode : public testing::Test {
   }
   void bind(std::uint8_t gvec = kVector) {
     if (!allocated) {
-      const auto granted = hypervisor->allocate_vectors(kFirstEdu, VectorKind::msi, 1);
+      const auto granted = hypervisor->interrupts().allocate_vectors(kFirstEdu, VectorKind::msi, 1);
       ASSERT_TRUE(granted) << to_string(granted.error());
       ASSERT_EQ(*granted, 1u);
       allocated = true;
@@ -100,7 +100,7 @@ class GuestMode : public testing::Test {
     target.kind = NotificationKind::guest_vector;
     target.domid = Domid(static_cast<std::uint16_t>(guest->domid()));
     target.gvec = gvec;
-    const Status status = hypervisor->bind_vector(vector, target);
+    const Status status = hypervisor->interrupts().bind_vector(vector, target);
     ASSERT_TRUE(status) << to_string(status.error());
     bound = true;
   }
@@ -136,7 +136,7 @@ TEST_F(GuestMode, ThousandMessagesAndNothingInDom0) {
   bind();
   EXPECT_EQ(fire(kVector, 1000), 1000u);
   EXPECT_EQ(channels_of_programs(), before);
-  EXPECT_EQ(hypervisor->event_fd(), -1);
+  EXPECT_EQ(hypervisor->interrupts().event_fd(), -1);
   for (unsigned other = 0x20; other < 0x100; ++other)
     if (other != kVector) {
       EXPECT_EQ(guest->count(other), 0u) << other;
@@ -149,20 +149,20 @@ TEST_F(GuestMode, AnotherVectorOfTheGuest) {
   bind(0x61);
   EXPECT_EQ(fire(0x61, 10), 10u);
   EXPECT_EQ(guest->count(kVector), 10u);
-  ASSERT_TRUE(hypervisor->raise_vector(vector));
+  ASSERT_TRUE(hypervisor->interrupts().raise_vector(vector));
   EXPECT_EQ(guest->await(0x61, 11), 11u);
 }
 
 TEST_F(GuestMode, OnlyVectorsOfThisGuest) {
   bind();
   Notification other{NotificationKind::guest_vector, nullptr, Domid(1000), EventPort(0), 0x50, 0};
-  EXPECT_EQ(hypervisor->bind_vector(vector, other).error().code, EINVAL);
+  EXPECT_EQ(hypervisor->interrupts().bind_vector(vector, other).error().code, EINVAL);
   other.domid = Domid(static_cast<std::uint16_t>(guest->domid()));
   other.gvec = 15;
-  EXPECT_EQ(hypervisor->bind_vector(vector, other).error().code, EINVAL);
+  EXPECT_EQ(hypervisor->interrupts().bind_vector(vector, other).error().code, EINVAL);
   other.kind = NotificationKind::event_channel;
-  EXPECT_EQ(hypervisor->bind_vector(vector, other).error().code, EOPNOTSUPP);
-  EXPECT_EQ(hypervisor->event_port(vector).error().code, ENOENT);
+  EXPECT_EQ(hypervisor->interrupts().bind_vector(vector, other).error().code, EOPNOTSUPP);
+  EXPECT_EQ(hypervisor->interrupts().event_port(vector).error().code, ENOENT);
   EXPECT_EQ(fire(kVector, 3), 3u);
 }
 
@@ -175,37 +175,37 @@ TEST_F(GuestMode, PirqsOfTheGuest) {
   pirq.domid = Domid(static_cast<std::uint16_t>(guest->domid()));
   for (const std::uint32_t number : {20u, 20u, 21u}) {
     pirq.gflags = number;
-    const Status status = hypervisor->bind_vector(vector, pirq);
+    const Status status = hypervisor->interrupts().bind_vector(vector, pirq);
     ASSERT_TRUE(status) << to_string(status.error());
   }
-  EXPECT_EQ(hypervisor->raise_vector(vector).error().code, EOPNOTSUPP);
+  EXPECT_EQ(hypervisor->interrupts().raise_vector(vector).error().code, EOPNOTSUPP);
   bind(0x50);
   EXPECT_EQ(fire(0x50, 10), 10u);
 
   // Not there, or another's: all is as it was.
   for (const std::uint32_t number : {0u, 100000u, 0x80000000u}) {
     pirq.gflags = number;
-    EXPECT_EQ(hypervisor->bind_vector(vector, pirq).error().code, EINVAL) << number;
+    EXPECT_EQ(hypervisor->interrupts().bind_vector(vector, pirq).error().code, EINVAL) << number;
     EXPECT_EQ(fire(0x50, 3), 3u);
   }
   auto other = Edu::open(*hypervisor, kSecondEdu);
   ASSERT_TRUE(other);
-  ASSERT_TRUE(hypervisor->attach(space, kSecondEdu));
+  ASSERT_TRUE(hypervisor->spaces().attach(space, kSecondEdu));
   other->start();
   const Vector second{kSecondEdu, VectorKind::msi, 0};
-  ASSERT_TRUE(hypervisor->allocate_vectors(kSecondEdu, VectorKind::msi, 1));
+  ASSERT_TRUE(hypervisor->interrupts().allocate_vectors(kSecondEdu, VectorKind::msi, 1));
   pirq.gflags = 21;  // of the first
-  EXPECT_EQ(hypervisor->bind_vector(second, pirq).error().code, EEXIST);
+  EXPECT_EQ(hypervisor->interrupts().bind_vector(second, pirq).error().code, EEXIST);
   pirq.gflags = 22;
-  EXPECT_TRUE(hypervisor->bind_vector(second, pirq));
-  EXPECT_EQ(hypervisor->bind_vector(vector, pirq).error().code, EEXIST);
+  EXPECT_TRUE(hypervisor->interrupts().bind_vector(second, pirq));
+  EXPECT_EQ(hypervisor->interrupts().bind_vector(vector, pirq).error().code, EEXIST);
   EXPECT_EQ(fire(0x50, 3), 3u);
-  EXPECT_TRUE(hypervisor->unbind_vector(second));
-  EXPECT_TRUE(hypervisor->free_vectors(kSecondEdu, VectorKind::msi));
+  EXPECT_TRUE(hypervisor->interrupts().unbind_vector(second));
+  EXPECT_TRUE(hypervisor->interrupts().free_vectors(kSecondEdu, VectorKind::msi));
   other->stop();
-  EXPECT_TRUE(hypervisor->detach(space, kSecondEdu));
+  EXPECT_TRUE(hypervisor->spaces().detach(space, kSecondEdu));
   // It is free again.
-  EXPECT_TRUE(hypervisor->bind_vector(vector, pirq));
+  EXPECT_TRUE(hypervisor->interrupts().bind_vector(vector, pirq));
   bind(0x51);
   EXPECT_EQ(fire(0x51, 3), 3u);
 }
@@ -224,22 +224,22 @@ TEST_F(GuestMode, DmaAtGuestPhysicalAddresses) {
 TEST_F(GuestMode, MappingMemoryIsACheck) {
   Named window(guest->memory() + tiny::kFree, 0x4000);
   std::vector<FrameRun> frames;
-  const Status named = hypervisor->frames_of(window, frames);
+  const Status named = hypervisor->spaces().frames_of(window, frames);
   ASSERT_TRUE(named) << to_string(named.error());
   ASSERT_EQ(frames.size(), 1u);
   const MapRun ram[] = {{Dfn(tiny::kFree >> 12), frames[0].mfn, 4, Access::read_write}};
-  auto mapped = hypervisor->map(space, ram);
+  auto mapped = hypervisor->spaces().map(space, ram);
   EXPECT_TRUE(mapped.status) << to_string(mapped.status.error());
   EXPECT_EQ(mapped.pages_done, 4u);
   const UnmapRun back[] = {{Dfn(tiny::kFree >> 12), frames[0].mfn, 4}};
-  EXPECT_TRUE(hypervisor->unmap(space, back).status);
+  EXPECT_TRUE(hypervisor->spaces().unmap(space, back).status);
   // The guest has its memory still.
   edu->dma_to_memory(tiny::kFree, 64);
 
   // Beyond the end of its memory, wholly and in part.
   for (const std::uint64_t first : {std::uint64_t{tiny::kPages}, std::uint64_t{tiny::kPages - 2}}) {
     const MapRun hole[] = {{Dfn(first), frames[0].mfn, 4, Access::read_write}};
-    mapped = hypervisor->map(space, hole);
+    mapped = hypervisor->spaces().map(space, hole);
     EXPECT_EQ(mapped.status.error().code, EFAULT);
     EXPECT_EQ(mapped.pages_done, 0u);
   }
@@ -248,24 +248,24 @@ TEST_F(GuestMode, MappingMemoryIsACheck) {
       ::mmap(nullptr, 0x4000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   Named mine(own, 0x4000);
   frames.clear();
-  EXPECT_EQ(hypervisor->frames_of(mine, frames).error().code, EFAULT);
+  EXPECT_EQ(hypervisor->spaces().frames_of(mine, frames).error().code, EFAULT);
   ::munmap(own, 0x4000);
 }
 
 TEST_F(GuestMode, BarsGoIntoTheGuest) {
   auto other = Edu::open(*hypervisor, kSecondEdu);
   ASSERT_TRUE(other);
-  ASSERT_TRUE(hypervisor->attach(space, kSecondEdu));
+  ASSERT_TRUE(hypervisor->spaces().attach(space, kSecondEdu));
   other->start();
   std::vector<FrameRun> frames;
-  ASSERT_TRUE(hypervisor->frames_of_mmio(kSecondEdu, 0, 0, 0x1000, frames));
+  ASSERT_TRUE(hypervisor->spaces().frames_of_mmio(kSecondEdu, 0, 0, 0x1000, frames));
   ASSERT_EQ(frames.size(), 1u);
   constexpr std::uint64_t kAt = 0x10000000;
   // Onto RAM: refused, and the RAM is there as before.
   const MapRun on_ram[] = {{Dfn(tiny::kFree >> 12), frames[0].mfn, 1, Access::read_write}};
-  EXPECT_EQ(hypervisor->map(space, on_ram).status.error().code, EEXIST);
+  EXPECT_EQ(hypervisor->spaces().map(space, on_ram).status.error().code, EEXIST);
   const MapRun run[] = {{Dfn(kAt >> 12), frames[0].mfn, 1, Access::read_write}};
-  const auto mapped = hypervisor->map(space, run);
+  const auto mapped = hypervisor->spaces().map(space, run);
   ASSERT_TRUE(mapped.status) << to_string(mapped.status.error());
   // The first edu writes to the second's register 4, which keeps the inverse.
   std::memset(guest->memory() + tiny::kFree, 0x5a, 4);
@@ -273,13 +273,13 @@ TEST_F(GuestMode, BarsGoIntoTheGuest) {
   edu->dma_to_memory(kAt + 4, 4);
   EXPECT_EQ(other->read(4), 0xa5a5a5a5u);
   const UnmapRun back[] = {{Dfn(kAt >> 12), frames[0].mfn, 1}};
-  EXPECT_TRUE(hypervisor->unmap(space, back).status);
+  EXPECT_TRUE(hypervisor->spaces().unmap(space, back).status);
   std::memset(guest->memory() + tiny::kFree, 0x11, 4);
   edu->dma_from_memory(tiny::kFree, 4);
   edu->dma_to_memory(kAt + 4, 4);
   EXPECT_EQ(other->read(4), 0xa5a5a5a5u);
   other->stop();
-  EXPECT_TRUE(hypervisor->detach(space, kSecondEdu));
+  EXPECT_TRUE(hypervisor->spaces().detach(space, kSecondEdu));
 }
 
 TEST_F(GuestMode, TheGuestEndsUnderTheProgram) {
@@ -293,7 +293,7 @@ TEST_F(GuestMode, TheGuestEndsUnderTheProgram) {
   const MapRun run[] = {{Dfn(0x10), Mfn(std::uint64_t{1} << 44), 1, Access::read_write}};
   BatchResult mapped;
   for (int i = 0; i < 100; ++i) {
-    mapped = hypervisor->map(space, run);
+    mapped = hypervisor->spaces().map(space, run);
     if (!mapped.status) break;
     ::usleep(50000);
   }
@@ -301,8 +301,8 @@ TEST_F(GuestMode, TheGuestEndsUnderTheProgram) {
   ::usleep(600000);
   // It is dom0's again, and quiet: bus mastering is off.
   EXPECT_EQ(edu->command() & PCI_COMMAND_MASTER, 0u);
-  EXPECT_EQ(hypervisor->raise_vector(vector).error().code, ESRCH);
-  EXPECT_EQ(hypervisor->create_space({}).error().code, ENOSPC);
+  EXPECT_EQ(hypervisor->interrupts().raise_vector(vector).error().code, ESRCH);
+  EXPECT_EQ(hypervisor->spaces().create_space({}).error().code, ENOSPC);
 }
 
 TEST(GuestNames, EachWrongOneHasALine) {
@@ -334,18 +334,18 @@ int hold(std::uint32_t id, unsigned offset, std::uint32_t pirq) {
   }
   Hypervisor& hypervisor = *opened.instance;
   const auto edu = Edu::open(hypervisor, kFirstEdu), other = Edu::open(hypervisor, kSecondEdu);
-  const auto space = hypervisor.create_space({});
+  const auto space = hypervisor.spaces().create_space({});
   if (!edu || !other || !space) return 1;
   std::vector<FrameRun> frames;
   const auto failed = [](const char* what, const Status& status) {
     if (!status) std::fprintf(stderr, "%s: %s\n", what, to_string(status.error()).c_str());
     return !status;
   };
-  if (failed("attach", hypervisor.attach(*space, kFirstEdu)) ||
-      failed("attach", hypervisor.attach(*space, kSecondEdu)))
+  if (failed("attach", hypervisor.spaces().attach(*space, kFirstEdu)) ||
+      failed("attach", hypervisor.spaces().attach(*space, kSecondEdu)))
     return 1;
   edu->start();
-  if (const auto granted = hypervisor.allocate_vectors(kFirstEdu, VectorKind::msi, 1); !granted) return 1;
+  if (const auto granted = hypervisor.interrupts().allocate_vectors(kFirstEdu, VectorKind::msi, 1); !granted) return 1;
   edu->enable_msi(true);
   Notification target{NotificationKind::guest_vector,
                       nullptr,
@@ -353,11 +353,11 @@ int hold(std::uint32_t id, unsigned offset, std::uint32_t pirq) {
                       EventPort(0),
                       kVector,
                       0};
-  if (failed("bind", hypervisor.bind_vector({kFirstEdu, VectorKind::msi, 0}, target)) ||
-      failed("frames_of_mmio", hypervisor.frames_of_mmio(kSecondEdu, 0, offset, 0x1000, frames)))
+  if (failed("bind", hypervisor.interrupts().bind_vector({kFirstEdu, VectorKind::msi, 0}, target)) ||
+      failed("frames_of_mmio", hypervisor.spaces().frames_of_mmio(kSecondEdu, 0, offset, 0x1000, frames)))
     return 1;
   const MapRun run[] = {{Dfn(0x10000), frames[0].mfn, 1, Access::read_write}};
-  if (failed("map", hypervisor.map(*space, run).status)) return 1;
+  if (failed("map", hypervisor.spaces().map(*space, run).status)) return 1;
   const tiny::Guest guest(id);
   const std::uint32_t before = guest.count(kVector);
   edu->raise();
@@ -365,7 +365,7 @@ int hold(std::uint32_t id, unsigned offset, std::uint32_t pirq) {
     (void)guest.await(kVector, before + 1);
     target.gvec = 0;
     target.gflags = pirq;
-    if (failed("a pirq of the guest", hypervisor.bind_vector({kFirstEdu, VectorKind::msi, 0}, target)))
+    if (failed("a pirq of the guest", hypervisor.interrupts().bind_vector({kFirstEdu, VectorKind::msi, 0}, target)))
       return 1;
   }
   std::printf("ready\n");

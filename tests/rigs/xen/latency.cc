@@ -23,6 +23,7 @@
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/evtchn_static.h"
 #include "hypercall/xen/xen_calls.h"
+#include "ports.h"
 #include "tiny_guest.h"
 
 using namespace pviommu;
@@ -103,42 +104,42 @@ int latency() {
   {
     const auto xen = open_xen("xen:domain=" + std::to_string(guest.domid()));
     const auto edu = Edu::open(*xen, kFirstEdu);
-    const SpaceId space = need(xen->create_space({}), "space");
-    need(xen->attach(space, kFirstEdu), "attach");
+    const SpaceId space = need(xen->spaces().create_space({}), "space");
+    need(xen->spaces().attach(space, kFirstEdu), "attach");
     edu->start();
-    (void)need(xen->allocate_vectors(kFirstEdu, VectorKind::msi, 1), "vector");
+    (void)need(xen->interrupts().allocate_vectors(kFirstEdu, VectorKind::msi, 1), "vector");
     edu->enable_msi(true);
-    need(xen->bind_vector(kEdu, injected), "bind");
+    need(xen->interrupts().bind_vector(kEdu, injected), "bind");
     direct = median([&] { edu->raise(); }, answered);
     edu->stop();
-    need(xen->unbind_vector(kEdu), "unbind");
-    need(xen->free_vectors(kFirstEdu, VectorKind::msi), "free");
-    need(xen->detach(space, kFirstEdu), "detach");
+    need(xen->interrupts().unbind_vector(kEdu), "unbind");
+    need(xen->interrupts().free_vectors(kFirstEdu, VectorKind::msi), "free");
+    need(xen->spaces().detach(space, kFirstEdu), "detach");
   }
   const auto xen = open_xen("xen");
   {
     const auto edu = Edu::open(*xen, kFirstEdu);
-    const SpaceId space = need(xen->create_space({}), "space");
-    (void)need(xen->allocate_vectors(kFirstEdu, VectorKind::msi, 1), "vector");
-    need(xen->attach(space, kFirstEdu), "attach");
+    const SpaceId space = need(xen->spaces().create_space({}), "space");
+    (void)need(xen->interrupts().allocate_vectors(kFirstEdu, VectorKind::msi, 1), "vector");
+    need(xen->spaces().attach(space, kFirstEdu), "attach");
     edu->start();
     edu->enable_msi(true);
     const auto raise = [&] { edu->raise(); };
     Eventfd eventfd;
     Notification to_eventfd;
     to_eventfd.sink = &eventfd;
-    need(xen->bind_vector(kEdu, to_eventfd), "bind");
+    need(xen->interrupts().bind_vector(kEdu, to_eventfd), "bind");
     show("eventfd", median(raise, [&] {
            eventfd_t count;
            (void)::eventfd_read(eventfd.fd.get(), &count);
          }));
-    need(xen->bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf, EventPort(0), 0, 0}),
+    need(xen->interrupts().bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf, EventPort(0), 0, 0}),
          "bind");
     show("event channel, handed over", median(raise, [&] {
-           pollfd wait{xen->event_fd(), POLLIN, 0};
+           pollfd wait{xen->interrupts().event_fd(), POLLIN, 0};
            (void)::poll(&wait, 1, -1);
            EventPort ports[1];
-           (void)need(xen->read_events(ports), "read");
+           (void)need(read_ports(xen->interrupts().event_fd(), ports), "read");
          }));
     const UniqueFd other(::open("/dev/xen/evtchn", O_RDWR | O_CLOEXEC));
     ioctl_evtchn_bind_unbound_port self{DOMID_SELF};
@@ -148,19 +149,19 @@ int latency() {
       if (::read(other.get(), &came, sizeof came) != sizeof came) std::exit(1);
       (void)!::write(other.get(), &came, sizeof came);
     };
-    need(xen->bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf,
+    need(xen->interrupts().bind_vector(kEdu, {NotificationKind::event_channel, nullptr, kDomidSelf,
                                  EventPort(static_cast<std::uint32_t>(theirs)), 0, 0}),
          "bind");
     show("event channel of dom0, sent to", median(raise, take));
     show("guest vector in guest mode, and the answer", direct);
-    need(xen->bind_vector(kEdu, injected), "bind");
+    need(xen->interrupts().bind_vector(kEdu, injected), "bind");
     show("guest vector by way of dom0, and the answer", median(raise, answered));
     show("(a message that dom0 injects, and the answer)", back);
     edu->stop();
-    need(xen->unbind_vector(kEdu), "unbind");
-    need(xen->free_vectors(kFirstEdu, VectorKind::msi), "free");
-    need(xen->detach(space, kFirstEdu), "detach");
-    need(xen->destroy_space(space), "destroy");
+    need(xen->interrupts().unbind_vector(kEdu), "unbind");
+    need(xen->interrupts().free_vectors(kFirstEdu, VectorKind::msi), "free");
+    need(xen->spaces().detach(space, kFirstEdu), "detach");
+    need(xen->spaces().destroy_space(space), "destroy");
   }
   tiny::Guest::destroy(guest.domid());
   return 0;

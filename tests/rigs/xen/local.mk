@@ -49,6 +49,7 @@ if HAVE_GTEST
 XEN_BINARIES += xen_guest
 xen_guest_SOURCES = \
 	tests/rigs/xen/edu.h \
+	tests/rigs/xen/ports.h \
 	tests/rigs/xen/guest.cc \
 	tests/rigs/xen/guest_vfio.cc \
 	tests/rigs/xen/latency.cc \

@@ -19,6 +19,7 @@
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/evtchn_static.h"
 #include "hypercall/xen/xen_calls.h"
+#include "ports.h"
 #include "tiny_guest.h"
 
 using namespace pviommu;
@@ -65,23 +66,23 @@ class Notify : public testing::Test {
     hypervisor = std::move(opened.instance);
     edu = Edu::open(*hypervisor, kFirstEdu);
     ASSERT_TRUE(edu);
-    auto made = hypervisor->create_space({});
+    auto made = hypervisor->spaces().create_space({});
     ASSERT_TRUE(made) << to_string(made.error());
     space = *made;
-    ASSERT_TRUE(hypervisor->allocate_vectors(kFirstEdu, VectorKind::msi, 1));
-    ASSERT_TRUE(hypervisor->attach(space, kFirstEdu));
+    ASSERT_TRUE(hypervisor->interrupts().allocate_vectors(kFirstEdu, VectorKind::msi, 1));
+    ASSERT_TRUE(hypervisor->spaces().attach(space, kFirstEdu));
     edu->start();
     edu->enable_msi(true);
   }
   void TearDown() override {
     if (edu) {
       edu->stop();
-      const Status unbound = hypervisor->unbind_vector(vector);
+      const Status unbound = hypervisor->interrupts().unbind_vector(vector);
       EXPECT_TRUE(unbound || unbound.error().code == ENOENT) << to_string(unbound.error());
-      EXPECT_TRUE(hypervisor->free_vectors(kFirstEdu, VectorKind::msi));
-      EXPECT_TRUE(hypervisor->detach(space, kFirstEdu));
+      EXPECT_TRUE(hypervisor->interrupts().free_vectors(kFirstEdu, VectorKind::msi));
+      EXPECT_TRUE(hypervisor->spaces().detach(space, kFirstEdu));
       edu.reset();
-      EXPECT_TRUE(hypervisor->destroy_space(space));
+      EXPECT_TRUE(hypervisor->spaces().destroy_space(space));
     }
     hypervisor.reset();
     if (!guest) return;
@@ -96,24 +97,24 @@ class Notify : public testing::Test {
   Status bind_sink(EventSink& to) {
     Notification target;
     target.sink = &to;
-    return hypervisor->bind_vector(vector, target);
+    return hypervisor->interrupts().bind_vector(vector, target);
   }
   Status bind_channel(Domid domid, unsigned port) {
     Notification target;
     target.kind = NotificationKind::event_channel;
     target.domid = domid;
     target.port = EventPort(port);
-    return hypervisor->bind_vector(vector, target);
+    return hypervisor->interrupts().bind_vector(vector, target);
   }
   Status bind_guest(std::uint8_t gvec) {
     Notification target;
     target.kind = NotificationKind::guest_vector;
     target.domid = domid();
     target.gvec = gvec;
-    return hypervisor->bind_vector(vector, target);
+    return hypervisor->interrupts().bind_vector(vector, target);
   }
   unsigned port() {
-    const auto found = hypervisor->event_port(vector);
+    const auto found = hypervisor->interrupts().event_port(vector);
     EXPECT_TRUE(found);
     return found ? found->raw() : 0;
   }
@@ -132,12 +133,12 @@ TEST_F(Notify, HandedOverToAnotherProcess) {
   ASSERT_TRUE(bind_channel(kDomidSelf, 0));
   const unsigned given = port();
   ASSERT_NE(given, 0u);
-  EXPECT_EQ(hypervisor->raise_vector(vector).error().code, EOPNOTSUPP);
+  EXPECT_EQ(hypervisor->interrupts().raise_vector(vector).error().code, EOPNOTSUPP);
   edu->raise();  // nobody reads yet: it waits
 
   const pid_t child = ::fork();
   if (child == 0) {
-    const std::string parent = std::to_string(::getppid()), fd = std::to_string(hypervisor->event_fd());
+    const std::string parent = std::to_string(::getppid()), fd = std::to_string(hypervisor->interrupts().event_fd());
     ::dup2(said[1], 1);
     ::dup2(go[0], 0);
     for (const int end : {said[0], said[1], go[0], go[1]}) ::close(end);
@@ -153,11 +154,11 @@ TEST_F(Notify, HandedOverToAnotherProcess) {
     ASSERT_EQ(came, given);
   }
   // Masked: it waits in Xen.
-  ASSERT_TRUE(hypervisor->mask_vector(vector));
+  ASSERT_TRUE(hypervisor->interrupts().mask_vector(vector));
   edu->raise();
   pollfd more{said[0], POLLIN, 0};
   EXPECT_EQ(::poll(&more, 1, 100), 0);
-  ASSERT_TRUE(hypervisor->unmask_vector(vector));
+  ASSERT_TRUE(hypervisor->interrupts().unmask_vector(vector));
   ASSERT_EQ(::read(said[0], &came, 4), 4);
   // Ours again, whatever the consumer does; and its again.
   Counter counter;
@@ -167,7 +168,7 @@ TEST_F(Notify, HandedOverToAnotherProcess) {
   ASSERT_TRUE(bind_channel(kDomidSelf, 0));
   edu->raise();
   ASSERT_EQ(::read(said[0], &came, 4), 4);
-  EXPECT_TRUE(hypervisor->unbind_vector(vector));
+  EXPECT_TRUE(hypervisor->interrupts().unbind_vector(vector));
   EXPECT_EQ(::poll(&more, 1, 50), 0);
   EXPECT_EQ(counter.count.load(), 1u);
   ::close(go[1]);
@@ -179,15 +180,15 @@ TEST_F(Notify, HandedOverToAnotherProcess) {
 TEST_F(Notify, HandedOverAndReadHere) {
   ASSERT_TRUE(bind_channel(kDomidSelf, 0));
   EventPort ports[4];
-  EXPECT_EQ(*hypervisor->read_events(ports), 0u);
+  EXPECT_EQ(*read_ports(hypervisor->interrupts().event_fd(), ports), 0u);
   for (int i = 0; i < 20; ++i) {
     edu->raise();
-    pollfd wait{hypervisor->event_fd(), POLLIN, 0};
+    pollfd wait{hypervisor->interrupts().event_fd(), POLLIN, 0};
     ASSERT_EQ(::poll(&wait, 1, 2000), 1);
-    ASSERT_EQ(*hypervisor->read_events(ports), 1u);
+    ASSERT_EQ(*read_ports(hypervisor->interrupts().event_fd(), ports), 1u);
     ASSERT_EQ(ports[0], EventPort(port()));
   }
-  EXPECT_TRUE(hypervisor->unbind_vector(vector));
+  EXPECT_TRUE(hypervisor->interrupts().unbind_vector(vector));
   Counter counter;
   ASSERT_TRUE(bind_sink(counter));
   edu->raise();
@@ -203,16 +204,16 @@ TEST_F(Notify, ChannelsOfDom0) {
     edu->raise();
     ASSERT_EQ(consumer.take_arrivals(2000), 1u) << i;
   }
-  ASSERT_TRUE(hypervisor->raise_vector(vector));
+  ASSERT_TRUE(hypervisor->interrupts().raise_vector(vector));
   EXPECT_EQ(consumer.take_arrivals(2000), 1u);
   // Held while it is masked, and told once.
-  ASSERT_TRUE(hypervisor->mask_vector(vector));
+  ASSERT_TRUE(hypervisor->interrupts().mask_vector(vector));
   edu->raise();
   ::usleep(20000);
   edu->raise();
   EXPECT_EQ(consumer.take_arrivals(50), 0u);
-  EXPECT_TRUE(*hypervisor->vector_pending(vector));
-  ASSERT_TRUE(hypervisor->unmask_vector(vector));
+  EXPECT_TRUE(*hypervisor->interrupts().vector_pending(vector));
+  ASSERT_TRUE(hypervisor->interrupts().unmask_vector(vector));
   EXPECT_EQ(consumer.take_arrivals(2000), 1u);
   EXPECT_EQ(consumer.take_arrivals(50), 0u);
   EXPECT_EQ(bind_channel(kDomidSelf, 4000).error().code, EINVAL);
@@ -264,11 +265,11 @@ TEST_F(Notify, GuestVectorsByWayOfDom0) {
     edu->raise();
     ASSERT_EQ(guest->await(0x50, i), i);
   }
-  ASSERT_TRUE(hypervisor->mask_vector(vector));
+  ASSERT_TRUE(hypervisor->interrupts().mask_vector(vector));
   edu->raise();
   ::usleep(20000);
   EXPECT_EQ(guest->count(0x50), 1000u);
-  ASSERT_TRUE(hypervisor->unmask_vector(vector));
+  ASSERT_TRUE(hypervisor->interrupts().unmask_vector(vector));
   EXPECT_EQ(guest->await(0x50, 1001), 1001u);
   EXPECT_EQ(bind_guest(15).error().code, EINVAL);
 }
@@ -289,8 +290,8 @@ TEST_F(Notify, SwitchingLosesAndDoublesNothing) {
   std::thread other([&] {
     EventPort ports[8];
     while (!stop) {
-      pollfd wait{hypervisor->event_fd(), POLLIN, 0};
-      if (::poll(&wait, 1, 1) > 0) handed.fetch_add(static_cast<unsigned>(*hypervisor->read_events(ports)));
+      pollfd wait{hypervisor->interrupts().event_fd(), POLLIN, 0};
+      if (::poll(&wait, 1, 1) > 0) handed.fetch_add(static_cast<unsigned>(*read_ports(hypervisor->interrupts().event_fd(), ports)));
     }
   });
   unsigned stuck = 0;

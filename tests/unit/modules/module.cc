@@ -9,6 +9,7 @@
 #include <string>
 
 #include "hypercall/hypervisor.h"
+#include "hypercall/no_interrupts.h"
 
 namespace {
 
@@ -16,12 +17,16 @@ using namespace pviommu;
 
 constexpr Error kNo{EOPNOTSUPP, "test module"};
 
-class NoHypervisor final : public Hypervisor {
+class NoHypervisor final : public Hypervisor, public Spaces {
  public:
   std::string_view name() const override { return test_module_name; }
   const Capabilities& capabilities() const override { return capabilities_; }
   Result<std::vector<PciDeviceInfo>> devices() override { return kNo; }
   Result<std::unique_ptr<PciDevice>> open_device(Sbdf) override { return kNo; }
+  Result<std::unique_ptr<GuestBus>> guest_bus() override { return kNo; }
+  Spaces& spaces() override { return *this; }
+  Interrupts& interrupts() override { return interrupts_; }
+
   Result<SpaceId> create_space(const SpaceConfig&) override { return kNo; }
   Status destroy_space(SpaceId) override { return kNo; }
   Status attach(SpaceId, Sbdf) override { return kNo; }
@@ -34,22 +39,10 @@ class NoHypervisor final : public Hypervisor {
   Status frames_of_mmio(Sbdf, unsigned, std::uint64_t, std::uint64_t, std::vector<FrameRun>&) override {
     return kNo;
   }
-  Result<unsigned> allocate_vectors(Sbdf, VectorKind, unsigned) override { return kNo; }
-  Status free_vectors(Sbdf, VectorKind) override { return kNo; }
-  Status bind_vector(const Vector&, const Notification&) override { return kNo; }
-  Status unbind_vector(const Vector&) override { return kNo; }
-  Status mask_vector(const Vector&) override { return kNo; }
-  Status unmask_vector(const Vector&) override { return kNo; }
-  Status raise_vector(const Vector&) override { return kNo; }
-  Result<std::unique_ptr<GuestBus>> guest_bus() override { return kNo; }
-  Result<EventPort> event_port(const Vector&) override { return kNo; }
-  Result<bool> vector_pending(const Vector&) override { return kNo; }
-  int event_fd() const override { return -1; }
-  Result<std::size_t> read_events(std::span<EventPort>) override { return kNo; }
-  Result<std::size_t> read_faults(std::span<Fault>) override { return kNo; }
 
  private:
   Capabilities capabilities_;
+  NoInterrupts interrupts_;
 };
 
 }  // namespace

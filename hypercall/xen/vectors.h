@@ -11,7 +11,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "hypercall/hypervisor.h"
+#include "hypercall/notification.h"
+#include "hypercall/result.h"
 #include "hypercall/xen/ledger.h"
 
 namespace pviommu::xen {
@@ -22,7 +23,7 @@ struct MsiPlace {
   bool maskable = true;          ///< hardware has mask bits
 };
 
-/// The vectors of one device.  Guarded by the Interrupts that allocated them.
+/// The vectors of one device.  Guarded by the Vectors that allocated them.
 struct DeviceVectors {
   struct Slot {
     LedgerVector* ledger = nullptr;
@@ -45,10 +46,10 @@ struct DeviceVectors {
   Slot* find(unsigned index) { return index < slots.size() ? &slots[index] : nullptr; }
 };
 
-/// Thread-safe.  All as Hypervisor's methods of like name.
-class Interrupts {
+/// Thread-safe.  All as the methods of like name of pviommu::Interrupts.
+class Vectors {
  public:
-  virtual ~Interrupts() = default;
+  virtual ~Vectors() = default;
   /// `device.ledger` is of `book`.
   virtual Result<unsigned> allocate(DeviceVectors& device, Ledger& book, VectorKind kind, unsigned count,
                                     const MsiPlace& place) = 0;
