@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	tests/dropin/counting.cc \
 	tests/dropin/dropin.sh \
 	tests/lint/errno-edge.sh \
+	tests/lint/errors.sh \
 	tests/lint/include-rule.sh \
 	tests/lint/style.sh \
 	tests/run-tests
@@ -38,7 +39,7 @@ include tests/rigs/oracle/local.mk
 include tests/rigs/papr/local.mk
 include tests/rigs/xen/local.mk
 
-TESTS += tests/lint/errno-edge.sh tests/lint/include-rule.sh tests/lint/style.sh
+TESTS += tests/lint/errno-edge.sh tests/lint/errors.sh tests/lint/include-rule.sh tests/lint/style.sh
 TEST_EXTENSIONS = .sh
 SH_LOG_COMPILER = $(SHELL)
 LOG_COMPILER = timeout

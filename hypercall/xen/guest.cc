@@ -213,14 +213,16 @@ Status GuestMapping::map_bar(const MapRun& run) {
   const BatchResult mapped = bars_->map(one);
   if (mapped.status) return {};
   Status undone;
+  bool lost = mapped.status.error().state_lost;
   if (mapped.pages_done != 0) {
     const UnmapRun back[] = {{run.dfn, run.mfn, mapped.pages_done}};
     for (int again = 0; again < 3; ++again) {
       undone = bars_->unmap(back).status;
       if (undone) break;
+      lost = lost || undone.error().state_lost;
     }
   }
-  if (undone && !mapped.status.error().state_lost) {
+  if (undone && !lost) {
     entry->domid.store(0, std::memory_order_release);
     return mapped.status;
   }
