@@ -2,12 +2,11 @@
 # shellcheck shell=bash
 # Common parts of the client tests; sourced, never run.
 #
-# A test prints "ok NAME", "not ok NAME - reason" or "skip NAME - reason", a
-# line a case, and ends with status 0 only when none was "not ok".  Lines with
-# "# " explain.  Everything a test makes lives in $work, which goes away at
-# exit; every process it starts is bounded in time and ended by its id.
+# A test says its results in TAP, by ../tap.sh.  Everything a test makes lives in $work,
+# which goes away at exit; every process it starts is bounded in time and ended by its id.
 set -u
 export LC_ALL=C
+. "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
 
 build=$(cd "${BUILD:-${PVIOMMU_BUILD:-build}}" && pwd) || exit 1
 run=${PVIOMMU_RUN:-$build/run}
@@ -21,7 +20,6 @@ export XDG_RUNTIME_DIR=$work/runtime
 mkdir -m 700 "$PVIOMMU_RUN_DIR" "$XDG_RUNTIME_DIR" || exit 1
 
 started=()  # process ids to end at exit
-failures=0
 
 end_processes() {
   local pid
@@ -45,13 +43,6 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-ok() { printf 'ok %s\n' "$1"; }
-not_ok() {
-  printf 'not ok %s - %s\n' "$1" "$2"
-  failures=$((failures + 1))
-}
-skip() { printf 'skip %s - %s\n' "$1" "$2"; }
-note() { printf '# %s\n' "$*"; }
 # The end of FILE as an explanation.
 show() {
   local file=$1 lines=${2:-15}
@@ -59,11 +50,6 @@ show() {
   note "the end of ${file##*/}:"
   tail -n "$lines" "$file" | tr -d '\r' | sed 's/^/#   /'
 }
-finish() {
-  [ "$failures" -eq 0 ]
-  exit
-}
-
 # A case is a function; each complaint goes through fail, which it may call often:
 #   verdict NAME FUNCTION [ARGUMENT...]
 problem=

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Third-party programs, as scripts: CLIENT_TESTS += $(srcdir)/tests/clients/x.sh
-# run in this order by tests/run-tests.  Scripts also go to EXTRA_DIST.
+# Third-party programs, as scripts, in the order in which they are run.
 
 CLIENT_LIST = \
 	tests/clients/errors.sh \
@@ -11,7 +10,7 @@ CLIENT_LIST = \
 	tests/clients/dpdk.sh \
 	tests/clients/kill.sh
 
-CLIENT_TESTS += $(CLIENT_LIST:%=$(srcdir)/%)
+CLIENT_TESTS += $(CLIENT_LIST)
 
 EXTRA_DIST += $(CLIENT_LIST) \
 	tests/clients/boot-sector.S \

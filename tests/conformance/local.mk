@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # One program that knows nothing of pviommu, run against every backend:
-# CONFORMANCE_TESTS, in this order, by tests/run-tests.
+# CONFORMANCE_TESTS.
 
 CONFORMANCE_BINARIES += vfio_conformance
 vfio_conformance_SOURCES = \
@@ -21,10 +21,11 @@ vfio_conformance_SOURCES = \
 	tests/conformance/vfio_client.h
 vfio_conformance_CPPFLAGS = $(GTEST_CFLAGS)
 vfio_conformance_CXXFLAGS = $(TEST_CXXFLAGS)
-vfio_conformance_LDADD = $(GTEST_LIBS) $(SYSTEM_LIBS)
+vfio_conformance_LDADD = libtap.a $(GTEST_LIBS) $(SYSTEM_LIBS)
 
 # Asks the reference answers' questions one by one and prints what it is told.
-CONFORMANCE_BINARIES += vfio_answers
+EXTRA_PROGRAMS += vfio_answers
+CLEANFILES += vfio_answers$(EXEEXT)
 vfio_answers_SOURCES = \
 	tests/conformance/answers/answers.cc \
 	tests/conformance/answers/answers.h \
@@ -42,5 +43,5 @@ vfio_answers_SOURCES = \
 vfio_answers_CXXFLAGS = $(TEST_CXXFLAGS)
 vfio_answers_LDADD = $(SYSTEM_LIBS)
 
-CONFORMANCE_TESTS += $(srcdir)/tests/conformance/model.sh
+CONFORMANCE_TESTS += tests/conformance/model.sh
 EXTRA_DIST += tests/conformance/model.sh

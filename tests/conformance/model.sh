@@ -6,6 +6,7 @@
 #   model.sh [VARIANT...]     default: all
 set -u
 build=${PVIOMMU_BUILD:-build}
+. "$(dirname "$0")/../tap.sh"
 machine() {  # ",OPTION" of all devices, or nothing
   echo "nvme,size=16M,addr=0000:00:05.0$1;edu,dma_mask=0xffffffffffffffff,addr=0000:00:06.0$1;e1000e,addr=0000:00:08.0$1;nvme,size=16M,addr=0000:01:00.0$1;edu,addr=0000:02:00.0$1"
 }
@@ -35,32 +36,24 @@ declare -A reason=([copy]='the copying frame source holds no pages')
 
 variants=("$@")
 [ ${#variants[@]} -gt 0 ] || variants=(plain no-mmap scattered xen-limits copy)
-status=0
+log=$(mktemp) || exit 1
+trap 'rm -f "$log" "$log.errors"' EXIT
+trap 'exit 130' INT TERM HUP
 for variant in "${variants[@]}"; do
-  filter="-${excluded[$variant]:-none}"
-  log=$(mktemp)
   # shellcheck disable=SC2086  # several options
   timeout --kill-after=10 300 "$build/run" "${pviommu[@]}" run --quiet ${options[$variant]} -- \
-    "$build/vfio_conformance" --gtest_filter="$filter" >"$log" 2>&1
+    "$build/vfio_conformance" --gtest_filter="-${excluded[$variant]:-none}" >"$log" 2>"$log.errors"
   result=$?
-  sed -n "s/^\[       OK \] \([^ ]*\).*/ok $variant:\1/p" "$log"
-  if [ $result -ne 0 ]; then
-    status=1
-    cat "$log"
-    sed -n "s/^\[  FAILED  \] \([^ ,]*\).*ms)$/not ok $variant:\1 - see above/p" "$log"
-    grep -q '^\[  FAILED  \].*ms)$' "$log" || echo "not ok $variant - ended with status $result before its end"
-  elif ! grep -q '^\[==========\] .* ran\.' "$log"; then
-    status=1
-    cat "$log"
-    echo "not ok $variant - ran no test"
+  bad=$tap_bad
+  others_cases "$log" "$variant:" && complete=yes || complete=
+  if [ $result -ne 0 ] || [ -z "$complete" ]; then
+    show "$log.errors"
+    [ "$tap_bad" -gt "$bad" ] && [ -n "$complete" ] || not_ok "$variant" "ended with status $result${complete:+ behind its last case}"
   fi
-  # GTEST_SKIP prints its reason in the line behind the place.
-  awk -v v="$variant" '/: Skipped$/ { getline; why = $0 } /^\[  SKIPPED \] .*ms\)$/ { print "skip " v ":" $4 " - " why }' "$log"
   if [ -n "${excluded[$variant]:-}" ]; then
-    while read -r name; do echo "skip $variant:$name - ${reason[$variant]}"; done < <(
+    while read -r name; do skip "$variant:$name" "${reason[$variant]}"; done < <(
       "$build/vfio_conformance" --gtest_list_tests --gtest_filter="${excluded[$variant]}" |
         awk '/^[^ ]/ { suite = $1; next } { print suite $1 }')
   fi
-  rm -f "$log"
 done
-exit $status
+finish

@@ -3,6 +3,8 @@
 # The differential tester finds nothing between two equals, and a lie of one of them as a
 # sequence of two operations.
 set -u
+. "$(dirname "$0")/../tap.sh"
+prefix="differential: "
 build=${PVIOMMU_BUILD:-build}
 work=$(mktemp -d "${TMPDIR:-/tmp}/pviommu-differential.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -13,17 +15,11 @@ compare() {  # SECOND-SIDE OPTION...
   shift
   timeout --kill-after=10 100 "$build/run" "$build/vfio_differential" --first "$side" --second "$second" --devices edu "$@"
 }
-failures=0
-ok() { echo "ok differential: $1"; }
-not_ok() {
-  echo "not ok differential: $1 - $2"
-  failures=$((failures + 1))
-}
 
 if compare "$side" --operations 5000 >"$work/equal" 2>&1; then
   ok "equals answer alike"
 else
-  cat "$work/equal"
+  show "$work/equal"
   not_ok "equals answer alike" "see above"
 fi
 
@@ -33,7 +29,7 @@ sed -n '/^difference 1,/,/^  #/p' "$work/lie" | grep '^    ' >"$work/small"
 if [ $status -eq 1 ] && grep -q '^    extension c0 n=' "$work/small" && [ "$(wc -l <"$work/small")" -le 3 ]; then
   ok "a lie is found and made small"
 else
-  cat "$work/lie"
+  show "$work/lie"
   not_ok "a lie is found and made small" "status $status"
 fi
 
@@ -43,4 +39,4 @@ if compare "env VFIO_DIFFERENTIAL_WRONG=extension $side" "$work/replay" | grep -
 else
   not_ok "what was printed can be replayed" "it does not differ"
 fi
-[ $failures -eq 0 ]
+finish

@@ -3,12 +3,9 @@
 # The example driver as a third party would have it: pviommu installed under a
 # prefix, the module built with pkg-config alone, loaded by name.
 set -u
-failed=0
-ok() { echo "ok $1"; }
-not_ok() {
-  echo "not ok $1 - $2"
-  failed=1
-}
+. "$(dirname "$0")/../tap.sh"
+# The make that runs this test has nothing to say to those below.
+unset MAKEFLAGS MAKELEVEL MFLAGS
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
@@ -16,9 +13,9 @@ root=$scratch/root
 module=$scratch/module
 
 make -C "$PVIOMMU_BUILD" install DESTDIR="$root" >"$scratch/log" 2>&1 || {
-  tail -n 20 "$scratch/log"
+  show "$scratch/log"
   not_ok "make install" "failed"
-  exit 1
+  finish
 }
 ok "make install"
 pc=$(find "$root" -name pviommu.pc)
@@ -34,9 +31,9 @@ if env -u CPPFLAGS -u CPATH -u CPLUS_INCLUDE_PATH make -C "$module" CXXFLAGS='-O
     >"$scratch/log" 2>&1; then
   ok "builds with pkg-config alone"
 else
-  cat "$scratch/log"
+  show "$scratch/log"
   not_ok "builds with pkg-config alone" "failed"
-  exit 1
+  finish
 fi
 
 # From here on the installed command, library and preload front end.
@@ -54,7 +51,7 @@ qemu_io() {
     qemu-io -f raw -c 'write -P 0x5a 0 4M' -c 'read -P 0x5a 0 4M' nvme://0000:00:05.0/1 >"$scratch/out" 2>&1
 }
 if ! command -v qemu-io >/dev/null; then
-  echo "skip qemu-io through the module - qemu-io is not installed (Debian: qemu-utils)"
+  skip "qemu-io through the module" "qemu-io is not installed (Debian: qemu-utils)"
 elif qemu_io counting && grep -q 'read 4194304/4194304' "$scratch/out" &&
     ! grep -q 'verification failed' "$scratch/out"; then
   ok "qemu-io through the module"
@@ -65,14 +62,14 @@ elif qemu_io counting && grep -q 'read 4194304/4194304' "$scratch/out" &&
   if [ $# -eq 3 ] && [ "$1" -ge 1 ] && [ "$2" -ge 1024 ] && [ "$3" -ge 1 ]; then
     ok "the module counted ($line)"
   else
-    cat "$scratch/out"
+    show "$scratch/out"
     not_ok "the module counted" "its line says: ${line:-nothing}"
   fi
   cmp -s -n 4194304 "$scratch/disk.img" - <<EOF || not_ok "disk contents" "not the pattern"
 $(head -c 4194304 /dev/zero | tr '\0' '\132')
 EOF
 else
-  cat "$scratch/out"
+  show "$scratch/out"
   not_ok "qemu-io through the module" "failed"
 fi
 
@@ -80,14 +77,14 @@ qemu_io counting:loud && not_ok "bad configuration is refused" "was taken"
 if grep -q 'the only setting is quiet' "$scratch/out"; then
   ok "bad configuration is refused"
 else
-  cat "$scratch/out"
+  show "$scratch/out"
   not_ok "bad configuration is refused" "not with the module's words"
 fi
 qemu_io cuonting && not_ok "misspelt name is refused" "was taken"
 if grep -q 'no iommu-driver "cuonting"; there is:.* counting' "$scratch/out"; then
   ok "misspelt name lists the module"
 else
-  cat "$scratch/out"
+  show "$scratch/out"
   not_ok "misspelt name lists the module" "does not"
 fi
-exit $failed
+finish

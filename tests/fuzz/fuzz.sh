@@ -46,26 +46,29 @@ esac
 
 # ---- the test ----------------------------------------------------------------
 
+. "$(dirname "$0")/../tap.sh"
+
 work=$(mktemp -d)
 running=
 trap '[ -z "$running" ] || kill $running 2>/dev/null; rm -rf "$work"' EXIT
 trap 'exit 1' TERM INT
 
-one() {  # NAME TARGET SECONDS: a line of the protocol into $work/NAME.result
-  log=$inputs/$1.fuzz.log
+one() {  # NAME TARGET SECONDS: its result as TAP in $work/NAME.result
+  log=$inputs/$1.fuzz.log name="fuzz $1 for $3 s"
   mkdir -p "$inputs"
   rm -f "$inputs/$2-crash-"* "$inputs/$2-leak-"* "$inputs/$2-timeout-"*
   if fuzz "$2" "$3" "$work/$1" >"$log" 2>&1; then
     calls=$(sed -n 's/^fuzz: \([0-9]*\) calls$/\1/p' "$log")
     if [ "${calls:-0}" -ge 1000 ]; then
-      echo "ok fuzz $1 for $3 s ($calls calls)"
+      ok "$name"
+      note "$name: $calls calls"
     else
-      echo "not ok fuzz $1 for $3 s - ${calls:-no} calls"
+      not_ok "$name" "${calls:-no} calls"
     fi
   else
     why=$(grep -m1 -E '^[^ ]*: broken: |^SUMMARY: |ERROR: ' "$log" | sed 's/.*broken: /broken: /')
     input=$(sed -n 's/.*Test unit written to //p' "$log" | head -n 1)
-    echo "not ok fuzz $1 for $3 s - ${why:-see $log}; again with: $programs/fuzz_$2 ${input:-$log}"
+    not_ok "$name" "${why:-see $log}; again with: $programs/fuzz_$2 ${input:-$log}"
   fi >"$work/$1.result"
 }
 (one calls calls 60) &
@@ -74,5 +77,12 @@ running=$!
 running="$running $!"
 wait
 running=
-cat "$work"/*.result
-! grep -q '^not ok' "$work"/*.result
+for name in calls calls-again config_space text; do
+  if [ -s "$work/$name.result" ]; then
+    renumber <"$work/$name.result"
+    count_cases "$work/$name.result"
+  else
+    not_ok "fuzz $name" "it ended early"
+  fi
+done
+finish

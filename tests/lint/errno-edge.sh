@@ -11,6 +11,7 @@
 # passes it on with the operation that failed.  The rule is first tried on planted
 # violations.
 set -u
+. "$(dirname "$0")/../tap.sh"
 
 edge=vfio-glue/engine/file.h
 
@@ -31,7 +32,6 @@ conversions() {
   )
 }
 
-failed=0
 # expect NAME COUNT CONTENT: plants a file of the engine and wants so many conversions.
 expect() {
   tree=$(mktemp -d) || exit 1
@@ -40,10 +40,9 @@ expect() {
   found=$(conversions "$tree" | wc -l)
   rm -rf "$tree"
   if [ "$found" -eq "$2" ]; then
-    echo "ok errno-edge self-test: $1"
+    ok "errno-edge self-test: $1"
   else
-    echo "not ok errno-edge self-test: $1 - $found found in: $3"
-    failed=1
+    not_ok "errno-edge self-test: $1" "$found found in: $(printf '%s' "$3" | tr '\n' ' ')"
   fi
 }
 
@@ -64,13 +63,11 @@ all=$(conversions "$tree")
 count=$(printf '%s' "$all" | grep -c "^$edge:")
 others=$(printf '%s' "$all" | grep -v "^$edge:")
 if [ -n "$others" ]; then
-  printf '%s\n' "$others"
-  echo "not ok errno-edge - $(printf '%s\n' "$others" | wc -l) places of the engine make errno beside $edge"
-  failed=1
+  printf '%s\n' "$others" | sed 's/^/#   /'
+  not_ok errno-edge "$(printf '%s\n' "$others" | wc -l) places of the engine make errno beside $edge"
 elif [ "$count" -ne 1 ]; then
-  echo "not ok errno-edge - $count places in $edge, not one"
-  failed=1
+  not_ok errno-edge "$count places in $edge, not one"
 else
-  echo "ok errno-edge"
+  ok errno-edge
 fi
-exit $failed
+finish

@@ -6,9 +6,9 @@
 # What is left of the latter two is counted: it may only become less; whoever makes it less lowers
 # the number here.
 set -u
+. "$(dirname "$0")/../tap.sh"
 tree=${srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
 cd "$tree" || exit 1
-failed=0
 sources() { find hypercall pviommu msi vfio-glue -type f \( -name '*.h' -o -name '*.cc' \) | LC_ALL=C sort; }
 
 # report NAME FOUND MOST: at most MOST lines in FOUND.
@@ -16,11 +16,11 @@ report() {
   count=0
   [ -z "$2" ] || count=$(printf "%s\n" "$2" | wc -l)
   if [ "$count" -le "$3" ]; then
-    echo "ok $1 ($count of at most $3)"
+    ok "$1"
+    note "$count of at most $3"
   else
-    printf "%s\n" "$2"
-    echo "not ok $1 - $count places, $3 are known"
-    failed=1
+    printf "%s\n" "$2" | sed 's/^/#   /'
+    not_ok "$1" "$count places, $3 are known"
   fi
 }
 
@@ -34,8 +34,7 @@ decisions() {
 # The rule finds what it is for, and lets pass what it is not.
 while IFS= read -r line; do
   if [ -z "$(printf "f:1: %s\n" "$line" | decisions)" ]; then
-    printf "not ok errors self-test: finds %s\n" "$line"
-    failed=1
+    not_ok "errors self-test" "does not find $line"
   fi
 done <<'BAD'
 return std::string_view(error.operation).find("state lost") != std::string_view::npos;
@@ -47,8 +46,7 @@ if (error.sentence.view().starts_with("no ")) return;
 BAD
 while IFS= read -r line; do
   if [ -n "$(printf "f:1: %s\n" "$line" | decisions)" ]; then
-    printf "not ok errors self-test: lets pass %s\n" "$line"
-    failed=1
+    not_ok "errors self-test" "does not let pass $line"
   fi
 done <<'GOOD'
 if (error.operation != nullptr && *error.operation != '\0') {
@@ -60,4 +58,4 @@ report "nothing is decided on an error's text" "$(sources | xargs grep -nE 'oper
 report "no second kind of result" "$(sources | xargs grep -nE '\b(OpenFailure|Opened<)')" 24
 report "no string beside an error" "$(sources | xargs grep -nE 'std::string& (message|problem|notice|failure)\b' |
   grep -vE 'const std::string&')" 85
-exit $failed
+finish

@@ -35,8 +35,7 @@ violations() {
     cd "$1" || exit 1
     find hypercall pviommu msi vfio-glue -type f \
       \( -name '*.h' -o -name '*.cc' -o -name '*.c' -o -name '*.hh' -o -name '*.inc' \) 2>/dev/null |
-      LC_ALL=C sort | while IFS= read -r file; do
-      awk -v file="$file" '
+      LC_ALL=C sort | xargs awk '
         function bad(reason) { printf "%s:%d: %s: %s\n", file, FNR, name, reason }
         # The folder of a file of vfio-glue; "" for what lies at its top.
         function floor_of(path) {
@@ -45,7 +44,7 @@ violations() {
           sub(/\/[^\/]*$/, "", path)
           return path
         }
-        BEGIN { split(file, part, "/"); folder = part[1]; sub_folder = part[2]; floor = floor_of(file)
+        BEGIN {
           # Below each floor, itself included.
           below["engine"] = "engine"
           below["guest"] = "guest engine"
@@ -53,6 +52,8 @@ violations() {
           below["host"] = "host"
           below["host/libvirt"] = "host/libvirt host"
           below["command"] = "command guest host engine"
+        }
+        FNR == 1 { file = FILENAME; split(file, part, "/"); folder = part[1]; sub_folder = part[2]; floor = floor_of(file)
           # The kernel builds it in its own folder, with no way to ours.
           kernel_module = file ~ /^hypercall\/papr\/kernel\// }
         /^[ \t]*#[ \t]*(include|include_next|import)[ \t]/ {
@@ -84,8 +85,7 @@ violations() {
           if (name ~ /^CLI\// && file != "vfio-glue/command/main.cc") bad("only vfio-glue/command/main.cc parses the command line")
           if (name ~ /^(xenctrl|xenevtchn|xencall|xenforeignmemory|xendevicemodel|xentoollog|xenstore|xenguest|libxl)[a-z_]*\.h$/ || name ~ /^xen\//)
             if (file !~ /^hypercall\/xen\//) bad("only hypercall/xen includes libxenctrl")
-        }' "$file"
-    done
+        }'
     circles
   )
 }
@@ -105,7 +105,6 @@ circles() {
 
 # expect NAME WANTED FILE CONTENT...: plants FILEs in an empty tree and wants a
 # violation (1) or none (0).
-failed=0
 expect() {
   about=$1
   wanted=$2
@@ -121,10 +120,9 @@ expect() {
   found=$(violations "$tree" | wc -l)
   rm -rf "$tree"
   if [ $((found > 0)) -eq "$wanted" ]; then
-    echo "ok include-rule self-test: $about"
+    ok "include-rule self-test: $about"
   else
-    echo "not ok include-rule self-test: $about - $found found in:$planted"
-    failed=1
+    not_ok "include-rule self-test: $about" "$found found in:$(printf '%s' "$planted" | tr '\n' ' ')"
   fi
 }
 
@@ -134,6 +132,7 @@ if [ $# -eq 1 ]; then
   echo "$found"
   exit 1
 fi
+. "$(dirname "$0")/../tap.sh"
 
 expect "hypercall must not include pviommu" 1 hypercall/a.cc '#include "pviommu/address_space.h"'
 expect "hypercall must not include msi" 1 hypercall/model/a.cc '#  include <msi/vector_router.h>'
@@ -191,13 +190,12 @@ tree=${srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
 count=$(find "$tree/hypercall" "$tree/pviommu" "$tree/msi" "$tree/vfio-glue" -name '*.cc' -o -name '*.h' | wc -l)
 found=$(violations "$tree")
 if [ -n "$found" ]; then
-  echo "$found"
-  echo "not ok include-rule - $(echo "$found" | wc -l) includes against the rule"
-  failed=1
+  printf '%s\n' "$found" | sed 's/^/#   /'
+  not_ok include-rule "$(echo "$found" | wc -l) includes against the rule"
 elif [ "$count" -lt 20 ]; then
-  echo "not ok include-rule - only $count files found in $tree"
-  failed=1
+  not_ok include-rule "only $count files found in $tree"
 else
-  echo "ok include-rule ($count files)"
+  ok include-rule
+  note "$count files"
 fi
-exit $failed
+finish

@@ -10,21 +10,14 @@
 #   EOF
 #   finish
 #
-# Names of cases have $prefix before them, here and there.
-prefix=${prefix:-}
-failures=0
+# Both say their results in TAP, by ../tap.sh; those of the guest become the test's own.
+if [ -e /rig/settings ]; then
+  . /rig/tap.sh
+else
+  rig=$(cd "$(dirname "$0")" && pwd)
+  . "$rig/../../tap.sh"
+fi
 
-ok() { printf 'ok %s%s\n' "$prefix" "$1"; }
-not_ok() {  # NAME REASON
-  printf 'not ok %s%s - %s\n' "$prefix" "$1" "$2"
-  failures=$((failures + 1))
-}
-skip() { printf 'skip %s%s - %s\n' "$prefix" "$1" "$2"; }
-note() { printf '# %s\n' "$*"; }
-finish() {
-  [ "$failures" -eq 0 ]
-  exit
-}
 # check NAME COMMAND [ARGUMENT...]: ok when COMMAND succeeds; what it said is shown
 # when not, its last line is the reason.
 check() {
@@ -41,22 +34,22 @@ check() {
 # equal NAME WANTED FOUND
 equal() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "\"$3\", not \"$2\""; fi; }
 
-# gtest_in_guest COMMAND...: runs a GoogleTest program, one line a case.
+# gtest_in_guest COMMAND...: runs a GoogleTest program; its cases are ours.
 gtest_in_guest() {
-  "$@" >/tmp/gtest.log 2>&1
+  gtest_bad=$tap_bad
+  "$@" >/tmp/gtest.log 2>/tmp/gtest.errors
   gtest_status=$?
-  sed -n "s/^\[       OK \] \([^ ]*\).*/ok $prefix\1/p" /tmp/gtest.log
-  if [ $gtest_status -ne 0 ]; then
-    cat /tmp/gtest.log
-    sed -n "s/^\[  FAILED  \] \([^ ,]*\).*ms)$/not ok $prefix\1 - see above/p" /tmp/gtest.log
+  others_cases /tmp/gtest.log "$prefix" && gtest_complete=yes || gtest_complete=
+  [ $gtest_status -eq 0 ] || show /tmp/gtest.errors
+  if [ "$gtest_complete" ] && { [ $gtest_status -eq 0 ] || [ "$tap_bad" -gt "$gtest_bad" ]; }; then
+    ok "ran to its end"
+  else
+    not_ok "ran to its end" "status $gtest_status"
   fi
-  if grep -q '^\[==========\] .* ran\.' /tmp/gtest.log; then ok "ran to its end"; else not_ok "ran to its end" "status $gtest_status"; fi
-  # GTEST_SKIP prints its reason in the line behind the place.
-  awk -v p="$prefix" '/: Skipped$/ { getline; why = $0 } /^\[  SKIPPED \] .*ms\)$/ { print "skip " p $4 " - " why }' /tmp/gtest.log
 }
 
-# in_guest [OPTION OF BOOT]... <SCRIPT: what it prints is passed on; each "not ok" in it
-# is a failure, and so is an end that no "not ok" explains.
+# in_guest [OPTION OF BOOT]... <SCRIPT: its cases are ours; an end that no "not ok" explains
+# is a failure, and so is one without a plan.  Not as part of a pipe.
 in_guest() {
   guest_work=$(mktemp -d "${TMPDIR:-/tmp}/pviommu-guest.XXXXXX") || exit 1
   {
@@ -65,14 +58,14 @@ in_guest() {
     printf '\nfinish\n'
   } >"$guest_work/script"
   {
-    "$rig/boot" --add "$rig/../lib.sh:/rig/lib.sh" --add "$rig/lib.sh:/rig/own-lib.sh" \
-      --add "$guest_work/script:/rig/script" "$@" -- sh /rig/script
+    "$rig/boot" --add "$rig/../../tap.sh:/rig/tap.sh" --add "$rig/../lib.sh:/rig/lib.sh" \
+      --add "$rig/lib.sh:/rig/own-lib.sh" --add "$guest_work/script:/rig/script" "$@" -- sh /rig/script
     echo $? >"$guest_work/status"
-  } | tee "$guest_work/output"
+  } | tee "$guest_work/output" | renumber
+  guest_bad=$tap_bad
+  count_cases "$guest_work/output" && guest_complete=yes || guest_complete=
   guest_status=$(cat "$guest_work/status")
-  guest_bad=$(grep -c '^not ok ' "$guest_work/output")
   rm -rf "$guest_work"
-  failures=$((failures + guest_bad))
-  [ "$guest_status" -eq 0 ] || [ "$guest_bad" -gt 0 ] || not_ok "the guest's script" "ended with status $guest_status"
+  [ "$guest_complete" ] && { [ "$guest_status" -eq 0 ] || [ "$tap_bad" -gt "$guest_bad" ]; } ||
+    not_ok "the guest's script" "ended with status $guest_status${guest_complete:+ behind its plan}"
 }
-[ -e /rig/settings ] || rig=$(cd "$(dirname "$0")" && pwd)

@@ -3,11 +3,11 @@
 # The command `pviommu` as people type it, with and without mistakes: exit status, and
 # what is said.  On the model; what needs a host's devices is tested elsewhere.
 set -u
+. "$(dirname "$0")/../tap.sh"
 run=${PVIOMMU_RUN:-./run}
 for variable in HYPERVISOR IOMMU_DRIVER FRAMES MAX_MAPPINGS SESSION STRICT QUIET; do unset "PVIOMMU_$variable"; done
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-failed=0
 # says STATUS TEXT ARGUMENT...: pviommu ARGUMENT... ends with STATUS and says TEXT.
 says() {
   status=$1 text=$2
@@ -15,14 +15,12 @@ says() {
   "$run" pviommu "$@" >"$out" 2>&1 </dev/null
   got=$?
   if [ $got -ne "$status" ]; then
-    echo "not ok pviommu $* - status $got, not $status: $(head -n 1 "$out")"
+    not_ok "pviommu $*" "status $got, not $status: $(head -n 1 "$out")"
   elif [ -n "$text" ] && ! grep -qF -- "$text" "$out"; then
-    echo "not ok pviommu $* - says nothing of '$text': $(head -n 1 "$out")"
+    not_ok "pviommu $*" "says nothing of '$text': $(head -n 1 "$out")"
   else
-    echo "ok pviommu $*"
-    return
+    ok "pviommu $*"
   fi
-  failed=1
 }
 
 says 2 "A subcommand is required"
@@ -79,4 +77,4 @@ says 0 '"count": 0' run --stats=json -- true
 says 2 "--frames: bogus" run --frames=bogus -- true
 says 2 "--max-mappings" run --max-mappings=x -- true
 says 143 "" run -- sh -c 'kill -TERM $$'
-exit $failed
+finish

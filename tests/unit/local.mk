@@ -2,7 +2,7 @@
 # One program an area.  Each area's .mk appends to unit_<area>_SOURCES.
 
 UNIT_BINARIES = unit_hypercall unit_model unit_papr unit_pviommu unit_msi unit_vfio unit_papr_linux unit_spapr unit_xen unit_host
-UNIT_LIBS = libpviommu.la $(GTEST_LIBS) $(SYSTEM_LIBS)
+UNIT_LIBS = libtap.a libpviommu.la $(GTEST_LIBS) $(SYSTEM_LIBS)
 UNIT_CPPFLAGS = $(AM_CPPFLAGS) $(GTEST_CFLAGS) $(LIBURING_CFLAGS) \
 	-DPVIOMMU_TEST_BUILDDIR='"$(abs_builddir)"' -DPVIOMMU_TEST_SRCDIR='"$(abs_srcdir)"'
 

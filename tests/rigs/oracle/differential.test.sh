@@ -22,26 +22,31 @@ LD_LIBRARY_PATH=$PVIOMMU_BUILD/.libs in_guest --timeout "${DIFFERENTIAL_TIMEOUT:
 check "devices are given to vfio-pci" give_to_vfio \$nvme \$edu \$edu2 \$e1000e $edu3 $edu4
 export PVIOMMU_PRELOAD=/libraries/libpviommu-preload.so
 side="pviommu run --quiet --hypervisor=model:$model --"
-compare() {  # NAME OPTION...
+# compare NAME OPTION...: in the background but for the first; verdict NAME says what came of it.
+compare() {
   name=\$1
   shift
   { vfio_differential --second "\$side" --progress 60 "\$@" 2>&1; echo \$? >/tmp/"\$name".status; } | tee /tmp/"\$name" |
     while IFS= read -r line; do
       case \$line in '# '*/s,*) echo "# \$name: \${line#??}" ;; esac
     done
-  if [ "\$(cat /tmp/"\$name".status)" = 0 ]; then
-    echo "# \$name: \$(tail -n 1 /tmp/"\$name")"
-    ok "\$name"
+}
+verdict() {
+  if [ "\$(cat /tmp/"\$1".status)" = 0 ]; then
+    note "\$1: \$(tail -n 1 /tmp/"\$1")"
+    ok "\$1"
   else
-    cat /tmp/"\$name"
-    not_ok "\$name" "answers differ, see above"
+    show /tmp/"\$1"
+    not_ok "\$1" "answers differ, see above"
   fi
 }
 compare "earlier differences" /root/found/*.txt
+verdict "earlier differences"
 compare "NVMe" --devices nvme --operations $slow --seed $seed &
 compare "e1000e" --devices e1000e --operations $slow --seed $seed &
 compare "edu" --devices edu,edu2 --operations $fast --seed $seed &
 compare "edu, other seed" --devices edu3,edu4 --operations $fast --seed $((seed + 1000000)) &
 wait
+for name in NVMe e1000e edu "edu, other seed"; do verdict "\$name"; done
 EOT
 finish

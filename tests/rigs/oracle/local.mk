@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# make check-oracle: the conformance program on the kernel's own VFIO, by tests/run-tests.
+# make check-oracle: the conformance program on the kernel's own VFIO.
 
 ORACLE_TESTS = tests/rigs/oracle/conformance.test.sh
 
@@ -12,9 +12,11 @@ EXTRA_DIST += $(ORACLE_TESTS) \
 	tests/rigs/oracle/guest-init \
 	tests/rigs/oracle/lib.sh
 
+ORACLE_BINARIES = $(CONFORMANCE_BINARIES) vfio_answers
+
 check-oracle: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES)
+	$(MAKE) $(AM_MAKEFLAGS) $(ORACLE_BINARIES)
 	$(srcdir)/tests/rigs/oracle/base >/dev/null
-	$(RUN_TESTS) '$(abs_builddir)/results/oracle' $(ORACLE_TESTS:%=$(srcdir)/%)
+	$(RUN_TAP) check-oracle $(ORACLE_TESTS)
 
 .PHONY: check-oracle

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# make check-papr: tests on QEMU's pseries machine, by tests/run-tests.
+# make check-papr: tests on QEMU's pseries machine.
 
-# Two at a time: QEMU's emulation uses one CPU.  About as long each.
-PAPR_TESTS_ONE =
-PAPR_TESTS_OTHER =
+# In the order that leaves little for the end: two run at a time with make -j2, as QEMU's
+# emulation uses one CPU.
+PAPR_TESTS =
 # What they need to be built before.
 PAPR_BINARIES =
 
 include tests/rigs/papr/guest/local.mk
 
 # The kernel module.  The programs are for the guest: userland makes them, all does not.
-PAPR_TESTS_OTHER += tests/rigs/papr/module.test.sh tests/rigs/papr/module-answers.test.sh
+PAPR_TESTS += tests/rigs/papr/module.test.sh tests/rigs/papr/module-answers.test.sh
 PAPR_MODULE_BINARIES = papr_module papr_module_bench papr_module_fuzz
 EXTRA_PROGRAMS += $(PAPR_MODULE_BINARIES)
 EXTRA_DIST += tests/rigs/papr/bench tests/rigs/papr/kernel-module tests/rigs/papr/module_answers.h
 papr_module_SOURCES = tests/rigs/papr/module_test.cc tests/rigs/papr/module_client.h
 papr_module_CPPFLAGS = $(AM_CPPFLAGS) $(GTEST_CFLAGS)
-papr_module_LDADD = libpviommu.la $(GTEST_LIBS) $(SYSTEM_LIBS)
+papr_module_LDADD = libtap.a libpviommu.la $(GTEST_LIBS) $(SYSTEM_LIBS)
 papr_module_bench_SOURCES = tests/rigs/papr/module_bench.cc tests/rigs/papr/module_client.h
 papr_module_bench_LDADD = libpviommu.la $(SYSTEM_LIBS)
 papr_module_fuzz_SOURCES = tests/rigs/papr/module_fuzz.cc tests/rigs/papr/module_client.h
 papr_module_fuzz_LDADD = libpviommu.la $(SYSTEM_LIBS)
 
 # The deployable path, in Debian's Linux.
-PAPR_TESTS_ONE += tests/rigs/papr/facade.test.sh
+PAPR_TESTS += tests/rigs/papr/facade.test.sh
 EXTRA_PROGRAMS += papr_window
 papr_window_SOURCES = tests/rigs/papr/window.cc
 
@@ -32,7 +32,7 @@ rig_isolation_SOURCES = tests/rigs/isolation.cc \
 	tests/conformance/vfio_client.cc tests/conformance/vfio_client.h
 rig_isolation_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/conformance
 
-EXTRA_DIST += $(PAPR_TESTS_ONE) $(PAPR_TESTS_OTHER) \
+EXTRA_DIST += $(PAPR_TESTS) \
 	tests/rigs/fetch.sh \
 	tests/rigs/guest.sh \
 	tests/rigs/lib.sh \
@@ -53,17 +53,11 @@ check-papr: all
 	for kernel in 6.12 6.1; do $(srcdir)/tests/rigs/papr/base $$kernel >/dev/null || exit 1; done
 	$(PAPR_MAKE_USERLAND) all
 	$(PAPR_MAKE_USERLAND) $(PAPR_USERLAND)
-	$(MAKE) $(AM_MAKEFLAGS) -j2 -k check-papr-one check-papr-other
-
-check-papr-one:
-	$(RUN_TESTS) '$(abs_builddir)/results/papr' $(PAPR_TESTS_ONE:%=$(srcdir)/%)
-
-check-papr-other:
-	$(RUN_TESTS) '$(abs_builddir)/results/papr' $(PAPR_TESTS_OTHER:%=$(srcdir)/%)
+	$(RUN_TAP) check-papr $(PAPR_TESTS)
 
 bench-papr: all
 	$(PAPR_MAKE_USERLAND) all
 	$(PAPR_MAKE_USERLAND) papr_module_bench
 	PVIOMMU_BUILD='$(abs_builddir)' $(srcdir)/tests/rigs/papr/bench
 
-.PHONY: bench-papr check-papr check-papr-one check-papr-other
+.PHONY: bench-papr check-papr

@@ -10,9 +10,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 tree=$(cd "$here/../../.." && pwd)
 results=${PVIOMMU_BUILD:?}/results/papr-guest
 guest=$results/guest.elf
-failures=0
+. "$here/../../tap.sh"
 mkdir -p "$results"
-[ -x "$guest" ] || "$here/guest/build" "$guest" || { echo "not ok the guest is built - see above"; exit 1; }
+[ -x "$guest" ] || "$here/guest/build" "$guest" || { not_ok "the guest is built" "see above"; finish; }
 
 # caught NAME GUEST CPU INTERRUPTS LINE: ok when a check of the suite failed.  A guest that
 # does not come to its end is none that was caught by a check.
@@ -21,12 +21,11 @@ caught() {
   "$here/guest/boot" "$2" "$3" "$4" --line "$5" >"$log" 2>"$log.qemu"
   status=$?
   bad=$(grep -c '^not ok ' "$log")
-  if [ $status -eq 0 ] && [ "$bad" -gt 0 ] && grep -q '^# end: ' "$log"; then
-    echo "ok mutant $1 on $3: caught by $bad checks, the first: $(sed -n 's/^not ok //p' "$log" | head -n 1)"
+  if [ $status -eq 0 ] && [ "$bad" -gt 0 ] && grep -q '^1\.\.' "$log"; then
+    ok "mutant $1 on $3: caught by $bad checks, the first: $(sed -n 's/^not ok //p' "$log" | head -n 1)"
   else
-    failures=$((failures + 1))
     tail -n 5 "$log" "$log.qemu" | sed 's/^/#   /'
-    echo "not ok mutant $1 on $3 - status $status, $bad checks failed"
+    not_ok "mutant $1 on $3" "status $status, $bad checks failed"
   fi
 }
 
@@ -36,27 +35,24 @@ changed() {
   copy=$results/mutant-$1.cc
   sed "$3" "$tree/hypercall/papr/core/$2" >"$copy"
   if cmp -s "$copy" "$tree/hypercall/papr/core/$2"; then
-    failures=$((failures + 1))
-    echo "not ok mutant $1 - the source has nothing left that it changes"
+    not_ok "mutant $1" "the source has nothing left that it changes"
     return 1
   fi
   # build has the objects of the guest that is whole.
   cp -R "$guest.objects" "$results/mutant-$1.elf.objects"
   if ! "$here/guest/build" --replace "$2" "$copy" "$results/mutant-$1.elf"; then
-    failures=$((failures + 1))
-    echo "not ok mutant $1 - it does not compile"
+    not_ok "mutant $1" "it does not compile"
     return 1
   fi
   rm -rf "$results/mutant-$1.elf.objects" "$copy"
 }
 
 if "$here/guest/boot" "$guest" POWER9 xics --line "mutant=none" >"$results/mutant-none.log" 2>&1 &&
-  grep -q '^# end: .* 0 failed' "$results/mutant-none.log"; then
-  echo "ok no mutant: nothing fails"
+  grep -q '^1\.\.' "$results/mutant-none.log" && ! grep -q '^not ok' "$results/mutant-none.log"; then
+  ok "no mutant: nothing fails"
 else
-  failures=$((failures + 1))
   tail -n 5 "$results/mutant-none.log" | sed 's/^/#   /'
-  echo "not ok no mutant - $(grep -c '^not ok' "$results/mutant-none.log") checks failed"
+  not_ok "no mutant" "$(grep -c '^not ok' "$results/mutant-none.log") checks failed"
 fi
 
 caught list-endianness "$guest" POWER8 xics mutant=list-endianness
@@ -75,4 +71,4 @@ source_mutant impatient port.cc 's/if (!is_busy(rc)) return false;/return false;
 source_mutant offer-is-a-grant rtas_msi.cc 's/offered != wanted; ++i/offered == 0; ++i/' POWER9 xive
 source_mutant mask-forgets xive.cc 's/return (before \& kQ) != 0 ? .*/return rc;/' POWER9 xive
 source_mutant same-generation xive.cc 's/generation_ ^= 1/generation_ ^= 0/' POWER10 xive
-[ "$failures" -eq 0 ]
+finish

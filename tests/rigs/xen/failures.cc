@@ -244,12 +244,13 @@ int main(int argc, char** argv) {
     return 2;
   }
   int status = 0;
+  int cases = 0;  // in TAP
   const auto show = [&](const std::string& what, unsigned count) {
     if (problems.empty()) {
-      std::printf("ok failures: each of %u hypercalls of a life of %s\n", count, what.c_str());
+      std::printf("ok %d - failures: each of %u hypercalls of a life of %s\n", ++cases, count, what.c_str());
     } else {
       status = 1;
-      std::printf("not ok failures: a life of %s - %s\n", what.c_str(), problems[0].c_str());
+      std::printf("not ok %d - failures: a life of %s - %s\n", ++cases, what.c_str(), problems[0].c_str());
     }
     problems.clear();
   };
@@ -264,8 +265,9 @@ int main(int argc, char** argv) {
     }
     show(std::string(argv[1]) + " in guest mode", try_device(**calls, *parse_sbdf(argv[1]), 3, &guest, true));
     const bool alive = tiny::Guest::alive(domid);
-    std::printf("%s failures: the guest lives on%s\n", alive ? "ok" : "not ok",
-                alive ? "" : " - it has ended");
+    ++cases;
+    std::printf("%s %d - failures: the guest lives on%s\n1..%d\n", alive ? "ok" : "not ok", cases,
+                alive ? "" : " - it has ended", cases);
     if (!alive) status = 1;
   }
   tiny::Guest::destroy(domid);

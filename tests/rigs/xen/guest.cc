@@ -24,6 +24,7 @@
 
 #include "edu.h"
 #include "hypercall/backend.h"
+#include "tests/tap.h"
 #include "tiny_guest.h"
 
 using namespace pviommu;
@@ -401,5 +402,6 @@ int main(int argc, char** argv) {
     return command(argv[1], argc > 2 ? static_cast<std::uint32_t>(std::strtoul(argv[2], nullptr, 0)) : 0,
                    argc > 3 ? static_cast<unsigned>(std::strtoul(argv[3], nullptr, 0)) : 0,
                    argc > 4 ? static_cast<std::uint32_t>(std::strtoul(argv[4], nullptr, 0)) : 0);
+  speak_tap();
   return RUN_ALL_TESTS();
 }

@@ -7,7 +7,7 @@
 tree=$("$rig/libvirt") || { not_ok libvirt "its packages could not be fetched"; finish; }
 "$rig/tools" >/dev/null || { not_ok tools "what a guest needs could not be had"; finish; }
 in_dom0 --tools --memory 3072 --timeout 560 --add "$tree:/libvirt" <<'EOF'
-[ -e /pviommu/lib/pviommu-libvirt.so ] || { skip libvirt "built without it"; exit 0; }
+[ -e /pviommu/lib/pviommu-libvirt.so ] || { skip libvirt "built without it"; finish; }
 nvme=0000:00:05.0 uri=xen:///system
 driver() { basename "$(readlink /sys/bus/pci/devices/$nvme/driver)"; }
 # says NAME STATUS TEXT ARGUMENT...: pviommu ends with STATUS and has TEXT in one of its lines.

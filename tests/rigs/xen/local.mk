@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# make check-xen: tests that boot real Xen in QEMU, by tests/run-tests.
+# make check-xen: tests that boot real Xen in QEMU.
 
-# Two at a time: QEMU's emulation uses one CPU.  About as long each.
-XEN_TESTS_ONE = \
-	tests/rigs/xen/smoke.test.sh \
+# The long ones first: two run at a time with make -j2, as QEMU's emulation uses one CPU.
+XEN_TESTS = \
+	tests/rigs/xen/libvirt.test.sh \
+	tests/rigs/xen/kill.test.sh \
+	tests/rigs/xen/attach.test.sh \
 	tests/rigs/xen/conformance.test.sh \
+	tests/rigs/xen/kernel61.test.sh \
 	tests/rigs/xen/failures.test.sh \
 	tests/rigs/xen/guest.test.sh \
-	tests/rigs/xen/attach.test.sh \
+	tests/rigs/xen/smoke.test.sh \
 	tests/rigs/xen/io.test.sh \
-	tests/rigs/xen/kernel61.test.sh
-XEN_TESTS_OTHER = \
-	tests/rigs/xen/kill.test.sh \
 	tests/rigs/xen/isolation.test.sh \
-	tests/rigs/xen/libvirt.test.sh \
-	tests/rigs/xen/notify.test.sh \
-	tests/rigs/xen/doctor.test.sh
+	tests/rigs/xen/doctor.test.sh \
+	tests/rigs/xen/notify.test.sh
 
-EXTRA_DIST += $(XEN_TESTS_ONE) $(XEN_TESTS_OTHER) \
+EXTRA_DIST += $(XEN_TESTS) \
 	tests/rigs/xen/base \
 	tests/rigs/xen/bench \
 	tests/rigs/xen/boot \
@@ -58,25 +57,20 @@ xen_guest_SOURCES = \
 	tests/rigs/xen/tiny_guest.h \
 	tests/unit/vfio_local_client.h
 xen_guest_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS) $(GTEST_CFLAGS) -D__XEN_TOOLS__=1
-xen_guest_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxendevicemodel $(GTEST_LIBS) $(SYSTEM_LIBS)
+xen_guest_LDADD = libtap.a libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxendevicemodel $(GTEST_LIBS) $(SYSTEM_LIBS)
 endif
 endif
 XEN_BINARIES += rig_isolation
-check_PROGRAMS += $(XEN_BINARIES)
+EXTRA_PROGRAMS += $(XEN_BINARIES)
+CLEANFILES += $(XEN_BINARIES)
 
 check-xen: all
 	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES)
 	for kernel in 6.12 6.1; do $(srcdir)/tests/rigs/xen/base $$kernel >/dev/null || exit 1; done
-	$(MAKE) $(AM_MAKEFLAGS) -j2 -k check-xen-one check-xen-other
-
-check-xen-one:
-	$(RUN_TESTS) '$(abs_builddir)/results/xen' $(XEN_TESTS_ONE:%=$(srcdir)/%)
-
-check-xen-other:
-	$(RUN_TESTS) '$(abs_builddir)/results/xen' $(XEN_TESTS_OTHER:%=$(srcdir)/%)
+	$(RUN_TAP) check-xen $(XEN_TESTS)
 
 bench-xen: all
 	$(MAKE) $(AM_MAKEFLAGS) $(XEN_BINARIES)
 	PVIOMMU_BUILD='$(abs_builddir)' $(srcdir)/tests/rigs/xen/bench
 
-.PHONY: bench-xen check-xen check-xen-one check-xen-other
+.PHONY: bench-xen check-xen

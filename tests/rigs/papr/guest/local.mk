@@ -24,5 +24,5 @@ EXTRA_DIST += $(PAPR_GUEST_FILES) \
 results/papr-guest/guest.elf: $(PAPR_GUEST_FILES) $(PAPR_SUITE) $(PAPR_CORE) tests/rigs/papr/guest/build
 	$(AM_V_GEN)$(srcdir)/tests/rigs/papr/guest/build $@
 
-PAPR_TESTS_ONE += $(PAPR_GUEST_TESTS)
+PAPR_TESTS += $(PAPR_GUEST_TESTS)
 PAPR_BINARIES += results/papr-guest/guest.elf

@@ -58,7 +58,14 @@ class Machine final : public papr_suite::Platform {
     if (!good) ++failed;
     line(good ? "ok " : "not ok ", name, good ? nullptr : failure);
   }
-  void skipped(const char* name, const char* why) override { line("skip ", name, why); }
+  void skipped(const char* name, const char* why) override {
+    ++skips;
+    print("ok ");
+    print(name);
+    print(" # SKIP ");
+    print(why);
+    print("\n");
+  }
   void difference(const char* name, const char* strict, const char* qemu) override {
     print("# differs: ");
     print(name);
@@ -70,6 +77,7 @@ class Machine final : public papr_suite::Platform {
   }
 
   std::uint64_t checks = 0;
+  std::uint64_t skips = 0;
   std::uint64_t failed = 0;
 
  private:
@@ -166,11 +174,9 @@ void run(const void* blob) {
   print(machine.interrupts() == papr_suite::InterruptController::xive ? ", XIVE\n" : ", XICS\n");
   for (const papr_suite::Section& section : papr_suite::kSections)
     if (!some || equal(value, section.name)) section.run(machine);
-  print("# end: ");
-  print(machine.checks);
-  print(" checks, ");
-  print(machine.failed);
-  print(" failed\n");
+  print("1..");
+  print(machine.checks + machine.skips);
+  print("\n");
 }
 
 }  // namespace
