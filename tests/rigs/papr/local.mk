@@ -33,6 +33,7 @@ rig_isolation_SOURCES = tests/rigs/isolation.cc \
 rig_isolation_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/conformance
 
 EXTRA_DIST += $(PAPR_TESTS) \
+	tests/rigs/base.sh \
 	tests/rigs/fetch.sh \
 	tests/rigs/guest.sh \
 	tests/rigs/lib.sh \
