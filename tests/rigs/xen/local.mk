@@ -23,6 +23,9 @@ EXTRA_DIST += $(XEN_TESTS) \
 	tests/rigs/xen/dom0-init \
 	tests/rigs/xen/fetch \
 	tests/rigs/xen/guest-init \
+	tests/rigs/xen/kill/dom0.sh \
+	tests/rigs/xen/kill/lib.sh \
+	tests/rigs/xen/kill/rounds.sh \
 	tests/rigs/xen/lib.sh \
 	tests/rigs/xen/libvirt \
 	tests/rigs/xen/shell \
