@@ -27,6 +27,7 @@ nobase_pkginclude_HEADERS += \
 libpviommu_la_SOURCES += \
 	hypercall/backend.cc \
 	hypercall/conf.cc \
+	hypercall/delivery_thread.h \
 	hypercall/device_lock.cc \
 	hypercall/names.cc \
 	hypercall/no_interrupts.cc \

@@ -3,14 +3,12 @@
 // destructor never waits for the program.
 #include "msi/eventfd_watcher.h"
 
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <cstdint>
-#include <system_error>
 
 namespace pviommu::msi {
 namespace {
@@ -48,18 +46,7 @@ Result<std::unique_ptr<EventfdWatcher>> EventfdWatcher::start(UniqueFd fd, std::
   std::unique_ptr<EventfdWatcher> watcher(
       new EventfdWatcher(std::move(fd), std::move(wake), std::move(poll), std::move(on_write)));
 
-  // The program's signals are for its own threads.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  Status status;
-  try {
-    watcher->thread_ = std::thread(&EventfdWatcher::run, watcher.get(), written);
-  } catch (const std::system_error& error) {
-    status = Error{error.code().value(), "thread for an eventfd"};
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  PVIOMMU_TRY(std::move(status));
+  PVIOMMU_TRY(watcher->thread_.start("thread for an eventfd", [self = watcher.get(), written] { self->run(written); }));
   return watcher;
 }
 
@@ -71,15 +58,11 @@ EventfdWatcher::EventfdWatcher(UniqueFd fd, UniqueFd wake, UniqueFd poll, std::f
       owner_(::getpid()) {}
 
 EventfdWatcher::~EventfdWatcher() {
-  if (!thread_.joinable()) return;
-  if (owner_ != ::getpid()) {
-    thread_.detach();  // the child of a fork() has no such thread to wait for
-    return;
-  }
-  // Cannot fail: the counter goes from 0 to 1, and the descriptor is ours.
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
-  thread_.join();
+  // The child of a fork() has no such thread to wait for.
+  if (owner_ != ::getpid())
+    thread_.abandon();
+  else
+    thread_.end(wake_);
 }
 
 void EventfdWatcher::run(bool written) {

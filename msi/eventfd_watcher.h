@@ -6,8 +6,8 @@
 
 #include <functional>
 #include <memory>
-#include <thread>
 
+#include "hypercall/delivery_thread.h"
 #include "hypercall/result.h"
 #include "hypercall/unique_fd.h"
 
@@ -35,7 +35,7 @@ class EventfdWatcher {
   UniqueFd poll_;  ///< an event for each write, and for the end
   std::function<void()> on_write_;
   pid_t owner_;
-  std::thread thread_;
+  DeliveryThread thread_;
 };
 
 }  // namespace pviommu::msi

@@ -9,7 +9,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -18,7 +17,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "hypercall/msi_message.h"
@@ -75,18 +73,17 @@ Result<std::unique_ptr<PirqVectors>> PirqVectors::open(XenCalls& calls, bool may
 }
 
 PirqVectors::~PirqVectors() {
-  if (thread_.joinable()) {
+  thread_.end([this] {
     stop_.store(true);
     ioctl_evtchn_notify notify{waker_port_};
     (void)::ioctl(fd_.get(), IOCTL_EVTCHN_NOTIFY, &notify);
-    thread_.join();
-  }
+  });
   if (fd_) forget_descriptor(fd_.get());
   if (consumer_fd_) forget_descriptor(consumer_fd_.get());
 }
 
 Status PirqVectors::start() {
-  if (thread_.joinable()) return {};
+  if (thread_.running()) return {};
   ioctl_evtchn_bind_unbound_port here{DOMID_SELF};
   const int port = ::ioctl(fd_.get(), IOCTL_EVTCHN_BIND_UNBOUND_PORT, &here);
   if (port < 0) return Error{errno, "IOCTL_EVTCHN_BIND_UNBOUND_PORT"};
@@ -95,18 +92,7 @@ Status PirqVectors::start() {
   if (waker < 0) return Error{errno, "IOCTL_EVTCHN_BIND_INTERDOMAIN"};
   wake_port_ = static_cast<std::uint32_t>(port);
   waker_port_ = static_cast<std::uint32_t>(waker);
-  // The thread takes none of the program's signals.
-  sigset_t all, before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  Status status;
-  try {
-    thread_ = std::thread([this] { deliver(); });
-  } catch (const std::system_error& error) {
-    status = Error{error.code().value(), "thread"};
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return status;
+  return thread_.start("thread", [this] { deliver(); });
 }
 
 // ---- event channels ------------------------------------------------------------

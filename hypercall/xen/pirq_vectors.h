@@ -32,9 +32,9 @@
 #include <memory>
 #include <mutex>
 #include <span>
-#include <thread>
 #include <vector>
 
+#include "hypercall/delivery_thread.h"
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/vectors.h"
 #include "hypercall/xen/xen_calls.h"
@@ -114,7 +114,7 @@ class PirqVectors final : public Vectors {
   /// to end, or that somebody waits for it.
   std::uint32_t wake_port_ = 0, waker_port_ = 0;
   std::atomic<bool> stop_{false};
-  std::thread thread_;
+  DeliveryThread thread_;
   std::mutex lock_;              ///< held while a sink is called
   std::vector<Target> targets_;  ///< by port
   std::condition_variable fence_;

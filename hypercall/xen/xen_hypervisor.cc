@@ -9,7 +9,6 @@
 #include "hypercall/xen/xen_hypervisor.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -123,11 +122,7 @@ Status XenHypervisor::use_channels(bool may_crash_dom0, bool none) {
 }
 
 XenHypervisor::~XenHypervisor() {
-  if (watcher_.joinable()) {
-    const std::uint64_t one = 1;
-    (void)!::write(stop_.get(), &one, sizeof one);
-    watcher_.join();
-  }
+  watcher_.end(stop_);
   guardian_.reset();
 }
 
@@ -169,17 +164,7 @@ Status XenHypervisor::activate() {
                    "and leave iommu=no-intremap off Xen's command line\n");
   }
   if (!guest_) PVIOMMU_TRY(start_channels(quiet));
-  // The thread takes none of the program's signals.
-  sigset_t all, before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    watcher_ = std::thread([this] { watch(); });
-  } catch (const std::system_error& error) {
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return Error{error.code().value(), "thread"};
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  PVIOMMU_TRY(watcher_.start("thread", [this] { watch(); }));
   active_.store(true, std::memory_order_release);
   return {};
 }

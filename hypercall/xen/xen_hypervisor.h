@@ -31,9 +31,9 @@
 #include <set>
 #include <shared_mutex>
 #include <string>
-#include <thread>
 
 #include "hypercall/backend.h"
+#include "hypercall/delivery_thread.h"
 #include "hypercall/device_lock.h"
 #include "hypercall/hypervisor.h"
 #include "hypercall/sysfs_device.h"
@@ -151,7 +151,7 @@ class XenHypervisor final : public Hypervisor, public Spaces, public Interrupts 
   std::set<int> held_;  ///< pin rings that the guardian has
 
   UniqueFd stop_;
-  std::thread watcher_;
+  DeliveryThread watcher_;
 };
 
 }  // namespace pviommu::xen

@@ -5,8 +5,8 @@
 #include "hypercall/model/pci/pci_function.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -213,37 +213,21 @@ void PciFunction::kick() {
 }
 
 Status PciFunction::start() {
-  if (running_) return {};
+  if (thread_.running()) return {};
   stopping_.store(false);
-  // The program's signals are not for this thread, and it must never run the
-  // program's handlers: it starts with all of them blocked.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_attr_t attributes;
-  ::pthread_attr_init(&attributes);
-  ::pthread_attr_setstacksize(&attributes, kStack);
-  const int error = ::pthread_create(&thread_, &attributes, &PciFunction::thread_main, this);
-  ::pthread_attr_destroy(&attributes);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error != 0) return Error{error, "device thread"};
-  running_ = true;
-  return {};
+  const auto work = [this] {
+    ::pthread_setname_np(::pthread_self(), "pviommu-device");
+    ::prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);  // default 50 us would double the short sleeps
+    run();
+  };
+  return thread_.start("device thread", work, kStack);
 }
 
 void PciFunction::stop() {
-  if (!running_) return;
-  stopping_.store(true);
-  kick();
-  ::pthread_join(thread_, nullptr);
-  running_ = false;
-}
-
-void* PciFunction::thread_main(void* self) {
-  ::pthread_setname_np(::pthread_self(), "pviommu-device");
-  ::prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);  // default 50 us would double the short sleeps
-  static_cast<PciFunction*>(self)->run();
-  return nullptr;
+  thread_.end([this] {
+    stopping_.store(true);
+    kick();
+  });
 }
 
 void PciFunction::run() {

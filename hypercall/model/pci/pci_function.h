@@ -16,8 +16,6 @@
 // BAR (peer to peer) goes to its memory, as a program's store does.
 #pragma once
 
-#include <pthread.h>
-
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -29,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "hypercall/delivery_thread.h"
 #include "hypercall/model/pci/bus.h"
 #include "hypercall/notification.h"
 #include "hypercall/pci_device.h"
@@ -214,7 +213,6 @@ class PciFunction {
   void make_bar_memory(unsigned index);
   bool decodes(unsigned index) const;
   Status may_master(Iova iova, Access access);
-  static void* thread_main(void* self);
   void run();
 
   Bus& bus_;
@@ -253,8 +251,7 @@ class PciFunction {
   std::condition_variable wake_;
   bool kicked_ = false;
   std::atomic<bool> stopping_{false};
-  bool running_ = false;
-  pthread_t thread_{};
+  DeliveryThread thread_;
 };
 
 }  // namespace pviommu::model

@@ -4,8 +4,6 @@
 #include "hypercall/papr/module/vectors.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -13,35 +11,20 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <system_error>
 
 namespace pviommu::papr {
 
 ModuleVectors::~ModuleVectors() {
-  if (!thread_.joinable()) return;
   stop_.store(true);
-  const std::uint64_t one = 1;
-  (void)!::write(wake_.get(), &one, sizeof one);
-  thread_.join();
+  thread_.end(wake_);
 }
 
 Status ModuleVectors::start() {
   const std::lock_guard guard(start_lock_);
-  if (thread_.joinable()) return {};
+  if (thread_.running()) return {};
   wake_.reset(::eventfd(0, EFD_CLOEXEC));
   if (!wake_) return Error{errno, "eventfd"};
-  // The thread takes none of the program's signals.
-  sigset_t all, before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  Status status;
-  try {
-    thread_ = std::thread([this] { deliver(); });
-  } catch (const std::system_error& error) {
-    status = Error{error.code().value(), "thread"};
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return status;
+  return thread_.start("thread", [this] { deliver(); });
 }
 
 Result<unsigned> ModuleVectors::allocate(Sbdf sbdf, VectorKind kind, unsigned count) {

@@ -10,9 +10,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
+#include "hypercall/delivery_thread.h"
 #include "hypercall/notification.h"
 #include "hypercall/papr/module/calls.h"
 
@@ -56,7 +56,7 @@ class ModuleVectors {
   std::mutex start_lock_;  ///< the thread is started once
   UniqueFd wake_;
   std::atomic<bool> stop_{false};
-  std::thread thread_;
+  DeliveryThread thread_;
   std::mutex lock_;  ///< held while a sink is called
   std::map<Sbdf, Device> devices_;
 };

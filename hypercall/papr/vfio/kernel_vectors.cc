@@ -4,7 +4,6 @@
 #include "hypercall/papr/vfio/kernel_vectors.h"
 
 #include <linux/vfio.h>
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -12,9 +11,7 @@
 
 #include <algorithm>
 #include <array>
-#include <csignal>
 #include <cstring>
-#include <system_error>
 
 namespace pviommu::spapr {
 namespace {
@@ -50,27 +47,12 @@ Status KernelVectors::start() {
   event.events = EPOLLIN;
   event.data.u64 = kWakeKey;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) return Error{errno, "interrupts: epoll"};
-  // The program's signals are not for our thread.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  Status started;
-  try {
-    thread_ = std::thread([this] { deliver(); });
-  } catch (const std::system_error& error) {
-    started = Error{error.code().value(), "interrupts: thread"};
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return started;
+  return thread_.start("interrupts: thread", [this] { deliver(); });
 }
 
 KernelVectors::~KernelVectors() {
-  if (!thread_.joinable()) return;
   stop_ = true;
-  const std::uint64_t one = 1;
-  while (::syscall(SYS_write, wake_.get(), &one, sizeof one) < 0 && errno == EINTR) {
-  }
-  thread_.join();
+  thread_.end(wake_);
 }
 
 Status KernelVectors::set_irqs(const DeviceVectors& device, std::uint32_t flags,

@@ -12,9 +12,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
+#include "hypercall/delivery_thread.h"
 #include "hypercall/notification.h"
 #include "hypercall/unique_fd.h"
 #include "hypercall/papr/vfio/vfio_calls.h"
@@ -71,7 +71,7 @@ class KernelVectors {
   VfioCalls& calls_;
   UniqueFd epoll_, wake_;
   std::atomic<bool> stop_{false};
-  std::thread thread_;
+  DeliveryThread thread_;
   std::mutex lock_;  ///< held while a sink is called; guards all below and the DeviceVectors
   std::map<std::uint64_t, Target> targets_;
   std::uint64_t next_key_ = 1;

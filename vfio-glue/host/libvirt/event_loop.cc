@@ -3,8 +3,6 @@
 #include "vfio-glue/host/libvirt/event_loop.h"
 
 #include <libvirt/libvirt.h>
-#include <pthread.h>
-#include <signal.h>
 
 #include <mutex>
 
@@ -25,28 +23,25 @@ Result<std::shared_ptr<EventLoop>> EventLoop::running() {
   loop->timer_ = ::virEventAddTimeout(
       -1, [](int, void*) {}, nullptr, nullptr);
   if (loop->timer_ < 0) return Error{EIO, "virEventAddTimeout"};
-  // Signals are for the threads of the program.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  loop->thread_ = std::thread([ends = loop->ends_] {
+  PVIOMMU_TRY(loop->thread_.start("thread", [ends = loop->ends_] {
     while (!*ends && ::virEventRunDefaultImpl() >= 0) {
     }
-  });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }));
   shared = loop;
   return loop;
 }
 
 EventLoop::~EventLoop() {
-  *ends_ = true;
-  if (timer_ >= 0) ::virEventUpdateTimeout(timer_, 0);
-  if (thread_.joinable()) {
-    // A callback that gives up the last watch ends its own thread, after it.
-    if (thread_.get_id() == std::this_thread::get_id())
-      thread_.detach();
-    else
-      thread_.join();
+  const auto wake = [this] {
+    *ends_ = true;
+    if (timer_ >= 0) ::virEventUpdateTimeout(timer_, 0);
+  };
+  // A callback that gives up the last watch ends its own thread, after it.
+  if (thread_.is_current()) {
+    wake();
+    thread_.abandon();
+  } else {
+    thread_.end(wake);
   }
   if (timer_ >= 0) ::virEventRemoveTimeout(timer_);
 }

@@ -5,8 +5,8 @@
 
 #include <atomic>
 #include <memory>
-#include <thread>
 
+#include "hypercall/delivery_thread.h"
 #include "hypercall/result.h"
 
 namespace pviommu::host {
@@ -24,7 +24,7 @@ class EventLoop {
   int timer_ = -1;  ///< never due, until it is to wake the thread
   /// Shared with the thread, which outlives this object when it ends itself.
   std::shared_ptr<std::atomic<bool>> ends_ = std::make_shared<std::atomic<bool>>(false);
-  std::thread thread_;
+  DeliveryThread thread_;
 };
 
 }  // namespace pviommu::host
