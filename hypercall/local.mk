@@ -34,6 +34,8 @@ libpviommu_la_SOURCES += \
 	hypercall/pci_address.cc \
 	hypercall/result.cc \
 	hypercall/statistics.cc \
+	hypercall/sysfs_bus.cc \
+	hypercall/sysfs_bus.h \
 	hypercall/sysfs_device.cc \
 	hypercall/sysfs_device.h \
 	hypercall/unique_fd.cc

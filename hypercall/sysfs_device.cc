@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Listing of devices, then one device: config and resourceN by pread and pwrite, mappings by
+// One device: config and resourceN by pread and pwrite, mappings by
 // mmap of resourceN, resets by writing `reset`.  Opening switches memory decoding on and bus
 // mastering off; closing puts back what was found.
 #include "hypercall/sysfs_device.h"
@@ -17,10 +17,10 @@
 #include <bit>
 #include <cinttypes>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <optional>
+
+#include "hypercall/sysfs_bus.h"
 
 namespace pviommu {
 namespace {
@@ -33,92 +33,11 @@ constexpr std::uint64_t kResourcePrefetch = 0x2000;
 constexpr std::uint64_t kResourceMemory64 = 0x100000;
 constexpr std::uint64_t kResourceUnset = 0x20000000;
 
-constexpr std::uint32_t kBridgeClass = 0x06;
-constexpr std::uint8_t kHeaderLayout = 0x7f;  // bit 7: more functions in this slot
-
-/// Drivers that hold a device on the administrator's behalf and do nothing with
-/// it.  Binding one is how people set a device aside for other domains (and keep
-/// its real driver off it at boot), so such a device is free.  pviommu-papr is our
-/// own kernel module, bound for as long as a program has the device.
-constexpr std::array<std::string_view, 4> kParkingDrivers = {"pciback", "xen-pciback", "pci-stub", "pviommu-papr"};
-
-bool is_parking(std::string_view driver) {
-  return std::find(kParkingDrivers.begin(), kParkingDrivers.end(), driver) != kParkingDrivers.end();
-}
-
-std::string folder_of(const std::string& sysfs, Sbdf sbdf) {
-  return sysfs + "/bus/pci/devices/" + to_string(sbdf);
-}
-
-/// A small attribute, without the line end.
-Result<std::string> read_text(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return Error{errno, "sysfs: open attribute"};
-  std::array<char, 4096> text;
-  const ssize_t got = ::pread(fd.get(), text.data(), text.size(), 0);
-  if (got < 0) return Error{errno, "sysfs: read attribute"};
-  std::string_view all(text.data(), static_cast<std::size_t>(got));
-  while (!all.empty() && (all.back() == '\n' || all.back() == ' ')) all.remove_suffix(1);
-  return std::string(all);
-}
-
-Result<std::uint32_t> read_number(const std::string& path) {
-  const std::string text = PVIOMMU_TRY(read_text(path));
-  char* end = nullptr;
-  errno = 0;
-  const unsigned long value = std::strtoul(text.c_str(), &end, 16);
-  if (text.empty() || *end != '\0' || errno != 0 || value > UINT32_MAX)
-    return Error{EIO, "sysfs: attribute is no number"};
-  return static_cast<std::uint32_t>(value);
-}
-
 Status write_text(int fd, std::string_view text, const char* operation) {
   const ssize_t put = ::pwrite(fd, text.data(), text.size(), 0);
   if (put < 0) return Error{errno, operation};
   if (static_cast<std::size_t>(put) != text.size()) return Error{EIO, operation};
   return {};
-}
-
-Result<std::string> driver_of(const std::string& folder) {
-  std::array<char, 512> target;
-  const ssize_t length = ::readlink((folder + "/driver").c_str(), target.data(), target.size());
-  if (length < 0) {
-    if (errno == ENOENT) return std::string();
-    return Error{errno, "sysfs: read driver link"};
-  }
-  std::string_view path(target.data(), static_cast<std::size_t>(length));
-  return std::string(path.substr(path.rfind('/') + 1));  // npos + 1 is 0: all of it
-}
-
-/// Empty for what no program can use: bridges.
-Result<std::optional<PciDeviceInfo>> read_info(const std::string& folder, Sbdf sbdf, std::string_view backend) {
-  PciDeviceInfo info;
-  info.sbdf = sbdf;
-  info.class_code = PVIOMMU_TRY(read_number(folder + "/class"));
-  if (info.class_code >> 16 == kBridgeClass) return std::optional<PciDeviceInfo>();
-  const UniqueFd config(::open((folder + "/config").c_str(), O_RDONLY | O_CLOEXEC));
-  if (!config) return Error{errno, "sysfs: open config"};
-  std::uint8_t header_type = 0;
-  const ssize_t got = ::pread(config.get(), &header_type, 1, PCI_HEADER_TYPE);
-  if (got < 0) return Error{errno, "sysfs: read config"};
-  if (got != 1) return Error{EIO, "sysfs: config is too short"};
-  if ((header_type & kHeaderLayout) != PCI_HEADER_TYPE_NORMAL) return std::optional<PciDeviceInfo>();
-
-  // Not from configuration space, where virtual functions have no numbers.
-  info.vendor = static_cast<std::uint16_t>(PVIOMMU_TRY(read_number(folder + "/vendor")));
-  info.device = static_cast<std::uint16_t>(PVIOMMU_TRY(read_number(folder + "/device")));
-  info.subsystem_vendor = static_cast<std::uint16_t>(PVIOMMU_TRY(read_number(folder + "/subsystem_vendor")));
-  info.subsystem_device = static_cast<std::uint16_t>(PVIOMMU_TRY(read_number(folder + "/subsystem_device")));
-  info.revision = static_cast<std::uint8_t>(PVIOMMU_TRY(read_number(folder + "/revision")));
-  info.driver = PVIOMMU_TRY(driver_of(folder));
-  info.viable = info.driver.empty() || is_parking(info.driver);
-  info.group = sbdf.raw();
-  char text[sizeof "vvvv:dddd class cccccc"];
-  std::snprintf(text, sizeof text, "%04x:%04x class %06x", info.vendor, info.device,
-                info.class_code & 0xffffff);
-  info.description = text;
-  info.lock = std::string(backend) + '-' + to_string(sbdf);
-  return std::optional<PciDeviceInfo>(std::move(info));
 }
 
 bool is_natural(std::uint64_t offset, unsigned width, unsigned widest, std::uint64_t size) {
@@ -146,7 +65,7 @@ bool alone_in_page(const std::string& folder, std::uint64_t address, std::uint64
   if (!dir) return false;
   while (const dirent* entry = ::readdir(dir.get())) {
     if (entry->d_name[0] == '.') continue;
-    const auto text = read_text(devices + '/' + entry->d_name + "/resource");
+    const auto text = sysfs_text(devices + '/' + entry->d_name + "/resource");
     if (!text) return false;
     const char* line = text->c_str();
     std::uint64_t first = 0, last = 0, flags = 0;
@@ -164,54 +83,29 @@ std::uint64_t all_ones(unsigned width) { return ~std::uint64_t{0} >> (64 - 8 * w
 
 }  // namespace
 
-std::string sysfs_link_name(const std::string& path) {
-  std::array<char, 512> target;
-  const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
-  if (length <= 0 || static_cast<std::size_t>(length) == target.size()) return {};
-  const std::string_view whole(target.data(), static_cast<std::size_t>(length));
-  return std::string(whole.substr(whole.rfind('/') + 1));
-}
-
-Result<std::vector<PciDeviceInfo>> list_pci_devices(std::string_view backend, const std::string& sysfs) {
-  const std::string devices = sysfs + "/bus/pci/devices";
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(devices.c_str()), ::closedir);
-  if (!dir) return Error{errno, "sysfs: open /sys/bus/pci/devices"};
-  std::vector<PciDeviceInfo> out;
-  for (errno = 0; const dirent* entry = ::readdir(dir.get()); errno = 0) {
-    // Not an address: "." and "..", and segments above 0xffff, which Linux gives
-    // to buses behind a device (VMD) that Xen does not know either.
-    const auto sbdf = parse_sbdf(entry->d_name);
-    if (!sbdf) continue;
-    auto info = read_info(devices + '/' + entry->d_name, *sbdf, backend);
-    if (!info) {
-      if (info.error().code == ENOENT || info.error().code == ENODEV) continue;  // unplugged meanwhile
-      return info.error();
-    }
-    if (*info) out.push_back(*std::move(*info));
-  }
-  if (errno != 0) return Error{errno, "sysfs: read /sys/bus/pci/devices"};
-  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.sbdf < b.sbdf; });
-  return out;
-}
-
 // ---- opening and giving back ---------------------------------------------------
 
 Result<std::unique_ptr<SysfsDevice>> SysfsDevice::open(Sbdf sbdf, std::string_view backend,
                                                       const std::string& sysfs) {
-  const std::string folder = folder_of(sysfs, sbdf);
-  auto info = read_info(folder, sbdf, backend);
+  std::unique_ptr<SysfsDevice> device(new SysfsDevice);
+  PVIOMMU_TRY(device->start(sbdf, backend, sysfs));  // undone by the destructor
+  return device;
+}
+
+Status SysfsDevice::start(Sbdf sbdf, std::string_view backend, const std::string& sysfs) {
+  const std::string folder = sysfs_folder(sysfs, sbdf);
+  auto info = read_pci_info(folder, sbdf, backend);
   if (!info) {
     if (info.error().code == ENOENT) return Error{ENODEV, "PCI device: not in sysfs"};
     return info.error();
   }
   if (!*info) return Error{ENODEV, "PCI device: a bridge"};
   if (!(*info)->viable) return Error{EBUSY, "PCI device: a kernel driver owns it"};
-  std::unique_ptr<SysfsDevice> device(new SysfsDevice(**std::move(info)));
-  PVIOMMU_TRY(device->start(folder));  // undone by the destructor
-  return device;
+  info_ = **std::move(info);
+  return open_files(folder);
 }
 
-Status SysfsDevice::start(const std::string& folder) {
+Status SysfsDevice::open_files(const std::string& folder) {
   config_.reset(::open((folder + "/config").c_str(), O_RDWR | O_CLOEXEC));
   if (!config_) return Error{errno, "sysfs: open config"};
   struct stat about {};
@@ -278,9 +172,13 @@ Status SysfsDevice::power_up() {
   return {};
 }
 
-SysfsDevice::~SysfsDevice() {
-  for (Bar& bar : bars_)
+SysfsDevice::~SysfsDevice() { give_back(); }
+
+void SysfsDevice::give_back() {
+  for (Bar& bar : bars_) {
     if (bar.page != nullptr) ::munmap(bar.page, bar.mapped);
+    bar = {};
+  }
   const auto tell = [&](const Status& status) {
     if (!status)
       std::fprintf(stderr, "pviommu: giving %s back: %s\n", to_string(info_.sbdf).c_str(),
@@ -288,12 +186,14 @@ SysfsDevice::~SysfsDevice() {
   };
   if (started_) tell(config_write(PCI_COMMAND, 2, command_before_ & ~std::uint32_t{PCI_COMMAND_MASTER}));
   if (enabled_here_) tell(write_text(enable_.get(), "0", "sysfs: write enable"));
+  started_ = enabled_here_ = false;
+  for (UniqueFd* file : {&config_, &enable_, &reset_, &reset_method_}) file->reset();
 }
 
 /// Seven lines: BARs 0 to 5 and the ROM.  The second half of a 64-bit BAR is
 /// zeros, and so is what is not implemented.
 Status SysfsDevice::read_resources(const std::string& folder) {
-  const std::string text = PVIOMMU_TRY(read_text(folder + "/resource"));
+  const std::string text = PVIOMMU_TRY(sysfs_text(folder + "/resource"));
   const char* line = text.c_str();
   for (unsigned i = 0; i <= kPciRomIndex; ++i) {
     std::uint64_t first = 0, last = 0, flags = 0;
@@ -409,8 +309,8 @@ Status SysfsDevice::bar_write(unsigned index, std::uint64_t offset, unsigned wid
   Bar& bar = bars_[index];
   if (bar.info.is_io) {
     if (width == 8) {
-      PVIOMMU_TRY(bar_write(index, offset, 4, value & all_ones(4)));
-      return bar_write(index, offset + 4, 4, value >> 32);
+      PVIOMMU_TRY(SysfsDevice::bar_write(index, offset, 4, value & all_ones(4)));
+      return SysfsDevice::bar_write(index, offset + 4, 4, value >> 32);
     }
     const std::uint64_t bytes = htole64(value);
     const ssize_t put = ::pwrite(bar.fd.get(), &bytes, width, static_cast<off_t>(offset));
@@ -491,10 +391,10 @@ Result<std::vector<HotResetMember>> SysfsDevice::hot_reset_members() {
 }
 
 Status SysfsDevice::hot_reset() {
-  (void)PVIOMMU_TRY(hot_reset_members());
+  (void)PVIOMMU_TRY(SysfsDevice::hot_reset_members());
   const std::string methods = PVIOMMU_TRY(reset_methods());
   PVIOMMU_TRY(write_text(reset_method_.get(), "bus", "sysfs: write reset_method"));
-  const Status done = reset();
+  const Status done = SysfsDevice::reset();  // not what a derived device makes of it
   const Status back = write_text(reset_method_.get(), methods, "sysfs: write reset_method");
   return done ? back : done;
 }

@@ -29,19 +29,10 @@
 
 namespace pviommu {
 
-/// All functions with a type 0 header, in Sbdf order, without host and other
-/// bridges.  `group` is the address itself: stable, and the same in every
-/// process.  An error when `sysfs` has no PCI bus that can be read.
-/// `backend` begins the name of the lock that a user of the function holds.
-Result<std::vector<PciDeviceInfo>> list_pci_devices(std::string_view backend, const std::string& sysfs = "/sys");
-
-/// The last name in what a link of sysfs points to ("vfio-pci", "12"); empty: there is
-/// no such link.
-std::string sysfs_link_name(const std::string& path);
-
 /// Calls may come from any thread; two accesses of one register at once reach
 /// the device in either order.
-class SysfsDevice final : public PciDevice {
+/// Backends derive from it, and override what a hypervisor has a part in.
+class SysfsDevice : public PciDevice {
  public:
   /// The function with its decoders on.  ENODEV: not there, or none that
   /// list_pci_devices() lists.  EBUSY: a kernel driver owns it.  EACCES, EPERM:
@@ -74,6 +65,15 @@ class SysfsDevice final : public PciDevice {
   void disable_at_end() { enabled_here_ = true; }
   bool intx_asserted() override;
 
+ protected:
+  /// A derived device opens the function when it may, and gives it back before what
+  /// it holds it by (a lock, a claim): the destructor of SysfsDevice would be too late.
+  SysfsDevice() = default;
+  /// As open(), once.  After an error the object is good for the destructor only.
+  Status start(Sbdf sbdf, std::string_view backend, const std::string& sysfs = "/sys");
+  /// What the destructor does, before it; nothing the second time.
+  void give_back();
+
  private:
   struct Bar {
     BarInfo info;
@@ -82,8 +82,7 @@ class SysfsDevice final : public PciDevice {
     std::size_t mapped = 0;
   };
 
-  explicit SysfsDevice(PciDeviceInfo info) : info_(std::move(info)) {}
-  Status start(const std::string& folder);
+  Status open_files(const std::string& folder);
   Status enable(const std::string& folder);
   Status power_up();
   Status read_resources(const std::string& folder);

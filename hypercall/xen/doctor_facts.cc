@@ -12,7 +12,7 @@
 #include <memory>
 
 #include "hypercall/unique_fd.h"
-#include "hypercall/sysfs_device.h"
+#include "hypercall/sysfs_bus.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/doctor.h"
 #include "hypercall/xen/host.h"

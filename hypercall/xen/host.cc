@@ -14,7 +14,7 @@
 #include <cstring>
 #include <memory>
 
-#include "hypercall/sysfs_device.h"
+#include "hypercall/sysfs_bus.h"
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/iommu_tables.h"
 

@@ -12,6 +12,7 @@
 #include <cstdio>
 
 #include "hypercall/statistics.h"
+#include "hypercall/sysfs_bus.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/pirqs.h"
 
@@ -19,13 +20,15 @@ namespace pviommu::xen {
 
 Result<std::unique_ptr<PciDevice>> XenHypervisor::OpenDevice::open(XenHypervisor& xen, Sbdf sbdf) {
   auto lock = PVIOMMU_TRY(DeviceLock::acquire("xen-" + to_string(sbdf)));
-  auto function = PVIOMMU_TRY(SysfsDevice::open(sbdf, "xen"));
-  std::unique_ptr<OpenDevice> device(new OpenDevice(xen, sbdf, std::move(lock), std::move(function)));
-  PVIOMMU_TRY(device->start());
+  std::unique_ptr<OpenDevice> device(new OpenDevice(xen, sbdf, std::move(lock)));
+  PVIOMMU_TRY(device->start(sbdf, "xen"));
+  device->opened_ = true;
+  PVIOMMU_TRY(device->enter());
   return std::unique_ptr<PciDevice>(std::move(device));
 }
 
-Status XenHypervisor::OpenDevice::start() {
+/// Makes the function known to the guardian, the ledger and the list of open devices.
+Status XenHypervisor::OpenDevice::enter() {
   PVIOMMU_TRY(find_messages());
   if (const auto same = same_requester(sbdf_); !same.empty()) {
     std::fprintf(stderr, "pviommu: the IOMMU cannot tell the DMA of %s from that of %s, behind the same bridge: it cannot be used\n",
@@ -39,7 +42,7 @@ Status XenHypervisor::OpenDevice::start() {
   PVIOMMU_TRY(fetch_from_quarantine(*xen_.calls_, sbdf_));
   const std::lock_guard guard(xen_.devices_lock_);
   ledger_ = PVIOMMU_TRY(xen_.ledger_->add(sbdf_));
-  ledger_->enabled_here = function_->enabled_here() ? 1 : 0;
+  ledger_->enabled_here = enabled_here() ? 1 : 0;
   vectors_.sbdf = sbdf_;
   vectors_.ledger = ledger_;
   xen_.devices_[sbdf_.raw()] = this;
@@ -47,6 +50,10 @@ Status XenHypervisor::OpenDevice::start() {
 }
 
 XenHypervisor::OpenDevice::~OpenDevice() {
+  if (!opened_) {
+    give_back();
+    return;
+  }
   // The last faults of the device are taken while it is known whose they are.  Twice,
   // because the second, quiet reading ends the waiting for a second line.
   xen_.read_console();
@@ -62,7 +69,7 @@ XenHypervisor::OpenDevice::~OpenDevice() {
       if (clean) xen_.ledger_->remove(*ledger_);
     }
   }
-  function_.reset();
+  give_back();
   if (clean)
     (void)xen_.guardian_->drop(lock_.fd());
   else
@@ -103,12 +110,12 @@ Status XenHypervisor::OpenDevice::bar_write(unsigned index, std::uint64_t offset
   if (msix_ && index == table_bar_ && offset + width > (table_offset_ & ~kMask) &&
       offset < ((table_offset_ + table_bytes_ + kMask) & ~kMask))
     return Error{EPERM, "bar_write: a page of the MSI-X table"};
-  return function_->bar_write(index, offset, width, value);
+  return SysfsDevice::bar_write(index, offset, width, value);
 }
 
 Status XenHypervisor::OpenDevice::reset() {
   HypercallTimer timer(HypercallOp::reset);
-  Status status = function_->reset();
+  Status status = SysfsDevice::reset();
   if (status) status = restore_messages(*xen_.calls_, vectors_);
   if (!status) timer.failed();
   return status;
@@ -116,7 +123,7 @@ Status XenHypervisor::OpenDevice::reset() {
 
 Status XenHypervisor::OpenDevice::hot_reset() {
   HypercallTimer timer(HypercallOp::reset);
-  Status status = function_->hot_reset();
+  Status status = SysfsDevice::hot_reset();
   if (status) status = restore_messages(*xen_.calls_, vectors_);
   if (!status) timer.failed();
   return status;
@@ -159,9 +166,9 @@ Status XenHypervisor::OpenDevice::detach(Domid carrier) {
 void XenHypervisor::OpenDevice::guest_ended() {
   if (owner_ == Owner::dom0) return;
   const auto quiet = [&]() -> Status {
-    const std::uint32_t command = PVIOMMU_TRY(function_->config_read(PCI_COMMAND, 2));
-    PVIOMMU_TRY(function_->config_write(PCI_COMMAND, 2, command & ~std::uint32_t{PCI_COMMAND_MASTER}));
-    return function_->can_reset() ? function_->reset() : Status{};
+    const std::uint32_t command = PVIOMMU_TRY(config_read(PCI_COMMAND, 2));
+    PVIOMMU_TRY(config_write(PCI_COMMAND, 2, command & ~std::uint32_t{PCI_COMMAND_MASTER}));
+    return can_reset() ? SysfsDevice::reset() : Status{};
   };
   if (!quiet()) return;
   if (owner_ == Owner::carrier) {

@@ -5,39 +5,23 @@
 #include <memory>
 #include <mutex>
 
+#include "hypercall/sysfs_device.h"
 #include "hypercall/xen/xen_hypervisor.h"
 
 namespace pviommu::xen {
 
 /// What Hypervisor::open_device() returns.
-class XenHypervisor::OpenDevice final : public PciDevice {
+class XenHypervisor::OpenDevice final : public SysfsDevice {
  public:
   static Result<std::unique_ptr<PciDevice>> open(XenHypervisor& xen, Sbdf sbdf);
   ~OpenDevice() override;
 
-  const PciDeviceInfo& info() const override { return function_->info(); }
-  BarInfo bar(unsigned index) const override { return function_->bar(index); }
-  std::size_t config_size() const override { return function_->config_size(); }
-  Result<std::uint32_t> config_read(std::size_t offset, unsigned width) override {
-    return function_->config_read(offset, width);
-  }
-  Status config_write(std::size_t offset, unsigned width, std::uint32_t value) override {
-    return function_->config_write(offset, width, value);
-  }
-  Result<std::uint64_t> bar_read(unsigned index, std::uint64_t offset, unsigned width) override {
-    return function_->bar_read(index, offset, width);
-  }
   /// EPERM: the pages of the MSI-X table.  Xen has made them read-only, so they are
   /// refused here and not touched.
   Status bar_write(unsigned index, std::uint64_t offset, unsigned width, std::uint64_t value) override;
-  Result<BarMapping> bar_mapping(unsigned index) override { return function_->bar_mapping(index); }
-  void bar_mapped(unsigned index, bool mapped) override { function_->bar_mapped(index, mapped); }
-  bool can_reset() const override { return function_->can_reset(); }
   /// The function's reset takes its messages; Xen writes them again.
   Status reset() override;
-  Result<std::vector<HotResetMember>> hot_reset_members() override { return function_->hot_reset_members(); }
   Status hot_reset() override;
-  bool intx_asserted() override { return function_->intx_asserted(); }
 
   /// dom0 -> carrier or guest, and back.  After an error detach() goes on where it stopped.
   Status attach(Domid carrier);
@@ -51,9 +35,8 @@ class XenHypervisor::OpenDevice final : public PciDevice {
   Result<MsiPlace> place_of(VectorKind kind) const;
 
  private:
-  OpenDevice(XenHypervisor& xen, Sbdf sbdf, DeviceLock lock, std::unique_ptr<SysfsDevice> function)
-      : xen_(xen), sbdf_(sbdf), lock_(std::move(lock)), function_(std::move(function)) {}
-  Status start();
+  OpenDevice(XenHypervisor& xen, Sbdf sbdf, DeviceLock lock) : xen_(xen), sbdf_(sbdf), lock_(std::move(lock)) {}
+  Status enter();
   Status find_messages();
 
   enum class Owner { dom0, carrier, quarantine };
@@ -61,7 +44,7 @@ class XenHypervisor::OpenDevice final : public PciDevice {
   XenHypervisor& xen_;
   const Sbdf sbdf_;
   DeviceLock lock_;
-  std::unique_ptr<SysfsDevice> function_;
+  bool opened_ = false;  ///< start() was successful
   LedgerDevice* ledger_ = nullptr;
   DeviceVectors vectors_;
   Owner owner_ = Owner::dom0;

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <thread>
 
+#include "hypercall/sysfs_bus.h"
 #include "hypercall/sysfs_device.h"
 
 namespace pviommu {

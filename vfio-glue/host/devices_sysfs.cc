@@ -17,7 +17,7 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "hypercall/sysfs_device.h"
+#include "hypercall/sysfs_bus.h"
 #include "hypercall/unique_fd.h"
 #include "vfio-glue/host/devices.h"
 

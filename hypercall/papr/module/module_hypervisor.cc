@@ -19,6 +19,7 @@
 #include "hypercall/papr/module/open.h"
 #include "hypercall/papr/module/open_device.h"
 #include "hypercall/statistics.h"
+#include "hypercall/sysfs_bus.h"
 
 namespace pviommu::papr {
 namespace {
@@ -167,12 +168,12 @@ Result<std::unique_ptr<PciDevice>> ModuleHypervisor::OpenDevice::open(ModuleHype
   device->claimed_ = true;
   PVIOMMU_TRY(papr.enter(sbdf, window));
   device->entered_ = true;
-  device->function_ = PVIOMMU_TRY(SysfsDevice::open(sbdf, "papr", papr.sysfs_));
+  PVIOMMU_TRY(device->start(sbdf, "papr", papr.sysfs_));
   return std::unique_ptr<PciDevice>(std::move(device));
 }
 
 ModuleHypervisor::OpenDevice::~OpenDevice() {
-  function_.reset();
+  give_back();
   if (entered_) papr_.leave(sbdf_);
   if (!claimed_) return;
   // Whatever was left attached or allocated ends here.
@@ -183,7 +184,7 @@ ModuleHypervisor::OpenDevice::~OpenDevice() {
 
 Status ModuleHypervisor::OpenDevice::reset() {
   HypercallTimer timer(HypercallOp::reset);
-  Status status = function_->reset();
+  Status status = SysfsDevice::reset();
   if (!status) timer.failed();
   return status;
 }

@@ -11,7 +11,7 @@
 #include <memory>
 
 #include "hypercall/papr/device_tree.h"
-#include "hypercall/sysfs_device.h"
+#include "hypercall/sysfs_bus.h"
 
 namespace pviommu::spapr {
 namespace {
