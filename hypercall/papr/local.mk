@@ -5,18 +5,22 @@
 # Needs no C library: compiled into the module "papr", into the freestanding
 # guest of the rig, and into the unit tests.
 PAPR_CORE = \
-	hypercall/papr/core/dynamic_window.cc \
-	hypercall/papr/core/dynamic_window.h \
 	hypercall/papr/core/hcall.cc \
 	hypercall/papr/core/hcall.h \
 	hypercall/papr/core/port.cc \
 	hypercall/papr/core/port.h \
+	hypercall/papr/core/tce_window.cc \
+	hypercall/papr/core/tce_window.h
+
+# Of the core too, but for a program that is its own operating system: compiled into
+# the rig's guest and the unit tests.  In the module this is the Linux kernel's work.
+PAPR_FIRMWARE = \
+	hypercall/papr/core/dynamic_window.cc \
+	hypercall/papr/core/dynamic_window.h \
 	hypercall/papr/core/rtas.cc \
 	hypercall/papr/core/rtas.h \
 	hypercall/papr/core/rtas_msi.cc \
 	hypercall/papr/core/rtas_msi.h \
-	hypercall/papr/core/tce_window.cc \
-	hypercall/papr/core/tce_window.h \
 	hypercall/papr/core/xics.cc \
 	hypercall/papr/core/xics.h \
 	hypercall/papr/core/xive.cc \
@@ -58,7 +62,7 @@ SPAPR_SOURCES = \
 	hypercall/papr/vfio/spapr_hypervisor.h \
 	hypercall/papr/vfio/vfio_calls.cc \
 	hypercall/papr/vfio/vfio_calls.h
-EXTRA_DIST += $(PAPR_CORE) $(PAPR_LINUX) $(SPAPR_SOURCES) hypercall/papr/papr_module.cc
+EXTRA_DIST += $(PAPR_CORE) $(PAPR_FIRMWARE) $(PAPR_LINUX) $(SPAPR_SOURCES) hypercall/papr/papr_module.cc
 
 # The kernel's, built by its own Makefile (GPL-2.0).
 EXTRA_DIST += \

@@ -4,6 +4,7 @@
 
 unit_papr_SOURCES += \
 	$(PAPR_CORE) \
+	$(PAPR_FIRMWARE) \
 	$(PAPR_SUITE) \
 	tests/papr/model.cc \
 	tests/papr/model.h \

@@ -7,6 +7,8 @@
 //
 // How many there can be and of which pages, query() says.  A hypervisor decides
 // where a window lies on the bus.
+//
+// Used by a program that is its own operating system: the guest of the rig, and unit tests.
 #pragma once
 
 #include "hypercall/papr/core/rtas.h"

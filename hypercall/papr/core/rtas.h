@@ -5,6 +5,8 @@
 // A call takes and returns 32-bit cells, and the first returned one is a status.
 // Its number, the token, is a property of the device tree; which calls a user
 // needs is the enumeration, where their tokens come from is the port's business.
+//
+// Used by a program that is its own operating system: the guest of the rig, and unit tests.
 #pragma once
 
 #include "hypercall/papr/core/port.h"

@@ -9,6 +9,8 @@
 //
 // An answer smaller than the question is not taken for a grant: QEMU has granted
 // nothing then, another hypervisor perhaps so many.  Asking again fits both.
+//
+// Used by a program that is its own operating system: the guest of the rig, and unit tests.
 #pragma once
 
 #include "hypercall/papr/core/rtas.h"

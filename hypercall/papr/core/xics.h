@@ -7,6 +7,8 @@
 //
 // A lower number is more urgent; a source is presented when its priority is
 // below the CPPR.  Priority 0xff masks a source: an edge is held there.
+//
+// Used by a program that is its own operating system: the guest of the rig, and unit tests.
 #pragma once
 
 #include "hypercall/papr/core/rtas.h"

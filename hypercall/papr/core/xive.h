@@ -11,6 +11,8 @@
 // An end of interrupt turns 10 into 00, and 11 into 10 with a new event.  Masking
 // uses the same bits: 10 without an event keeps the next one, and the end of
 // interrupt that unmasks lets it out.
+//
+// Used by a program that is its own operating system: the guest of the rig, and unit tests.
 #pragma once
 
 #include "hypercall/papr/core/port.h"

@@ -21,7 +21,7 @@ EXTRA_DIST += $(PAPR_GUEST_FILES) \
 	tests/rigs/papr/guest/build
 
 # `make clean` takes results/ away.
-results/papr-guest/guest.elf: $(PAPR_GUEST_FILES) $(PAPR_SUITE) $(PAPR_CORE) tests/rigs/papr/guest/build
+results/papr-guest/guest.elf: $(PAPR_GUEST_FILES) $(PAPR_SUITE) $(PAPR_CORE) $(PAPR_FIRMWARE) tests/rigs/papr/guest/build
 	$(AM_V_GEN)$(srcdir)/tests/rigs/papr/guest/build $@
 
 PAPR_TESTS += $(PAPR_GUEST_TESTS)
