@@ -15,6 +15,7 @@ nobase_pkginclude_HEADERS += \
 	hypercall/msi_message.h \
 	hypercall/no_interrupts.h \
 	hypercall/notification.h \
+	hypercall/pci_address.h \
 	hypercall/pci_device.h \
 	hypercall/pinned_memory.h \
 	hypercall/range.h \

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // PCI addresses as text.
-#include <cstdio>
+#include "hypercall/pci_address.h"
 
-#include "hypercall/pci_device.h"
+#include <cstdio>
 
 namespace pviommu {
 namespace {

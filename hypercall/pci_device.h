@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "hypercall/pci_address.h"
 #include "hypercall/result.h"
 #include "hypercall/strong.h"
 
@@ -30,11 +31,6 @@ struct PciDeviceInfo {
   std::string description;       ///< one line for people
   std::string lock;              ///< DeviceLock that its user holds; empty: no other process can use it
 };
-
-/// "0000:00:05.0"
-std::string to_string(Sbdf sbdf);
-/// Accepts "ssss:bb:dd.f" and "bb:dd.f" (segment 0); EINVAL otherwise.
-Result<Sbdf> parse_sbdf(std::string_view text);
 
 inline constexpr unsigned kPciBars = 6;
 inline constexpr unsigned kPciRomIndex = 6;

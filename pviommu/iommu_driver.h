@@ -4,8 +4,8 @@
 // The built-in driver "hypercall" (hypercall_iommu.h) turns domains and runs
 // into calls of Spaces.  Others come from modules (hypercall/module.h,
 // PVIOMMU_MODULE_IOMMU_DRIVER) and are chosen with --iommu-driver=NAME:CONF; a
-// driver may work on the hypervisor it is given, or on something else
-// altogether (kernel VFIO's sPAPR v2 container).
+// driver may work on the hypervisor it is given (tests/dropin has one that counts), or
+// on something else altogether.
 #pragma once
 
 #include <memory>

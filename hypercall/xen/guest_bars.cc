@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "hypercall/xen/pieces.h"
+#include "hypercall/xen/mapping_piece.h"
 
 namespace pviommu::xen {
 

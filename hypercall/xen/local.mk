@@ -10,7 +10,7 @@ XEN_COMMON = \
 	hypercall/xen/ledger.cc \
 	hypercall/xen/library_fds.h \
 	hypercall/xen/ledger.h \
-	hypercall/xen/pieces.h \
+	hypercall/xen/mapping_piece.h \
 	hypercall/xen/pirqs.cc \
 	hypercall/xen/pirqs.h \
 	hypercall/xen/reaper.cc \

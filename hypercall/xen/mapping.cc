@@ -13,7 +13,7 @@
 #include <new>
 
 #include "hypercall/xen/carrier.h"
-#include "hypercall/xen/pieces.h"
+#include "hypercall/xen/mapping_piece.h"
 
 namespace pviommu::xen {
 namespace {

@@ -9,7 +9,7 @@ unit_xen_SOURCES += \
 	hypercall/xen/fault_log.h \
 	hypercall/xen/iommu_tables.cc \
 	hypercall/xen/iommu_tables.h \
-	hypercall/xen/pieces.h \
+	hypercall/xen/mapping_piece.h \
 	tests/unit/xen_doctor_test.cc \
 	tests/unit/xen_fault_log_test.cc \
 	tests/unit/xen_parts_test.cc \

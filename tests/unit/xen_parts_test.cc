@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "hypercall/xen/iommu_tables.h"
-#include "hypercall/xen/pieces.h"
+#include "hypercall/xen/mapping_piece.h"
 
 namespace pviommu::xen {
 namespace {
