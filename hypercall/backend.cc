@@ -17,6 +17,8 @@
 #include <map>
 #include <mutex>
 
+#include "hypercall/counted.h"
+
 #ifndef PVIOMMU_MODULE_DIR
 #error "PVIOMMU_MODULE_DIR is the installed module folder, set by the build"
 #endif
@@ -319,7 +321,8 @@ Opened<Hypervisor> open_hypervisor(std::string_view name_conf) {
   const auto [name, conf] = split_name_conf(name_conf);
   const pviommu_module* entry = find_module(name, PVIOMMU_MODULE_HYPERVISOR, opened.failure);
   if (entry != nullptr)
-    opened.instance.reset(static_cast<Hypervisor*>(open_instance(*entry, conf, nullptr, opened.failure)));
+    if (auto* hypervisor = static_cast<Hypervisor*>(open_instance(*entry, conf, nullptr, opened.failure)))
+      opened.instance = std::make_unique<Counted>(std::unique_ptr<Hypervisor>(hypervisor));
   return opened;
 }
 

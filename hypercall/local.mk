@@ -5,6 +5,7 @@ nobase_pkginclude_HEADERS += \
 	hypercall/backend.h \
 	hypercall/capabilities.h \
 	hypercall/conf.h \
+	hypercall/counted.h \
 	hypercall/device_lock.h \
 	hypercall/diagnosis.h \
 	hypercall/fault.h \
@@ -28,6 +29,7 @@ nobase_pkginclude_HEADERS += \
 libpviommu_la_SOURCES += \
 	hypercall/backend.cc \
 	hypercall/conf.cc \
+	hypercall/counted.cc \
 	hypercall/delivery_thread.h \
 	hypercall/device_lock.cc \
 	hypercall/names.cc \

@@ -5,7 +5,6 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include <type_traits>
 
@@ -18,12 +17,6 @@ static_assert(Counter::is_always_lock_free);
 
 constinit Statistics own_block{};
 constinit std::atomic<Statistics*> block{&own_block};
-
-std::uint64_t now_ns() noexcept {
-  timespec t{};
-  ::clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
-}
 
 }  // namespace
 
@@ -59,22 +52,6 @@ Status share_statistics(int fd) {
   // The block before this one stays where it is: somebody may hold a reference.
   block.store(shared, std::memory_order_release);
   return {};
-}
-
-HypercallTimer::HypercallTimer(HypercallOp op) noexcept : op_(op) {
-  Statistics& s = statistics();
-  s.hypercalls[static_cast<std::size_t>(op)].count.fetch_add(1, std::memory_order_relaxed);
-  if (s.timed.load(std::memory_order_relaxed) != 0) start_ = now_ns();
-}
-
-HypercallTimer::~HypercallTimer() {
-  if (start_ != 0)
-    statistics().hypercalls[static_cast<std::size_t>(op_)].nanoseconds.fetch_add(now_ns() - start_,
-                                                                                 std::memory_order_relaxed);
-}
-
-void HypercallTimer::failed() noexcept {
-  statistics().hypercall_failures[static_cast<std::size_t>(op_)].fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace pviommu

@@ -104,18 +104,4 @@ void count_fault(const Fault& fault) noexcept;
 /// bytes, zero or a Statistics already).  Call before any counting starts.
 Status share_statistics(int fd);
 
-/// Counts one hypercall: `HypercallTimer timer(op); ... timer.failed();`
-class HypercallTimer {
- public:
-  explicit HypercallTimer(HypercallOp op) noexcept;
-  ~HypercallTimer();
-  HypercallTimer(const HypercallTimer&) = delete;
-  HypercallTimer& operator=(const HypercallTimer&) = delete;
-  void failed() noexcept;
-
- private:
-  HypercallOp op_;
-  std::uint64_t start_ = 0;
-};
-
 }  // namespace pviommu

@@ -58,7 +58,7 @@ void CallLog::remember(const HypercallRecord& record) {
   history_[remembered_++ % kHistory] = record;
 }
 
-CallLog::Call::Call(CallLog& log, HypercallOp op, std::uint32_t target) : log_(log), timer_(op) {
+CallLog::Call::Call(CallLog& log, HypercallOp op, std::uint32_t target) : log_(log) {
   record_.op = op;
   record_.target = target;
   const std::uint64_t nth = log.all_.fetch_add(1, std::memory_order_relaxed) + 1;

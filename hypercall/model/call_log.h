@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What every hypercall of the model has in common: it is counted and timed,
-// remembered in a short history, and can be told to fail.
+// What every hypercall of the model has in common: it is remembered in a short
+// history, and can be told to fail.
 #pragma once
 
 #include <array>
@@ -62,10 +62,7 @@ class CallLog {
     const Injected& injected() const { return injected_; }
     void pages(std::uint64_t done) { record_.pages = done; }
     void target(std::uint32_t target) { record_.target = target; }
-    void failed(int code) {
-      record_.result = code;
-      timer_.failed();
-    }
+    void failed(int code) { record_.result = code; }
     /// `work()` unless the call is to fail, with its result noted.
     template <class Work>
     auto run(Work&& work) -> decltype(work()) {
@@ -80,7 +77,6 @@ class CallLog {
 
    private:
     CallLog& log_;
-    HypercallTimer timer_;
     HypercallRecord record_;
     Injected injected_;
     std::uint64_t start_ = 0;

@@ -11,7 +11,6 @@
 
 #include <cstdio>
 
-#include "hypercall/statistics.h"
 #include "hypercall/sysfs_bus.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/pirqs.h"
@@ -114,19 +113,13 @@ Status XenHypervisor::OpenDevice::bar_write(unsigned index, std::uint64_t offset
 }
 
 Status XenHypervisor::OpenDevice::reset() {
-  HypercallTimer timer(HypercallOp::reset);
-  Status status = SysfsDevice::reset();
-  if (status) status = restore_messages(*xen_.calls_, vectors_);
-  if (!status) timer.failed();
-  return status;
+  PVIOMMU_TRY(SysfsDevice::reset());
+  return restore_messages(*xen_.calls_, vectors_);
 }
 
 Status XenHypervisor::OpenDevice::hot_reset() {
-  HypercallTimer timer(HypercallOp::reset);
-  Status status = SysfsDevice::hot_reset();
-  if (status) status = restore_messages(*xen_.calls_, vectors_);
-  if (!status) timer.failed();
-  return status;
+  PVIOMMU_TRY(SysfsDevice::hot_reset());
+  return restore_messages(*xen_.calls_, vectors_);
 }
 
 Status XenHypervisor::OpenDevice::attach(Domid carrier) {
@@ -193,34 +186,20 @@ XenHypervisor::OpenDevice* XenHypervisor::find(Sbdf sbdf) {
 Result<std::vector<PciDeviceInfo>> XenHypervisor::devices() { return list_pci_devices("xen"); }
 
 Result<std::unique_ptr<PciDevice>> XenHypervisor::open_device(Sbdf sbdf) {
-  HypercallTimer timer(HypercallOp::open_device);
-  Result<std::unique_ptr<PciDevice>> opened = Error{};
-  if (const Status active = activate(); !active)
-    opened = active.error();
-  else
-    opened = OpenDevice::open(*this, sbdf);
-  if (!opened) timer.failed();
-  return opened;
+  PVIOMMU_TRY(activate());
+  return OpenDevice::open(*this, sbdf);
 }
 
 Result<unsigned> XenHypervisor::allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) {
-  HypercallTimer timer(HypercallOp::allocate_vectors);
-  const auto allocated = [&]() -> Result<unsigned> {
-    const std::lock_guard guard(devices_lock_);
-    OpenDevice* device = find(sbdf);
-    if (device == nullptr) return Error{ENODEV, "allocate_vectors: the device is not open"};
-    const MsiPlace place = PVIOMMU_TRY(device->place_of(kind));
-    return vectors_->allocate(device->vectors(), *ledger_, kind, count, place);
-  }();
-  if (!allocated) timer.failed();
-  return allocated;
+  const std::lock_guard guard(devices_lock_);
+  OpenDevice* device = find(sbdf);
+  if (device == nullptr) return Error{ENODEV, "allocate_vectors: the device is not open"};
+  const MsiPlace place = PVIOMMU_TRY(device->place_of(kind));
+  return vectors_->allocate(device->vectors(), *ledger_, kind, count, place);
 }
 
 Status XenHypervisor::free_vectors(Sbdf sbdf, VectorKind kind) {
-  HypercallTimer timer(HypercallOp::free_vectors);
-  const Status freed = with_vector(sbdf, kind, [&](DeviceVectors& device) { return vectors_->free(device); });
-  if (!freed) timer.failed();
-  return freed;
+  return with_vector(sbdf, kind, [&](DeviceVectors& device) { return vectors_->free(device); });
 }
 
 template <class Work>
@@ -233,21 +212,15 @@ auto XenHypervisor::with_vector(Sbdf sbdf, VectorKind kind, Work&& work) -> decl
 }
 
 Status XenHypervisor::bind_vector(const Vector& vector, const Notification& notification) {
-  HypercallTimer timer(HypercallOp::bind_vector);
-  const Status bound = with_vector(vector.sbdf, vector.kind, [&](DeviceVectors& device) {
+  return with_vector(vector.sbdf, vector.kind, [&](DeviceVectors& device) {
     return vectors_->bind(device, vector.index, notification);
   });
-  if (!bound) timer.failed();
-  return bound;
 }
 
 Status XenHypervisor::unbind_vector(const Vector& vector) {
-  HypercallTimer timer(HypercallOp::unbind_vector);
-  const Status unbound = with_vector(vector.sbdf, vector.kind, [&](DeviceVectors& device) {
+  return with_vector(vector.sbdf, vector.kind, [&](DeviceVectors& device) {
     return vectors_->unbind(device, vector.index);
   });
-  if (!unbound) timer.failed();
-  return unbound;
 }
 
 Status XenHypervisor::mask_vector(const Vector& vector) {

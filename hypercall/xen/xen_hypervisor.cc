@@ -225,19 +225,6 @@ void XenHypervisor::read_console() {
 
 // ---- address spaces ------------------------------------------------------------
 
-namespace {
-
-/// Counts the call and its failure.
-template <class Work>
-auto counted(HypercallOp op, Work&& work) {
-  HypercallTimer timer(op);
-  auto result = work();
-  if (!result) timer.failed();
-  return result;
-}
-
-}  // namespace
-
 void XenHypervisor::watch_guest() {
   if (!guest_->gone.load()) {
     if (guest_lives(*calls_, *guest_)) return;
@@ -256,11 +243,9 @@ XenHypervisor::Space* XenHypervisor::find(SpaceId space) {
 }
 
 Result<SpaceId> XenHypervisor::create_space(const SpaceConfig&) {
-  return counted(HypercallOp::create_space, [&]() -> Result<SpaceId> {
-    PVIOMMU_TRY(activate());
-    const std::unique_lock guard(spaces_lock_);
-    return guest_ ? take_guest() : make_carrier();
-  });
+  PVIOMMU_TRY(activate());
+  const std::unique_lock guard(spaces_lock_);
+  return guest_ ? take_guest() : make_carrier();
 }
 
 Result<SpaceId> XenHypervisor::make_carrier() {
@@ -286,22 +271,16 @@ Result<SpaceId> XenHypervisor::take_guest() {
 }
 
 Status XenHypervisor::destroy_space(SpaceId space) {
-  return counted(HypercallOp::destroy_space, [&]() -> Status {
-    const std::unique_lock guard(spaces_lock_);
-    const auto found = spaces_.find(space.raw());
-    if (found == spaces_.end()) return Error{ENOENT, "destroy_space"};
-    if (found->second.attached != 0) return Error{EBUSY, "destroy_space: devices are attached"};
-    if (!guest_) PVIOMMU_TRY(destroy_carrier(*calls_, Domid(static_cast<std::uint16_t>(space.raw()))));
-    spaces_.erase(found);
-    return {};
-  });
+  const std::unique_lock guard(spaces_lock_);
+  const auto found = spaces_.find(space.raw());
+  if (found == spaces_.end()) return Error{ENOENT, "destroy_space"};
+  if (found->second.attached != 0) return Error{EBUSY, "destroy_space: devices are attached"};
+  if (!guest_) PVIOMMU_TRY(destroy_carrier(*calls_, Domid(static_cast<std::uint16_t>(space.raw()))));
+  spaces_.erase(found);
+  return {};
 }
 
 Status XenHypervisor::attach(SpaceId space, Sbdf sbdf) {
-  return counted(HypercallOp::attach, [&] { return do_attach(space, sbdf); });
-}
-
-Status XenHypervisor::do_attach(SpaceId space, Sbdf sbdf) {
   const std::unique_lock guard(spaces_lock_);
   const auto found = spaces_.find(space.raw());
   if (found == spaces_.end()) return Error{ENOENT, "attach: no such space"};
@@ -314,10 +293,6 @@ Status XenHypervisor::do_attach(SpaceId space, Sbdf sbdf) {
 }
 
 Status XenHypervisor::detach(SpaceId space, Sbdf sbdf) {
-  return counted(HypercallOp::detach, [&] { return do_detach(space, sbdf); });
-}
-
-Status XenHypervisor::do_detach(SpaceId space, Sbdf sbdf) {
   const std::unique_lock guard(spaces_lock_);
   const auto found = spaces_.find(space.raw());
   if (found == spaces_.end()) return Error{ENOENT, "detach: no such space"};
@@ -332,27 +307,15 @@ Status XenHypervisor::do_detach(SpaceId space, Sbdf sbdf) {
 }
 
 BatchResult XenHypervisor::map(SpaceId space, std::span<const MapRun> runs) {
-  HypercallTimer timer(HypercallOp::map);
   Space* found = find(space);
-  BatchResult result;
-  if (found == nullptr)
-    result.status = Error{ENOENT, "map: no such space"};
-  else
-    result = found->mapping->map(runs);
-  if (!result.status) timer.failed();
-  return result;
+  if (found == nullptr) return {0, Error{ENOENT, "map: no such space"}};
+  return found->mapping->map(runs);
 }
 
 BatchResult XenHypervisor::unmap(SpaceId space, std::span<const UnmapRun> runs) {
-  HypercallTimer timer(HypercallOp::unmap);
   Space* found = find(space);
-  BatchResult result;
-  if (found == nullptr)
-    result.status = Error{ENOENT, "unmap: no such space"};
-  else
-    result = found->mapping->unmap(runs);
-  if (!result.status) timer.failed();
-  return result;
+  if (found == nullptr) return {0, Error{ENOENT, "unmap: no such space"}};
+  return found->mapping->unmap(runs);
 }
 
 Status XenHypervisor::frames_of(PinnedMemory& memory, std::vector<FrameRun>& out) {

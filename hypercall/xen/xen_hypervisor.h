@@ -118,8 +118,6 @@ class XenHypervisor final : public Hypervisor, public Spaces, public Interrupts 
   /// `work` on the vectors of an open device; ENODEV, ENOENT.
   template <class Work>
   auto with_vector(Sbdf sbdf, VectorKind kind, Work&& work) -> decltype(work(std::declval<DeviceVectors&>()));
-  Status do_attach(SpaceId space, Sbdf sbdf);
-  Status do_detach(SpaceId space, Sbdf sbdf);
 
   Host host_;
   std::unique_ptr<XenCalls> calls_;

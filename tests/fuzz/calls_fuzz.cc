@@ -10,7 +10,9 @@
 #include <random>
 #include <string>
 
+#include "hypercall/counted.h"
 #include "hypercall/statistics.h"
+#include "pviommu/address_space.h"
 #include "tests/fuzz/calls.h"
 #include "tests/fuzz/check.h"
 
@@ -56,7 +58,7 @@ struct Machine {
     auto created = vfio::Engine::create(config, message);
     FUZZ_CHECK(created, "%s", message.c_str());
     engine = std::move(*created);
-    model = dynamic_cast<model::Model*>(&engine->hypervisor());
+    model = dynamic_cast<model::Model*>(&dynamic_cast<Counted&>(engine->hypervisor()).inner());
     devices = *engine->hypervisor().devices();
   }
   std::unique_ptr<vfio::Engine> engine;

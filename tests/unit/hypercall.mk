@@ -3,6 +3,7 @@
 unit_hypercall_SOURCES += \
 	tests/unit/hypercall_backend_test.cc \
 	tests/unit/hypercall_conf_test.cc \
+	tests/unit/hypercall_counted_test.cc \
 	tests/unit/hypercall_device_lock_test.cc \
 	tests/unit/hypercall_msi_message_test.cc \
 	tests/unit/hypercall_statistics_test.cc \

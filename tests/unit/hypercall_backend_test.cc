@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "hypercall/backend.h"
+#include "hypercall/statistics.h"
 
 namespace pviommu {
 namespace {
@@ -66,6 +67,18 @@ TEST_F(BackendTest, OpensAModule) {
   OpenFailure failure;
   const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
   EXPECT_EQ(entry, find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure)) << "loaded once";
+}
+
+TEST_F(BackendTest, CallsOfAModuleAreCounted) {
+  install("testgood");
+  const auto opened = open_hypervisor("testgood");
+  ASSERT_NE(opened.instance, nullptr) << opened.failure.message;
+  constexpr auto kOp = static_cast<std::size_t>(HypercallOp::create_space);
+  const auto calls = statistics().hypercalls[kOp].count.load(), failures = statistics().hypercall_failures[kOp].load();
+  EXPECT_EQ(opened.instance->spaces().create_space({}).error().code, EOPNOTSUPP);
+  EXPECT_EQ(statistics().hypercalls[kOp].count, calls + 1);
+  EXPECT_EQ(statistics().hypercall_failures[kOp], failures + 1);
+  EXPECT_EQ(opened.instance->interrupts().free_vectors(make_sbdf(0, 0, 5, 0), VectorKind::msi).error().code, EOPNOTSUPP);
 }
 
 TEST_F(BackendTest, OpenFailuresCarryTheMessage) {

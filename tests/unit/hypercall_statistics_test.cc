@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "hypercall/counted.h"
 #include "hypercall/statistics.h"
 #include "hypercall/unique_fd.h"
 

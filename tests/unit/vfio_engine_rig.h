@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "hypercall/counted.h"
 #include "hypercall/model/model.h"
 #include "vfio-glue/engine/engine.h"
 #include "vfio_local_client.h"
@@ -30,7 +31,7 @@ struct EngineRig {
     auto created = Engine::create(config, message);
     if (!created) throw std::runtime_error(message);
     engine = std::move(*created);
-    model = dynamic_cast<model::Model*>(&engine->hypervisor());
+    model = dynamic_cast<model::Model*>(&dynamic_cast<Counted&>(engine->hypervisor()).inner());
   }
   ~EngineRig() { client.close_all(); }
 

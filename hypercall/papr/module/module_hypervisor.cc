@@ -18,7 +18,6 @@
 #include "hypercall/papr/device_tree.h"
 #include "hypercall/papr/module/open.h"
 #include "hypercall/papr/module/open_device.h"
-#include "hypercall/statistics.h"
 #include "hypercall/sysfs_bus.h"
 
 namespace pviommu::papr {
@@ -150,10 +149,7 @@ Result<std::vector<PciDeviceInfo>> ModuleHypervisor::devices() {
 }
 
 Result<std::unique_ptr<PciDevice>> ModuleHypervisor::open_device(Sbdf sbdf) {
-  HypercallTimer timer(HypercallOp::open_device);
-  auto opened = OpenDevice::open(*this, sbdf);
-  if (!opened) timer.failed();
-  return opened;
+  return OpenDevice::open(*this, sbdf);
 }
 
 Result<std::unique_ptr<PciDevice>> ModuleHypervisor::OpenDevice::open(ModuleHypervisor& papr, Sbdf sbdf) {
@@ -180,13 +176,6 @@ ModuleHypervisor::OpenDevice::~OpenDevice() {
   if (const Status released = papr_.calls_->release(sbdf_); !released)
     std::fprintf(stderr, "pviommu: giving %s back: %s\n", to_string(sbdf_).c_str(),
                  to_string(released.error()).c_str());
-}
-
-Status ModuleHypervisor::OpenDevice::reset() {
-  HypercallTimer timer(HypercallOp::reset);
-  Status status = SysfsDevice::reset();
-  if (!status) timer.failed();
-  return status;
 }
 
 Status ModuleHypervisor::enter(Sbdf sbdf, const WindowGeometry& geometry) {
@@ -227,7 +216,6 @@ ModuleHypervisor::Space* ModuleHypervisor::find(SpaceId space) {
 }
 
 Result<SpaceId> ModuleHypervisor::create_space(const SpaceConfig&) {
-  HypercallTimer timer(HypercallOp::create_space);
   const std::lock_guard guard(lock_);
   const SpaceId id(next_space_++);
   spaces_[id] = std::make_unique<Space>();
@@ -235,28 +223,15 @@ Result<SpaceId> ModuleHypervisor::create_space(const SpaceConfig&) {
 }
 
 Status ModuleHypervisor::destroy_space(SpaceId space) {
-  HypercallTimer timer(HypercallOp::destroy_space);
   const std::lock_guard guard(lock_);
   const auto found = spaces_.find(space);
-  Status status;
-  if (found == spaces_.end())
-    status = Error{ENOENT, "destroy_space: no such space"};
-  else if (!found->second->windows.empty())
-    status = Error{EBUSY, "destroy_space: a device is attached"};
-  else
-    spaces_.erase(found);
-  if (!status) timer.failed();
-  return status;
+  if (found == spaces_.end()) return Error{ENOENT, "destroy_space: no such space"};
+  if (!found->second->windows.empty()) return Error{EBUSY, "destroy_space: a device is attached"};
+  spaces_.erase(found);
+  return {};
 }
 
-Status ModuleHypervisor::attach(SpaceId space, Sbdf sbdf) {
-  HypercallTimer timer(HypercallOp::attach);
-  Status status = do_attach(space, sbdf);
-  if (!status) timer.failed();
-  return status;
-}
-
-Status ModuleHypervisor::do_attach(SpaceId id, Sbdf sbdf) {
+Status ModuleHypervisor::attach(SpaceId id, Sbdf sbdf) {
   const std::lock_guard guard(lock_);
   const auto space = spaces_.find(id);
   if (space == spaces_.end()) return Error{ENOENT, "attach: no such space"};
@@ -278,14 +253,7 @@ Status ModuleHypervisor::do_attach(SpaceId id, Sbdf sbdf) {
   return {};
 }
 
-Status ModuleHypervisor::detach(SpaceId space, Sbdf sbdf) {
-  HypercallTimer timer(HypercallOp::detach);
-  Status status = do_detach(space, sbdf);
-  if (!status) timer.failed();
-  return status;
-}
-
-Status ModuleHypervisor::do_detach(SpaceId id, Sbdf sbdf) {
+Status ModuleHypervisor::detach(SpaceId id, Sbdf sbdf) {
   const std::lock_guard guard(lock_);
   const auto space = spaces_.find(id);
   const auto found = devices_.find(sbdf);
@@ -443,38 +411,24 @@ BatchResult ModuleHypervisor::do_unmap(Space& space, std::span<const UnmapRun> r
 }
 
 BatchResult ModuleHypervisor::map(SpaceId id, std::span<const MapRun> runs) {
-  HypercallTimer timer(HypercallOp::map);
   Space* space = find(id);
-  BatchResult result;
-  if (space == nullptr) {
-    result.status = Error{ENOENT, "map: no such space"};
-  } else {
-    try {
-      result = do_map(*space, runs);
-    } catch (const std::bad_alloc&) {
-      result = {0, Error{EIO, "map: state lost", 0, true}};  // what is in the shadow is not known
-    }
+  if (space == nullptr) return {0, Error{ENOENT, "map: no such space"}};
+  try {
+    return do_map(*space, runs);
+  } catch (const std::bad_alloc&) {
+    return {0, Error{EIO, "map: state lost", 0, true}};  // what is in the shadow is not known
   }
-  if (!result.status) timer.failed();
-  return result;
 }
 
 BatchResult ModuleHypervisor::unmap(SpaceId id, std::span<const UnmapRun> runs) {
-  HypercallTimer timer(HypercallOp::unmap);
   Space* space = find(id);
-  BatchResult result;
-  if (space == nullptr) {
-    result.status = Error{ENOENT, "unmap: no such space"};
-  } else {
-    try {
-      result = do_unmap(*space, runs);
-    } catch (const std::bad_alloc&) {
-      // The windows are without it, the shadow is not: it would be refused from now on.
-      result = {0, Error{EIO, "unmap: state lost", 0, true}};
-    }
+  if (space == nullptr) return {0, Error{ENOENT, "unmap: no such space"}};
+  try {
+    return do_unmap(*space, runs);
+  } catch (const std::bad_alloc&) {
+    // The windows are without it, the shadow is not: it would be refused from now on.
+    return {0, Error{EIO, "unmap: state lost", 0, true}};
   }
-  if (!result.status) timer.failed();
-  return result;
 }
 
 /// H_STUFF_TCE returns when the entries' translations are gone.
@@ -524,33 +478,21 @@ Status ModuleHypervisor::frames_of_mmio(Sbdf, unsigned, std::uint64_t, std::uint
 // ---- interrupts ----------------------------------------------------------------
 
 Result<unsigned> ModuleHypervisor::allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) {
-  HypercallTimer timer(HypercallOp::allocate_vectors);
-  auto granted = vectors_.allocate(sbdf, kind, count);
-  if (!granted) timer.failed();
-  return granted;
+  return vectors_.allocate(sbdf, kind, count);
 }
 
 Status ModuleHypervisor::free_vectors(Sbdf sbdf, VectorKind kind) {
-  HypercallTimer timer(HypercallOp::free_vectors);
-  Status freed = vectors_.free(sbdf, kind);
-  if (!freed) timer.failed();
-  return freed;
+  return vectors_.free(sbdf, kind);
 }
 
 Status ModuleHypervisor::bind_vector(const Vector& vector, const Notification& notification) {
-  HypercallTimer timer(HypercallOp::bind_vector);
-  Status bound = Error{EOPNOTSUPP, "bind_vector: notification kind"};
-  if (notification.kind == NotificationKind::sink && notification.sink != nullptr)
-    bound = vectors_.bind(vector, *notification.sink);
-  if (!bound) timer.failed();
-  return bound;
+  if (notification.kind != NotificationKind::sink || notification.sink == nullptr)
+    return Error{EOPNOTSUPP, "bind_vector: notification kind"};
+  return vectors_.bind(vector, *notification.sink);
 }
 
 Status ModuleHypervisor::unbind_vector(const Vector& vector) {
-  HypercallTimer timer(HypercallOp::unbind_vector);
-  Status unbound = vectors_.unbind(vector);
-  if (!unbound) timer.failed();
-  return unbound;
+  return vectors_.unbind(vector);
 }
 
 Status ModuleHypervisor::mask_vector(const Vector& vector) { return vectors_.mask(vector); }

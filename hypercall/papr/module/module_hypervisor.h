@@ -90,8 +90,6 @@ class ModuleHypervisor final : public Hypervisor, public Spaces, public Interrup
   Space* find(SpaceId space);
   Status enter(Sbdf sbdf, const WindowGeometry& geometry);
   void leave(Sbdf sbdf) noexcept;
-  Status do_attach(SpaceId space, Sbdf sbdf);
-  Status do_detach(SpaceId space, Sbdf sbdf);
   Status fill(Window& window, const RunShadow& runs);
   Status empty(Window& window, const RunShadow& runs);
   Status map_group(Space& space, std::span<const MapRun> group);

@@ -15,7 +15,6 @@ class ModuleHypervisor::OpenDevice final : public SysfsDevice {
 
   /// With the group of its window, which sysfs does not have.
   const PciDeviceInfo& info() const override { return info_; }
-  Status reset() override;
   // The hypervisor has the ports above.
   Result<std::vector<HotResetMember>> hot_reset_members() override { return Error{ENODEV, "hot reset"}; }
   Status hot_reset() override { return Error{ENODEV, "hot reset"}; }

@@ -7,7 +7,6 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
-#include "hypercall/statistics.h"
 
 namespace pviommu::spapr {
 
@@ -90,10 +89,8 @@ Result<BarMapping> KernelDevice::bar_mapping(unsigned index) {
 
 Status KernelDevice::reset() {
   if (!can_reset_) return Error{ENOTTY, "reset: the device has none"};
-  HypercallTimer timer(HypercallOp::reset);
   const auto done = calls_.ioctl(fd_.get(), VFIO_DEVICE_RESET, std::uintptr_t{0});
   if (done) return {};
-  timer.failed();
   return Error{done.error().code, "reset", done.error().raw};
 }
 

@@ -13,19 +13,11 @@
 #include <cstring>
 #include <new>
 
-#include "hypercall/statistics.h"
 
 namespace pviommu::spapr {
 namespace {
 
 std::uint64_t system_page() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
-
-/// Counts what went wrong.
-template <class T>
-T finish(HypercallTimer& timer, T result) {
-  if (!result) timer.failed();
-  return result;
-}
 
 }  // namespace
 
@@ -118,7 +110,6 @@ void SpaprHypervisor::close_unused(unsigned number) noexcept {
 }
 
 Result<std::unique_ptr<PciDevice>> SpaprHypervisor::open_device(Sbdf sbdf) {
-  HypercallTimer timer(HypercallOp::open_device);
   const std::lock_guard guard(lock_);
   const auto open = [&]() -> Result<std::unique_ptr<PciDevice>> {
     if (devices_.contains(sbdf)) return Error{EBUSY, "open_device: the device is open"};
@@ -142,7 +133,7 @@ Result<std::unique_ptr<PciDevice>> SpaprHypervisor::open_device(Sbdf sbdf) {
     entry.vectors.fd = (*device)->fd();
     return std::unique_ptr<PciDevice>(std::move(*device));
   };
-  return finish(timer, open());
+  return open();
 }
 
 void SpaprHypervisor::device_closed(Sbdf sbdf, unsigned number) noexcept {
@@ -167,7 +158,6 @@ SpaprHypervisor::Space* SpaprHypervisor::find_space(SpaceId space) {
 }
 
 Result<SpaceId> SpaprHypervisor::create_space(const SpaceConfig& config) {
-  HypercallTimer timer(HypercallOp::create_space);
   const std::lock_guard guard(lock_);
   const SpaceId id(next_space_++);
   auto space = std::make_unique<Space>();
@@ -183,7 +173,6 @@ Result<SpaceId> SpaprHypervisor::create_space(const SpaceConfig& config) {
       (void)leave(*space, *group);
       close_unused(number);
     }
-    timer.failed();
     return joined.error();
   }
   spaces_.emplace(id, std::move(space));
@@ -191,16 +180,15 @@ Result<SpaceId> SpaprHypervisor::create_space(const SpaceConfig& config) {
 }
 
 Status SpaprHypervisor::destroy_space(SpaceId id) {
-  HypercallTimer timer(HypercallOp::destroy_space);
   const std::lock_guard guard(lock_);
   const auto found = spaces_.find(id);
-  if (found == spaces_.end()) return finish(timer, Status(Error{ENOENT, "destroy_space: no such space"}));
+  if (found == spaces_.end()) return Error{ENOENT, "destroy_space: no such space"};
   Space& space = *found->second;
   if (std::ranges::any_of(space.groups, [](const KernelGroup* group) { return !group->attached.empty(); }))
-    return finish(timer, Status(Error{EBUSY, "destroy_space: a device is attached"}));
+    return Error{EBUSY, "destroy_space: a device is attached"};
   for (KernelGroup* group : std::vector(space.groups)) {
     const unsigned number = group->number();
-    if (const Status left = leave(space, *group); !left) return finish(timer, left);
+    if (const Status left = leave(space, *group); !left) return left;
     close_unused(number);
   }
   spaces_.erase(found);
@@ -249,7 +237,6 @@ Status SpaprHypervisor::leave(Space& space, KernelGroup& group) {
 }
 
 Status SpaprHypervisor::attach(SpaceId id, Sbdf sbdf) {
-  HypercallTimer timer(HypercallOp::attach);
   const std::lock_guard guard(lock_);
   const auto attached = [&]() -> Status {
     const auto found = spaces_.find(id);
@@ -262,17 +249,16 @@ Status SpaprHypervisor::attach(SpaceId id, Sbdf sbdf) {
     group->attached.push_back(sbdf);
     return {};
   };
-  return finish(timer, attached());
+  return attached();
 }
 
 /// The group stays in the space: its devices are not on the bus without us, and
 /// another space that wants it gets it.
 Status SpaprHypervisor::detach(SpaceId id, Sbdf sbdf) {
-  HypercallTimer timer(HypercallOp::detach);
   const std::lock_guard guard(lock_);
   for (const auto& [number, group] : groups_)
     if (group->space == id && std::erase(group->attached, sbdf) != 0) return {};
-  return finish(timer, Status(Error{ENOENT, "detach: the device is not there"}));
+  return Error{ENOENT, "detach: the device is not there"};
 }
 
 // ---- mappings ----------------------------------------------------------------------
@@ -302,13 +288,9 @@ Status SpaprHypervisor::unmap_everywhere(Space& space, const UnmapRun& run, Acce
 }
 
 BatchResult SpaprHypervisor::map(SpaceId id, std::span<const MapRun> runs) {
-  HypercallTimer timer(HypercallOp::map);
   BatchResult result;
   Space* space = find_space(id);
-  if (space == nullptr) {
-    timer.failed();
-    return {0, Error{ENOENT, "map: no such space"}};
-  }
+  if (space == nullptr) return {0, Error{ENOENT, "map: no such space"}};
   const std::lock_guard guard(space->lock);
   for (const MapRun& run : runs) {
     try {
@@ -323,18 +305,13 @@ BatchResult SpaprHypervisor::map(SpaceId id, std::span<const MapRun> runs) {
     if (!result.status) break;
     result.pages_done += run.pages;
   }
-  if (!result.status) timer.failed();
   return result;
 }
 
 BatchResult SpaprHypervisor::unmap(SpaceId id, std::span<const UnmapRun> runs) {
-  HypercallTimer timer(HypercallOp::unmap);
   BatchResult result;
   Space* space = find_space(id);
-  if (space == nullptr) {
-    timer.failed();
-    return {0, Error{ENOENT, "unmap: no such space"}};
-  }
+  if (space == nullptr) return {0, Error{ENOENT, "unmap: no such space"}};
   const std::lock_guard guard(space->lock);
   for (const UnmapRun& run : runs) {
     const auto access = space->runs.find(run);
@@ -349,7 +326,6 @@ BatchResult SpaprHypervisor::unmap(SpaceId id, std::span<const UnmapRun> runs) {
     }
     result.pages_done += run.pages;
   }
-  if (!result.status) timer.failed();
   return result;
 }
 
@@ -359,9 +335,8 @@ Status SpaprHypervisor::flush(SpaceId id) {
 }
 
 Status SpaprHypervisor::frames_of(PinnedMemory& memory, std::vector<FrameRun>& out) {
-  HypercallTimer timer(HypercallOp::frames);
   if (config_.container == ContainerType::v2)
-    if (const Status added = memory_.add(memory.range()); !added) return finish(timer, added);
+    if (const Status added = memory_.add(memory.range()); !added) return added;
   out.push_back({Mfn(memory.range().first().raw() >> kPageShift), memory.pages()});
   return {};
 }
@@ -397,37 +372,31 @@ auto SpaprHypervisor::with_vectors(const Vector& vector, Work&& work) -> decltyp
 }
 
 Result<unsigned> SpaprHypervisor::allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) {
-  HypercallTimer timer(HypercallOp::allocate_vectors);
-  return finish(timer, with_vectors(sbdf, [&](DeviceVectors& device) { return vectors_->allocate(device, kind, count); }));
+  return with_vectors(sbdf, [&](DeviceVectors& device) { return vectors_->allocate(device, kind, count); });
 }
 
 Status SpaprHypervisor::free_vectors(Sbdf sbdf, VectorKind kind) {
-  HypercallTimer timer(HypercallOp::free_vectors);
-  return finish(timer, with_vectors(Vector{sbdf, kind, 0}, [&](DeviceVectors& device) { return vectors_->free(device); }));
+  return with_vectors(Vector{sbdf, kind, 0}, [&](DeviceVectors& device) { return vectors_->free(device); });
 }
 
 Status SpaprHypervisor::bind_vector(const Vector& vector, const Notification& notification) {
-  HypercallTimer timer(HypercallOp::bind_vector);
   if (notification.kind != NotificationKind::sink || notification.sink == nullptr)
-    return finish(timer, Status(Error{EOPNOTSUPP, "bind_vector: notification kind"}));
-  return finish(timer, with_vectors(vector, [&](DeviceVectors& device) {
-                  return vectors_->bind(device, vector.index, *notification.sink);
-                }));
+    return Error{EOPNOTSUPP, "bind_vector: notification kind"};
+  return with_vectors(vector, [&](DeviceVectors& device) {
+    return vectors_->bind(device, vector.index, *notification.sink);
+  });
 }
 
 Status SpaprHypervisor::unbind_vector(const Vector& vector) {
-  HypercallTimer timer(HypercallOp::unbind_vector);
-  return finish(timer, with_vectors(vector, [&](DeviceVectors& device) { return vectors_->unbind(device, vector.index); }));
+  return with_vectors(vector, [&](DeviceVectors& device) { return vectors_->unbind(device, vector.index); });
 }
 
 Status SpaprHypervisor::mask_vector(const Vector& vector) {
-  HypercallTimer timer(HypercallOp::mask_vector);
-  return finish(timer, with_vectors(vector, [&](DeviceVectors& device) { return vectors_->mask(device, vector.index); }));
+  return with_vectors(vector, [&](DeviceVectors& device) { return vectors_->mask(device, vector.index); });
 }
 
 Status SpaprHypervisor::unmask_vector(const Vector& vector) {
-  HypercallTimer timer(HypercallOp::unmask_vector);
-  return finish(timer, with_vectors(vector, [&](DeviceVectors& device) { return vectors_->unmask(device, vector.index); }));
+  return with_vectors(vector, [&](DeviceVectors& device) { return vectors_->unmask(device, vector.index); });
 }
 
 Result<bool> SpaprHypervisor::vector_pending(const Vector& vector) {
