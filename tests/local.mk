@@ -53,7 +53,7 @@ check_LIBRARIES += libtap.a
 endif
 libtap_a_SOURCES = tests/tap.cc tests/tap.h tests/tap_main.cc
 libtap_a_CPPFLAGS = $(AM_CPPFLAGS) $(GTEST_CFLAGS)
-libtap_a_CXXFLAGS = $(TEST_CXXFLAGS)
+libtap_a_CXXFLAGS = $(COLD_CXXFLAGS)
 
 EXTRA_PROGRAMS += $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES)
 CLEANFILES += $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES)

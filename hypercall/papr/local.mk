@@ -81,6 +81,8 @@ EXTRA_DIST += \
 if WITH_PAPR
 pkglib_LTLIBRARIES += pviommu-papr.la
 pviommu_papr_la_SOURCES = $(PAPR_CORE) $(PAPR_LINUX) $(SPAPR_SOURCES) hypercall/papr/papr_module.cc
+pviommu_papr_la_CXXFLAGS = $(PRODUCT_CXXFLAGS)
+$(pviommu_papr_la_OBJECTS): | $(PRODUCT_PCH)
 pviommu_papr_la_LIBADD = libpviommu.la $(SYSTEM_LIBS)
 pviommu_papr_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
 endif

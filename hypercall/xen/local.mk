@@ -50,15 +50,19 @@ XEN_MODULE = \
 EXTRA_DIST += $(XEN_COMMON) $(XEN_MODULE) hypercall/xen/guardian.cc
 
 if WITH_XEN
-noinst_LTLIBRARIES = libpviommu-xen-common.la
+noinst_LTLIBRARIES += libpviommu-xen-common.la
 libpviommu_xen_common_la_SOURCES = $(XEN_COMMON)
+libpviommu_xen_common_la_CXXFLAGS = $(PRODUCT_CXXFLAGS)
 libpviommu_xen_common_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
 
 pkglib_LTLIBRARIES += pviommu-xen.la
 pviommu_xen_la_SOURCES = $(XEN_MODULE)
+pviommu_xen_la_CXXFLAGS = $(PRODUCT_CXXFLAGS)
 pviommu_xen_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
 pviommu_xen_la_LIBADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxenstore $(SYSTEM_LIBS)
 pviommu_xen_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
+
+$(libpviommu_xen_common_la_OBJECTS) $(pviommu_xen_la_OBJECTS): | $(PRODUCT_PCH)
 
 # Beside the module, which looks for it there.
 guardiandir = $(pkglibdir)

@@ -26,4 +26,4 @@ tests_clients_edu_dma_LDFLAGS =
 
 CLIENT_BINARIES += tests/clients/json-get
 tests_clients_json_get_SOURCES = tests/clients/json-get.cc
-tests_clients_json_get_CXXFLAGS = $(TEST_CXXFLAGS)
+tests_clients_json_get_CXXFLAGS = $(COLD_CXXFLAGS)

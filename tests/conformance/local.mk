@@ -20,7 +20,7 @@ vfio_conformance_SOURCES = \
 	tests/conformance/vfio_client.cc \
 	tests/conformance/vfio_client.h
 vfio_conformance_CPPFLAGS = $(GTEST_CFLAGS)
-vfio_conformance_CXXFLAGS = $(TEST_CXXFLAGS)
+vfio_conformance_CXXFLAGS = $(COLD_CXXFLAGS)
 vfio_conformance_LDADD = libtap.a $(GTEST_LIBS) $(SYSTEM_LIBS)
 
 # Asks the reference answers' questions one by one and prints what it is told.
@@ -40,7 +40,7 @@ vfio_answers_SOURCES = \
 	tests/conformance/declared.h \
 	tests/conformance/vfio_client.cc \
 	tests/conformance/vfio_client.h
-vfio_answers_CXXFLAGS = $(TEST_CXXFLAGS)
+vfio_answers_CXXFLAGS = $(COLD_CXXFLAGS)
 vfio_answers_LDADD = $(SYSTEM_LIBS)
 
 CONFORMANCE_TESTS += tests/conformance/model.sh

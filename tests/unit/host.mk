@@ -27,6 +27,7 @@ unit_libvirt_SOURCES = \
 	vfio-glue/host/libvirt/node_device_xml.h \
 	tests/unit/libvirt_test.cc
 unit_libvirt_CPPFLAGS = $(UNIT_CPPFLAGS) $(LIBVIRT_CFLAGS)
-unit_libvirt_CXXFLAGS = $(TEST_CXXFLAGS)
+unit_libvirt_CXXFLAGS = $(UNIT_CXXFLAGS)
+$(unit_libvirt_OBJECTS): | $(UNIT_PCH)
 unit_libvirt_LDADD = $(UNIT_LIBS) $(LIBVIRT_LIBS)
 endif

@@ -20,7 +20,6 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command/info.cc \
 	vfio-glue/command/list.cc \
 	vfio-glue/command/list_host.cc \
-	vfio-glue/command/main.cc \
 	vfio-glue/command/output.cc \
 	vfio-glue/command/reap.cc \
 	vfio-glue/command/run.cc \
@@ -28,4 +27,12 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command/run_folder.h \
 	vfio-glue/command/stats_report.cc \
 	vfio-glue/command/stats_report.h
-vfio_glue_pviommu_LDADD = libpviommu.la $(SYSTEM_LIBS)
+# As position independent as the library, for its precompiled header.
+vfio_glue_pviommu_CXXFLAGS = $(PRODUCT_CXXFLAGS) -fPIC -DPIC
+$(vfio_glue_pviommu_OBJECTS): | $(PRODUCT_PCH)
+vfio_glue_pviommu_LDADD = libcommand-line.la libpviommu.la $(SYSTEM_LIBS)
+
+# The parser runs once, and its templates would take longest of all to optimise.
+noinst_LTLIBRARIES += libcommand-line.la
+libcommand_line_la_SOURCES = vfio-glue/command/main.cc
+libcommand_line_la_CXXFLAGS = $(COLD_CXXFLAGS)

@@ -18,6 +18,8 @@ EXTRA_DIST += $(LIBVIRT_MODULE)
 if WITH_LIBVIRT
 pkglib_LTLIBRARIES += pviommu-libvirt.la
 pviommu_libvirt_la_SOURCES = $(LIBVIRT_MODULE)
+pviommu_libvirt_la_CXXFLAGS = $(PRODUCT_CXXFLAGS)
+$(pviommu_libvirt_la_OBJECTS): | $(PRODUCT_PCH)
 pviommu_libvirt_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBVIRT_CFLAGS)
 pviommu_libvirt_la_LIBADD = libpviommu.la $(LIBVIRT_LIBS) $(SYSTEM_LIBS)
 pviommu_libvirt_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
