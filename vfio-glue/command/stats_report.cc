@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <vector>
 
+#include "hypercall/pci_device.h"
+
 namespace pviommu::vfio {
 namespace {
 
