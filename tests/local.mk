@@ -18,8 +18,10 @@
 
 EXTRA_DIST += \
 	tests/dropin/Makefile \
+	tests/dropin/client.c \
 	tests/dropin/counting.cc \
 	tests/dropin/dropin.sh \
+	tests/dropin/pretend.cc \
 	tests/lint/errno-edge.sh \
 	tests/lint/errors.sh \
 	tests/lint/include-rule.sh \

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The example driver as a third party would have it: pviommu installed under a
-# prefix, the module built with pkg-config alone, loaded by name.
+# The example driver and the example hypervisor as a third party would have them:
+# pviommu installed under a prefix, the modules built with pkg-config alone, loaded
+# by name.
 set -u
 . "$(dirname "$0")/../tap.sh"
 # The make that runs this test has nothing to say to those below.
@@ -26,8 +27,11 @@ PKG_CONFIG_SYSROOT_DIR=$root
 export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
 
 mkdir "$module"
-cp "$PVIOMMU_SOURCE/tests/dropin/counting.cc" "$PVIOMMU_SOURCE/tests/dropin/Makefile" "$module" || exit 1
-if env -u CPPFLAGS -u CPATH -u CPLUS_INCLUDE_PATH make -C "$module" CXXFLAGS='-O1 -Wall -Wextra -Werror' \
+for file in counting.cc pretend.cc client.c Makefile; do
+  cp "$PVIOMMU_SOURCE/tests/dropin/$file" "$module" || exit 1
+done
+if env -u CPPFLAGS -u CPATH -u CPLUS_INCLUDE_PATH make -C "$module" \
+    CFLAGS='-O1 -Wall -Wextra -Werror' CXXFLAGS='-O1 -Wall -Wextra -Werror' \
     >"$scratch/log" 2>&1; then
   ok "builds with pkg-config alone"
 else
@@ -86,5 +90,32 @@ if grep -q 'no iommu-driver "cuonting"; there is:.* counting' "$scratch/out"; th
 else
   show "$scratch/out"
   not_ok "misspelt name lists the module" "does not"
+fi
+
+# The hypervisor: found by name, reached by a program's maps, counted from outside.
+if pviommu info --hypervisor=pretend >"$scratch/out" 2>&1 && pviommu list --hypervisor=pretend >>"$scratch/out" 2>&1 &&
+    grep -q '0000:00:01.0' "$scratch/out"; then
+  ok "the hypervisor is found by name, and its function listed"
+else
+  show "$scratch/out"
+  not_ok "the hypervisor is found by name, and its function listed" "is not"
+fi
+timeout 60 pviommu run --hypervisor=pretend --stats --stats-file="$scratch/stats" -- \
+  "$module/client" >"$scratch/out" 2>&1
+if grep -q '^client: vendor 1234$' "$scratch/out" &&
+    grep -q '^pretend: 16 pages were mapped, 0 are left$' "$scratch/out"; then
+  ok "a program's maps reach the hypervisor"
+else
+  show "$scratch/out"
+  not_ok "a program's maps reach the hypervisor" "see its output"
+fi
+# OP, calls, failures of the hypercalls in the report
+counted=$(awk '$1 ~ /^(create_space|attach|map|unmap|detach|destroy_space)$/ { printf "%s %s %s;", $1, $2, $3 }' \
+  "$scratch/stats")
+if [ "$counted" = "create_space 1 0;destroy_space 1 0;attach 1 0;detach 1 0;map 1 0;unmap 1 0;" ]; then
+  ok "its hypercalls are counted, although it counts nothing"
+else
+  show "$scratch/stats"
+  not_ok "its hypercalls are counted, although it counts nothing" "they are: $counted"
 fi
 finish
