@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// pviommu doctor: asks the module, or opens the hypervisor, and says what a run would need.
 #include <sys/resource.h>
 #include <unistd.h>
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// pviommu list: the devices that a run can give to a program, for people and as JSON.
 #include <cstdio>
 
 #include "hypercall/device_lock.h"

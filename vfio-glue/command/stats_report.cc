@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+// The statistics of a run as a table, and as JSON.
 #include "vfio-glue/command/stats_report.h"
 
 #include <cinttypes>
