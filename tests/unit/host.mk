@@ -15,8 +15,10 @@ unit_host_SOURCES += \
 	$(HOST_COMMANDS) \
 	vfio-glue/command/attach.cc \
 	tests/unit/host_attach_test.cc \
+	tests/unit/host_command_rig.h \
 	tests/unit/host_devices_test.cc \
-	tests/unit/host_fake.h
+	tests/unit/host_fake.h \
+	tests/unit/host_holders_test.cc
 
 EXTRA_DIST += tests/unit/libvirt_node.xml tests/unit/libvirt_test.cc
 if WITH_LIBVIRT

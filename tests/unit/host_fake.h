@@ -33,7 +33,12 @@ class FakeHost {
   FakeHost(const FakeHost&) = delete;
 
   HostRoots roots() {
-    return {sys, proc, [this](const std::string& path, std::string_view text) { return kernel(path, text); }};
+    return {sys, proc, [this](const std::string& path, std::string_view text) { return kernel(path, text); },
+            [this](const std::string& name, const std::string&) -> Status {
+              asked.push_back(name);
+              if (claimed.contains(name)) return Error{EBUSY, "open"};
+              return {};
+            }};
   }
 
   static void write(const std::filesystem::path& path, const std::string& text) {
@@ -47,6 +52,22 @@ class FakeHost {
 
   std::filesystem::path device(const std::string& address) const {
     return sys / "devices/pci0000:00" / address;
+  }
+  /// As device mapper and md link them, both ways.
+  void stack(const std::filesystem::path& below, const std::filesystem::path& above) {
+    link(above / "slaves" / below.filename(), below);
+    link(below / "holders" / above.filename(), above);
+  }
+  /// As the kernel links interfaces, both ways.
+  void stack_interface(const std::filesystem::path& below, const std::filesystem::path& above) {
+    link(above / ("lower_" + below.filename().string()), below);
+    link(below / ("upper_" + above.filename().string()), above);
+  }
+  void add_vf(const std::string& physical, const std::string& address, const std::string& wants, int group,
+              unsigned number) {
+    add_device(address, wants, group);
+    link(device(physical) / ("virtfn" + std::to_string(number)), device(address));
+    link(device(address) / "physfn", device(physical));
   }
 
   void add_driver(const std::string& name) {
@@ -95,10 +116,15 @@ class FakeHost {
     link(sys / "class/block" / name, disk / name);
   }
   void mount(const std::string& number, const std::string& point, const std::string& source,
-             const char* type = "ext4") {
+             const char* type = "ext4", const char* options = "rw") {
     std::ofstream(proc / "self/mountinfo", std::ios::app)
-        << "30 22 " << number << " / " << point << " rw shared:1 master:2 - " << type << ' ' << source
-        << " rw\n";
+        << "30 22 " << number << " / " << point << " rw shared:1 master:2 - " << type << ' ' << source << ' '
+        << options << '\n';
+  }
+  void open_file(unsigned process, const std::string& comm, unsigned fd, const std::string& target) {
+    const auto at = proc / std::to_string(process);
+    write(at / "comm", comm + "\n");
+    link(at / "fd" / std::to_string(fd), target);
   }
   std::filesystem::path add_interface(const std::string& address, const std::string& name) {
     const auto at = (address.empty() ? sys / "devices/virtual/net" : device(address) / "net") / name;
@@ -106,24 +132,29 @@ class FakeHost {
     link(sys / "class/net" / name, at);
     return at;
   }
-  void route4(const std::string& name, const std::string& destination, const std::string& mask) {
+  void route4(const std::string& name, const std::string& destination, const std::string& mask,
+              unsigned metric = 0, const char* flags = "0003") {
     const auto file = proc / "net/route";
     if (!std::filesystem::exists(file))
       write(file, "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n");
     std::ofstream(file, std::ios::app)
-        << name << '\t' << destination << "\t010200C0\t0003\t0\t0\t0\t" << mask << "\t0\t0\t0\n";
+        << name << '\t' << destination << "\t010200C0\t" << flags << "\t0\t0\t" << metric << '\t' << mask
+        << "\t0\t0\t0\n";
   }
-  void route6(const std::string& name, const std::string& length) {
+  void route6(const std::string& name, const std::string& length,
+              const std::string& destination = std::string(32, '0')) {
     std::filesystem::create_directories(proc / "net");
     const std::string zero(32, '0');
     std::ofstream(proc / "net/ipv6_route", std::ios::app)
-        << zero << ' ' << length << ' ' << zero << " 00 " << zero << " 00000400 00000003 00000000 00000003 "
+        << destination << ' ' << length << ' ' << zero << " 00 " << zero << " 00000400 00000003 00000000 00000003 "
         << name << '\n';
   }
 
   std::filesystem::path top, sys, proc;
   std::map<std::string, std::string> wanted;
   std::set<std::string> refuses;  ///< drivers whose probe fails
+  std::set<std::string> claimed;  ///< disks that somebody has open exclusively
+  std::vector<std::string> asked; ///< disks that were claimed
   std::vector<std::string> log;   ///< "text > path below sys"
   unsigned fail_at = 0;           ///< the write that fails, from 1
 

@@ -85,15 +85,15 @@ TEST_F(LibvirtTest, ListsPciFunctionsByAddress) {
   ASSERT_TRUE(devices) << message;
   ASSERT_EQ(devices->size(), 2u);  // not the bridge, not the computer
   const HostDevice &nvme = (*devices)[0], &network = (*devices)[1];
-  EXPECT_EQ(to_string(nvme.sbdf), "0000:00:05.0");
+  EXPECT_EQ(to_string(nvme.address), "0000:00:05.0");
   EXPECT_EQ(nvme.class_code, 0x010802u);
   EXPECT_EQ(nvme.driver, "");
   EXPECT_FALSE(nvme.group);
-  EXPECT_EQ(to_string(network.sbdf), "0000:06:12.5");
+  EXPECT_EQ(to_string(network.address), "0000:06:12.5");
   EXPECT_EQ(network.vendor, 0x8086);
   EXPECT_EQ(network.device, 0x10ca);
   EXPECT_EQ(network.group, 12u);
-  EXPECT_EQ(network.group_members, std::vector<Sbdf>{make_sbdf(0, 6, 0x12, 4)});
+  EXPECT_EQ(network.group_members, std::vector<PciAddress>{make_sbdf(0, 6, 0x12, 4)});
   EXPECT_EQ(network.description, "Intel Corporation 82576 Virtual Function");
 }
 
@@ -107,10 +107,14 @@ TEST(LibvirtXmlTest, DescriptionsOfDevices) {
   };
   const auto device = described(address);
   ASSERT_TRUE(device);
-  EXPECT_EQ(to_string(device->sbdf), "0001:06:1f.7");
+  EXPECT_EQ(to_string(device->address), "0001:06:1f.7");
   EXPECT_EQ(device->driver, "pciback");
   EXPECT_EQ(device->class_code, 0u);
   EXPECT_FALSE(device->group);
+  // Behind a VMD: it does not spoil the list.
+  const auto behind = described("<domain>65536</domain><bus>1</bus><slot>0</slot><function>0</function>");
+  ASSERT_TRUE(behind);
+  EXPECT_EQ(to_string(behind->address), "10000:01:00.0");
   for (const char* bad :
        {"", "<domain>0</domain>", "<domain>0</domain><bus>256</bus><slot>0</slot><function>0</function>",
         "<domain>0</domain><bus>0</bus><slot>32</slot><function>0</function>",

@@ -17,59 +17,72 @@ using host::HostDevice;
 struct Item {
   HostDevice device;
   std::vector<std::string> holders;
-  std::vector<std::string> texts;  ///< of its steps
+  std::vector<host::PciAddress> vfs;  ///< which go with its driver
+  std::vector<std::string> texts;     ///< of its steps
 };
 
 /// 0, or the exit status after a complaint.
 int find(const std::vector<std::string>& addresses, const std::vector<HostDevice>& all,
          std::vector<Item>& items) {
   for (const std::string& text : addresses) {
-    const auto sbdf = parse_sbdf(text);
-    if (!sbdf) {
+    const auto address = host::parse_pci_address(text);
+    if (!address) {
       complain("'" + text + "': expected SSSS:BB:DD.F like 0000:00:05.0");
       return kBadInput;
     }
-    if (std::ranges::any_of(items, [&](const Item& item) { return item.device.sbdf == *sbdf; })) {
-      complain(to_string(*sbdf) + " is named twice");
+    if (std::ranges::any_of(items, [&](const Item& item) { return item.device.address == *address; })) {
+      complain(to_string(*address) + " is named twice");
       return kBadInput;
     }
-    const auto found = std::ranges::find(all, *sbdf, &HostDevice::sbdf);
+    const auto found = std::ranges::find(all, *address, &HostDevice::address);
     if (found == all.end()) {
-      complain("there is no device " + to_string(*sbdf) +
+      complain("there is no device " + to_string(*address) +
                ", or it is a bridge; pviommu list --host shows what there is");
       return kBadInput;
     }
-    items.push_back({*found, {}, {}});
+    if (!address->sbdf()) {
+      char domain[sizeof "dddddddd"];
+      std::snprintf(domain, sizeof domain, "%x", address->domain);
+      complain(to_string(*address) + " cannot be bound: its PCI domain is " + domain +
+               ", and Xen and VFIO know domains up to ffff only; bind the controller that it is behind (a VMD, as a "
+               "rule), or switch that off in the firmware's setup");
+      return kFailed;
+    }
+    items.push_back({*found, {}, {}, {}});
   }
   return 0;
 }
 
 /// Empty: it may be taken.
 std::string refusal(const BindOptions& options, const host::HostDevices& devices, bool binds, Item& item) {
-  const std::string address = to_string(item.device.sbdf);
+  const std::string address = to_string(item.device.address);
   if (!devices.is_this_machine()) {
     if (!binds || options.force) return {};
     return "what " + address + " is used for cannot be told from here (" + devices.name() +
            "); --force takes it all the same";
   }
   if (const std::string user = device_user(options.roots, item.device); !user.empty())
-    return address + " is in use by " + user;
-  // Only what a driver of the host has can be in use by the host.
-  if (!binds || item.device.driver.empty() || host::is_parking_driver(item.device.driver)) return {};
-  auto holders = host_holders(options.roots, item.device.sbdf);
+    return address + " is in use by " + user + "; it has to end first";
+  // Only what a driver of the host has can be in use by the host; but what only keeps a device
+  // can have virtual functions of it.
+  if (item.device.driver.empty()) return {};
+  item.vfs = virtual_functions(options.roots, item.device.address);
+  const bool is_disturbed = (binds || options.reset) && !host::is_parking_driver(item.device.driver);
+  if (!is_disturbed && item.vfs.empty()) return {};
+  auto holders = host_holders(options.roots, item.device.address);
   if (!holders) return "what " + address + " is used for cannot be told: " + to_string(holders.error());
   item.holders = *std::move(holders);
   if (item.holders.empty() || options.force) return {};
   std::string all;
   for (const std::string& holder : item.holders) all += (all.empty() ? "" : ", ") + holder;
-  return address + " is in use: " + all + "; --force takes it all the same";
+  return address + " is in use: " + all + (binds ? "; --force takes it all the same" : "; that has to end first");
 }
 
 /// The members of its group that a driver of the host has: what a program needs too.
 std::vector<const HostDevice*> left_members(const HostDevice& device, const std::vector<HostDevice>& all) {
   std::vector<const HostDevice*> out;
-  for (const Sbdf member : device.group_members)
-    if (const auto found = std::ranges::find(all, member, &HostDevice::sbdf);
+  for (const host::PciAddress member : device.group_members)
+    if (const auto found = std::ranges::find(all, member, &HostDevice::address);
         found != all.end() && !found->driver.empty() && !host::is_parking_driver(found->driver))
       out.push_back(&*found);
   return out;
@@ -128,28 +141,31 @@ int change(const BindOptions& options, bool binds) {
 
   if (!binds && !options.dry_run)
     for (const Item& item : items)
-      if (const auto now = std::ranges::find(*after, item.device.sbdf, &HostDevice::sbdf);
+      if (const auto now = std::ranges::find(*after, item.device.address, &HostDevice::address);
           now != after->end() && host::is_parking_driver(now->driver)) {
-        complain(to_string(item.device.sbdf) + " was given back, but " + now->driver + " has taken it again");
+        complain(to_string(item.device.address) + " was given back, but " + now->driver + " has taken it again");
         return kFailed;
       }
 
   Json array = Json::array();
   for (const Item& item : items) {
     const HostDevice& device = item.device;
-    const auto now = std::ranges::find(*after, device.sbdf, &HostDevice::sbdf);
+    const auto now = std::ranges::find(*after, device.address, &HostDevice::address);
     const std::string to = now == after->end() ? "" : now->driver;
     const auto left = binds ? left_members(device, *after) : std::vector<const HostDevice*>();
     if (options.json) {
       Json json = {
-          {"address", to_string(device.sbdf)}, {"done", !options.dry_run}, {"from", device.driver}};
+          {"address", to_string(device.address)}, {"done", !options.dry_run}, {"from", device.driver}};
       if (!options.dry_run) json.set("to", to);
       json.set("steps", item.texts);
       json.set("holders", item.holders);
+      Json vfs = Json::array();
+      for (const host::PciAddress vf : item.vfs) vfs.push_back(to_string(vf));
+      json.set("virtual_functions", std::move(vfs));
       json.set("group", device.group ? Json(*device.group) : Json());
       Json members = Json::array();
       for (const HostDevice* member : left)
-        members.push_back({{"address", to_string(member->sbdf)}, {"driver", member->driver}});
+        members.push_back({{"address", to_string(member->address)}, {"driver", member->driver}});
       json.set("group_members_with_host", std::move(members));
       array.push_back(std::move(json));
       continue;
@@ -159,18 +175,21 @@ int change(const BindOptions& options, bool binds) {
     // A dry run's lines are commands for a shell; so others are comments.
     const char* const mark = options.dry_run ? "# " : "";
     if (item.texts.empty())
-      std::printf("%s%s: nothing to be done, its driver is %s\n", mark, to_string(device.sbdf).c_str(),
+      std::printf("%s%s: nothing to be done, its driver is %s\n", mark, to_string(device.address).c_str(),
                   shown(device.driver).c_str());
     else if (!options.dry_run)
-      std::printf("%s: %s -> %s\n", to_string(device.sbdf).c_str(), shown(device.driver).c_str(),
+      std::printf("%s: %s -> %s\n", to_string(device.address).c_str(), shown(device.driver).c_str(),
                   shown(to).c_str());
+    if (!item.vfs.empty())
+      std::printf("%s%s: its %zu virtual functions end with its driver %s\n", mark,
+                  to_string(device.address).c_str(), item.vfs.size(), shown(device.driver).c_str());
     for (const std::string& holder : item.holders)
-      std::printf("%s%s: taken although %s\n", mark, to_string(device.sbdf).c_str(), holder.c_str());
+      std::printf("%s%s: taken although %s\n", mark, to_string(device.address).c_str(), holder.c_str());
     for (const HostDevice* member : left)
-      if (!std::ranges::any_of(items, [&](const Item& other) { return other.device.sbdf == member->sbdf; }))
+      if (!std::ranges::any_of(items, [&](const Item& other) { return other.device.address == member->address; }))
         std::printf("%s%s: its group %u also has %s, which is with %s; a program needs the whole group\n",
-                    mark, to_string(device.sbdf).c_str(), device.group.value_or(0),
-                    to_string(member->sbdf).c_str(), member->driver.c_str());
+                    mark, to_string(device.address).c_str(), device.group.value_or(0),
+                    to_string(member->address).c_str(), member->driver.c_str());
   }
   if (options.json) std::puts(array.text().c_str());
   return 0;

@@ -25,14 +25,14 @@ int list_host(const HostOptions& options) {
     bool known = access.devices->is_this_machine();
     if (known) {
       if (const std::string user = device_user(options.roots, device); !user.empty()) uses.push_back(user);
-      const auto holders = host_holders(options.roots, device.sbdf);
+      const auto holders = host_holders(options.roots, device.address);
       known = holders.ok();
       if (known) uses.insert(uses.end(), holders->begin(), holders->end());
     }
     if (options.json) {
       Json members = Json::array();
-      for (const Sbdf member : device.group_members) members.push_back(to_string(member));
-      array.push_back({{"address", to_string(device.sbdf)},
+      for (const host::PciAddress member : device.group_members) members.push_back(to_string(member));
+      array.push_back({{"address", to_string(device.address)},
                            {"group", device.group ? Json(*device.group) : Json()},
                            {"group_members", std::move(members)},
                            {"driver", device.driver},
@@ -42,12 +42,14 @@ int list_host(const HostOptions& options) {
                            {"class", hex(device.class_code, 6)},
                            {"in_use", known ? Json(!uses.empty()) : Json()},
                            {"uses", uses},
+                           {"can_be_bound", device.address.sbdf().has_value()},
                            {"description", device.description}});
       continue;
     }
     std::string use;
     for (const std::string& one : uses) use += (use.empty() ? "" : ", ") + one;
-    std::printf("%-13s %5s %-12s %04x:%04x %06x  %s\n", to_string(device.sbdf).c_str(),
+    if (!device.address.sbdf()) use += std::string(use.empty() ? "" : ", ") + "cannot be bound (PCI domain above ffff)";
+    std::printf("%-13s %5s %-12s %04x:%04x %06x  %s\n", to_string(device.address).c_str(),
                 device.group ? std::to_string(*device.group).c_str() : "-",
                 device.driver.empty() ? "-" : device.driver.c_str(), device.vendor, device.device,
                 device.class_code,

@@ -15,19 +15,19 @@
 #include <string_view>
 #include <vector>
 
-#include "hypercall/pci_device.h"
 #include "hypercall/result.h"
+#include "vfio-glue/host/pci_address.h"
 
 namespace pviommu::host {
 
 struct HostDevice {
-  Sbdf sbdf{};
+  PciAddress address;
   std::uint32_t class_code = 0;  ///< 24 bits, as in configuration space
   std::uint16_t vendor = 0, device = 0;
   std::string driver;               ///< of the host's kernel; empty: none
   std::string driver_override;      ///< what alone may take it; empty: any driver, or not known
   std::optional<unsigned> group;    ///< the kernel's IOMMU group, where there is one
-  std::vector<Sbdf> group_members;  ///< the other functions of that group
+  std::vector<PciAddress> group_members;  ///< the other functions of that group
   std::string description;
 };
 
@@ -50,7 +50,8 @@ class HostDevices {
   /// Whether these are the functions of this machine's /sys, so that it can be looked up
   /// there what depends on them (holders.h).
   virtual bool is_this_machine() const = 0;
-  /// All functions with a type 0 header, ordered by address; bridges are left out.
+  /// All functions with a type 0 header, ordered by address; bridges are left out.  Those above
+  /// domain ffff (PciAddress::sbdf() is empty) can be shown only: no steps may be asked for them.
   virtual Result<std::vector<HostDevice>> list(std::string& message) = 0;
   /// The driver that bind_steps() takes when none is named; "none": no driver.
   virtual std::string default_driver() const = 0;
@@ -70,6 +71,8 @@ struct HostRoots {
   std::string proc = "/proc";
   /// Writes an attribute; empty: the file itself.
   std::function<Status(const std::string& path, std::string_view text)> write;
+  /// Has a block device for itself for a moment; empty: claim_disk() of disk_holders.h.
+  std::function<Status(const std::string& name, const std::string& number)> claim;
 };
 
 std::unique_ptr<HostDevices> make_sysfs_devices(HostRoots roots);

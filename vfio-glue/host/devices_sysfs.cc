@@ -8,18 +8,19 @@
 //
 // The driver goes first and the override is set after that, so that in reverse
 // order each undo finds the override it needs.
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 
 #include "hypercall/sysfs_bus.h"
 #include "hypercall/unique_fd.h"
 #include "vfio-glue/host/devices.h"
+#include "vfio-glue/host/sysfs_files.h"
 
 namespace pviommu::host {
 namespace {
@@ -64,14 +65,15 @@ class SysfsHostDevices final : public HostDevices {
 
  private:
   std::string bus() const { return roots_.sysfs + "/bus/pci"; }
-  std::string folder(Sbdf sbdf) const { return bus() + "/devices/" + to_string(sbdf); }
-  std::string driver_of(Sbdf sbdf) const { return sysfs_link_name(folder(sbdf) + "/driver"); }
+  std::string folder(PciAddress function) const { return bus() + "/devices/" + to_string(function); }
+  std::string driver_of(PciAddress function) const { return sysfs_link_name(folder(function) + "/driver"); }
 
-  HostStep leave(Sbdf sbdf, const std::string& driver);
-  bool in_slots(Sbdf sbdf) const;
-  HostStep leave_slot(Sbdf sbdf);
+  HostStep leave(PciAddress function, const std::string& driver);
+  std::vector<HostDevice> above_segments() const;
+  bool in_slots(PciAddress function) const;
+  HostStep leave_slot(PciAddress function);
   HostStep override_with(const HostDevice& device, const std::string& driver);
-  HostStep probe(Sbdf sbdf, const std::string& wanted);
+  HostStep probe(PciAddress function, const std::string& wanted);
 
   HostRoots roots_;
   const std::string name_ = "sysfs";
@@ -84,35 +86,62 @@ Result<std::vector<HostDevice>> SysfsHostDevices::list(std::string& message) {
     return functions.error();
   }
   std::vector<HostDevice> devices;
-  for (const PciDeviceInfo& info : *functions) {
-    const std::string at = folder(info.sbdf);
-    HostDevice device{.sbdf = info.sbdf,
-                      .class_code = info.class_code,
-                      .vendor = info.vendor,
-                      .device = info.device,
-                      .driver = info.driver,
-                      .driver_override = first_line(at + "/driver_override"),
-                      .group = {},
-                      .group_members = {},
-                      .description = info.description};
+  for (const PciDeviceInfo& info : *functions)
+    devices.push_back({.address = info.sbdf,
+                       .class_code = info.class_code,
+                       .vendor = info.vendor,
+                       .device = info.device,
+                       .driver = info.driver,
+                       .driver_override = {},
+                       .group = {},
+                       .group_members = {},
+                       .description = info.description});
+  for (HostDevice& device : above_segments()) devices.push_back(std::move(device));
+  for (HostDevice& device : devices) {
+    const std::string at = folder(device.address);
+    device.driver_override = first_line(at + "/driver_override");
     if (device.driver_override == "(null)") device.driver_override.clear();
     if (const std::string group = sysfs_link_name(at + "/iommu_group"); !group.empty())
       device.group = static_cast<unsigned>(std::strtoul(group.c_str(), nullptr, 10));
-    const std::unique_ptr<DIR, int (*)(DIR*)> members(::opendir((at + "/iommu_group/devices").c_str()),
-                                                      &::closedir);
-    while (const dirent* entry = members ? ::readdir(members.get()) : nullptr)
-      if (const auto member = parse_sbdf(entry->d_name); member && *member != info.sbdf)
+    for (const std::string& name : names_in(at + "/iommu_group/devices"))
+      if (const auto member = parse_pci_address(name); member && *member != device.address)
         device.group_members.push_back(*member);
     std::ranges::sort(device.group_members);
+  }
+  return devices;
+}
+
+/// What list_pci_devices() cannot name.
+std::vector<HostDevice> SysfsHostDevices::above_segments() const {
+  constexpr unsigned long kBridgeClass = 0x06;
+  std::vector<HostDevice> devices;
+  for (const std::string& name : names_in(bus() + "/devices")) {
+    const auto address = parse_pci_address(name);
+    if (!address || address->sbdf()) continue;
+    const auto number = [at = folder(*address)](const char* attribute) {
+      return std::strtoul(first_line(at + attribute).c_str(), nullptr, 16);
+    };
+    HostDevice device;
+    device.address = *address;
+    device.class_code = static_cast<std::uint32_t>(number("/class"));
+    if (device.class_code >> 16 == kBridgeClass) continue;
+    device.vendor = static_cast<std::uint16_t>(number("/vendor"));
+    device.device = static_cast<std::uint16_t>(number("/device"));
+    device.driver = driver_of(*address);
+    char text[sizeof "vvvv:dddd class cccccc"];
+    std::snprintf(text, sizeof text, "%04x:%04x class %06x", device.vendor, device.device,
+                  device.class_code & 0xffffff);
+    device.description = text;
     devices.push_back(std::move(device));
   }
+  std::ranges::sort(devices, {}, &HostDevice::address);
   return devices;
 }
 
 /// The step that takes the device from its driver.  It is undone by giving it back by name,
 /// when the override is as it was again.
-HostStep SysfsHostDevices::leave(Sbdf sbdf, const std::string& driver) {
-  const std::string address = to_string(sbdf), at = bus() + "/drivers/" + driver;
+HostStep SysfsHostDevices::leave(PciAddress function, const std::string& driver) {
+  const std::string address = to_string(function), at = bus() + "/drivers/" + driver;
   return {"echo " + address + " > " + at + "/unbind",
           [=, this](std::string&) { return roots_.write(at + "/unbind", address); },
           [=, this](std::string&) { return roots_.write(at + "/bind", address); }};
@@ -120,22 +149,22 @@ HostStep SysfsHostDevices::leave(Sbdf sbdf, const std::string& driver) {
 
 /// pciback takes what it had once at every probe, override or not, until it is told
 /// to forget it (drivers/xen/xen-pciback/pci_stub.c of Linux).
-bool SysfsHostDevices::in_slots(Sbdf sbdf) const {
+bool SysfsHostDevices::in_slots(PciAddress function) const {
   std::ifstream slots(bus() + "/drivers/pciback/slots");
   for (std::string line; std::getline(slots, line);)
-    if (line == to_string(sbdf)) return true;
+    if (line == to_string(function)) return true;
   return false;
 }
 
-HostStep SysfsHostDevices::leave_slot(Sbdf sbdf) {
-  const std::string address = to_string(sbdf), at = bus() + "/drivers/pciback";
+HostStep SysfsHostDevices::leave_slot(PciAddress function) {
+  const std::string address = to_string(function), at = bus() + "/drivers/pciback";
   return {"echo " + address + " > " + at + "/remove_slot",
           [=, this](std::string&) { return roots_.write(at + "/remove_slot", address); },
           [=, this](std::string&) { return roots_.write(at + "/new_slot", address); }};
 }
 
 HostStep SysfsHostDevices::override_with(const HostDevice& device, const std::string& driver) {
-  const std::string file = folder(device.sbdf) + "/driver_override", before = device.driver_override;
+  const std::string file = folder(device.address) + "/driver_override", before = device.driver_override;
   return {"echo " + (driver.empty() ? "" : driver + ' ') + "> " + file,
           [=, this](std::string&) { return roots_.write(file, driver + '\n'); },
           [=, this](std::string&) { return roots_.write(file, before + '\n'); }};
@@ -143,12 +172,12 @@ HostStep SysfsHostDevices::override_with(const HostDevice& device, const std::st
 
 /// `wanted` empty: any driver, or none.  The kernel reports a driver's own refusal
 /// in its log only.
-HostStep SysfsHostDevices::probe(Sbdf sbdf, const std::string& wanted) {
-  const std::string address = to_string(sbdf), file = bus() + "/drivers_probe";
+HostStep SysfsHostDevices::probe(PciAddress function, const std::string& wanted) {
+  const std::string address = to_string(function), file = bus() + "/drivers_probe";
   return {"echo " + address + " > " + file,
           [=, this](std::string& message) -> Status {
             PVIOMMU_TRY(roots_.write(file, address));
-            const std::string driver = driver_of(sbdf);
+            const std::string driver = driver_of(function);
             if (wanted.empty() || driver == wanted) return {};
             message = "the driver " + wanted + " did not take " + address +
                       (driver.empty() ? "" : ", " + driver + " did") + "; dmesg may say why";
@@ -157,7 +186,7 @@ HostStep SysfsHostDevices::probe(Sbdf sbdf, const std::string& wanted) {
             return Error{EIO, "bind"};
           },
           [=, this](std::string&) -> Status {
-            const std::string driver = driver_of(sbdf);
+            const std::string driver = driver_of(function);
             return driver.empty() ? Status()
                                   : roots_.write(bus() + "/drivers/" + driver + "/unbind", address);
           }};
@@ -175,26 +204,26 @@ Result<HostSteps> SysfsHostDevices::bind_steps(const HostDevice& device, const s
         "the driver " + wanted + " is not loaded: modprobe " + (wanted == "pciback" ? "xen-pciback" : wanted);
     return Error{ENOENT, "bind"};
   }
-  if (!device.driver.empty()) steps.push_back(leave(device.sbdf, device.driver));
+  if (!device.driver.empty()) steps.push_back(leave(device.address, device.driver));
   if (device.driver_override != wanted) steps.push_back(override_with(device, wanted));
-  if (!none) steps.push_back(probe(device.sbdf, wanted));
+  if (!none) steps.push_back(probe(device.address, wanted));
   return steps;
 }
 
 Result<HostSteps> SysfsHostDevices::unbind_steps(const HostDevice& device, std::string&) {
   HostSteps steps;
   if (!device.driver.empty() && !is_parking_driver(device.driver)) return steps;
-  if (!device.driver.empty()) steps.push_back(leave(device.sbdf, device.driver));
-  if (in_slots(device.sbdf)) steps.push_back(leave_slot(device.sbdf));
+  if (!device.driver.empty()) steps.push_back(leave(device.address, device.driver));
+  if (in_slots(device.address)) steps.push_back(leave_slot(device.address));
   if (!device.driver_override.empty()) steps.push_back(override_with(device, ""));
-  steps.push_back(probe(device.sbdf, ""));
+  steps.push_back(probe(device.address, ""));
   return steps;
 }
 
 Result<HostSteps> SysfsHostDevices::reset_steps(const HostDevice& device, std::string& message) {
-  const std::string file = folder(device.sbdf) + "/reset";
+  const std::string file = folder(device.address) + "/reset";
   if (::access(file.c_str(), F_OK) != 0) {
-    message = "the kernel knows no way to reset " + to_string(device.sbdf);
+    message = "the kernel knows no way to reset " + to_string(device.address);
     return Error{ENOTTY, "reset"};
   }
   HostSteps steps;

@@ -6,6 +6,19 @@ HOST_PARTS = \
 	vfio-glue/host/connection.h \
 	vfio-glue/host/devices.h \
 	vfio-glue/host/devices_sysfs.cc \
+	vfio-glue/host/disk_holders.cc \
+	vfio-glue/host/disk_holders.h \
 	vfio-glue/host/guest_domains.h \
 	vfio-glue/host/holders.cc \
-	vfio-glue/host/holders.h
+	vfio-glue/host/holders.h \
+	vfio-glue/host/mounts.cc \
+	vfio-glue/host/mounts.h \
+	vfio-glue/host/network_holders.cc \
+	vfio-glue/host/network_holders.h \
+	vfio-glue/host/open_files.cc \
+	vfio-glue/host/open_files.h \
+	vfio-glue/host/pci_address.cc \
+	vfio-glue/host/pci_address.h \
+	vfio-glue/host/routes.cc \
+	vfio-glue/host/routes.h \
+	vfio-glue/host/sysfs_files.h

@@ -38,11 +38,11 @@ std::optional<unsigned> number_at(xmlXPathContextPtr context, const std::string&
 }
 
 /// `at` ends in a "/" before elements and in "/@" before attributes.
-std::optional<Sbdf> address_at(xmlXPathContextPtr context, const std::string& at) {
-  const auto segment = number_at(context, at + "domain", 0xffff), bus = number_at(context, at + "bus", 0xff),
+std::optional<PciAddress> address_at(xmlXPathContextPtr context, const std::string& at) {
+  const auto domain = number_at(context, at + "domain", 0xffffffff), bus = number_at(context, at + "bus", 0xff),
              slot = number_at(context, at + "slot", 0x1f), function = number_at(context, at + "function", 7);
-  if (!segment || !bus || !slot || !function) return std::nullopt;
-  return make_sbdf(*segment, *bus, *slot, *function);
+  if (!domain || !bus || !slot || !function) return std::nullopt;
+  return PciAddress(*domain, static_cast<std::uint16_t>(make_sbdf(0, *bus, *slot, *function).raw()));
 }
 
 }  // namespace
@@ -56,10 +56,10 @@ Result<HostDevice> parse_node_device(std::string_view xml) {
   const XmlContext context(::xmlXPathNewContext(document.get()), &::xmlXPathFreeContext);
   if (!context) return Error{ENOMEM, "description of a node device"};
   const std::string pci = "/device/capability[@type='pci']/";
-  const auto sbdf = address_at(context.get(), pci);
-  if (!sbdf) return kBad;
+  const auto address = address_at(context.get(), pci);
+  if (!address) return kBad;
   HostDevice device;
-  device.sbdf = *sbdf;
+  device.address = *address;
   device.class_code = number_at(context.get(), pci + "class").value_or(0);
   device.vendor =
       static_cast<std::uint16_t>(number_at(context.get(), pci + "vendor/@id", 0xffff).value_or(0));
@@ -72,7 +72,7 @@ Result<HostDevice> parse_node_device(std::string_view xml) {
   for (unsigned i = 1;; ++i) {
     const auto member = address_at(context.get(), group + "address[" + std::to_string(i) + "]/@");
     if (!member) break;
-    if (*member != device.sbdf) device.group_members.push_back(*member);
+    if (*member != device.address) device.group_members.push_back(*member);
   }
   std::ranges::sort(device.group_members);
   return device;

@@ -43,10 +43,10 @@ Result<std::vector<HostDevice>> NodeDevices::list(std::string& message) {
       return device.error();
     }
     if (device->class_code >> 16 == 0x06) continue;  // bridges
-    names_[device->sbdf] = own_name;
+    names_[device->address] = own_name;
     devices.push_back(*std::move(device));
   }
-  std::ranges::sort(devices, {}, &HostDevice::sbdf);
+  std::ranges::sort(devices, {}, &HostDevice::address);
   return devices;
 }
 
@@ -58,8 +58,8 @@ std::string NodeDevices::default_driver() const {
 /// Makes the work of a step: it looks the device up when it runs, and reports in libvirt's
 /// words when it fails.
 template <class Call>
-std::function<Status(std::string&)> NodeDevices::call(Sbdf sbdf, const char* what, Call&& made) const {
-  return [connection = connection_, own_name = names_.at(sbdf), what, made](std::string& message) -> Status {
+std::function<Status(std::string&)> NodeDevices::call(PciAddress address, const char* what, Call&& made) const {
+  return [connection = connection_, own_name = names_.at(address), what, made](std::string& message) -> Status {
     const VirNodeDevice device(::virNodeDeviceLookupByName(connection->handle.get(), own_name.c_str()));
     if (!device) return last_error(connection->uri, message);
     if (made(device.get()) == 0) return {};
@@ -69,9 +69,9 @@ std::function<Status(std::string&)> NodeDevices::call(Sbdf sbdf, const char* wha
   };
 }
 
-HostStep NodeDevices::reattach(Sbdf sbdf) const {
-  return {"virNodeDeviceReAttach(" + quoted(sbdf) + ")",
-          call(sbdf, "virNodeDeviceReAttach",
+HostStep NodeDevices::reattach(PciAddress address) const {
+  return {"virNodeDeviceReAttach(" + quoted(address) + ")",
+          call(address, "virNodeDeviceReAttach",
                [](virNodeDevicePtr device) { return ::virNodeDeviceReAttach(device); }),
           {}};
 }
@@ -86,11 +86,11 @@ Result<HostSteps> NodeDevices::bind_steps(const HostDevice& device, const std::s
   HostSteps steps;
   if (!device.driver.empty() && word == word_of(device.driver)) return steps;
   HostStep step{
-      "virNodeDeviceDetachFlags(" + quoted(device.sbdf) + ", " + (word.empty() ? "NULL" : '"' + word + '"') +
+      "virNodeDeviceDetachFlags(" + quoted(device.address) + ", " + (word.empty() ? "NULL" : '"' + word + '"') +
           ", 0)",
-      call(device.sbdf, "virNodeDeviceDetachFlags",
+      call(device.address, "virNodeDeviceDetachFlags",
            [word](virNodeDevicePtr one) { return ::virNodeDeviceDetachFlags(one, null_or(word), 0); }),
-      reattach(device.sbdf).run};
+      reattach(device.address).run};
   steps.push_back(std::move(step));
   return steps;
 }
@@ -98,9 +98,9 @@ Result<HostSteps> NodeDevices::bind_steps(const HostDevice& device, const std::s
 Result<HostSteps> NodeDevices::unbind_steps(const HostDevice& device, std::string&) {
   HostSteps steps;
   if (!device.driver.empty() && !is_parking_driver(device.driver)) return steps;
-  HostStep step = reattach(device.sbdf);
+  HostStep step = reattach(device.address);
   step.undo =
-      call(device.sbdf, "virNodeDeviceDetachFlags", [word = word_of(device.driver)](virNodeDevicePtr one) {
+      call(device.address, "virNodeDeviceDetachFlags", [word = word_of(device.driver)](virNodeDevicePtr one) {
         return ::virNodeDeviceDetachFlags(one, null_or(word), 0);
       });
   steps.push_back(std::move(step));
@@ -109,8 +109,8 @@ Result<HostSteps> NodeDevices::unbind_steps(const HostDevice& device, std::strin
 
 Result<HostSteps> NodeDevices::reset_steps(const HostDevice& device, std::string&) {
   HostSteps steps;
-  steps.push_back({"virNodeDeviceReset(" + quoted(device.sbdf) + ")",
-                   call(device.sbdf, "virNodeDeviceReset",
+  steps.push_back({"virNodeDeviceReset(" + quoted(device.address) + ")",
+                   call(device.address, "virNodeDeviceReset",
                         [](virNodeDevicePtr one) { return ::virNodeDeviceReset(one); }),
                    [](std::string&) { return Status(); }});
   return steps;

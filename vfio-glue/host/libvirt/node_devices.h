@@ -26,12 +26,12 @@ class NodeDevices final : public HostDevices {
 
  private:
   template <class Call>
-  std::function<Status(std::string&)> call(Sbdf sbdf, const char* what, Call&& made) const;
-  std::string quoted(Sbdf sbdf) const { return '"' + names_.at(sbdf) + '"'; }
-  HostStep reattach(Sbdf sbdf) const;
+  std::function<Status(std::string&)> call(PciAddress address, const char* what, Call&& made) const;
+  std::string quoted(PciAddress address) const { return '"' + names_.at(address) + '"'; }
+  HostStep reattach(PciAddress address) const;
 
   std::shared_ptr<Connection> connection_;
-  std::map<Sbdf, std::string> names_;  ///< libvirt's, of the latest list()
+  std::map<PciAddress, std::string> names_;  ///< libvirt's, of the latest list()
 };
 
 }  // namespace pviommu::host
