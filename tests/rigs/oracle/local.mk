@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # make check-oracle: the conformance program on the kernel's own VFIO.
 
-ORACLE_TESTS = tests/rigs/oracle/conformance.test.sh
+ORACLE_TESTS = \
+	tests/rigs/oracle/conformance.test.sh \
+	tests/rigs/oracle/holders.test.sh
 
 EXTRA_DIST += $(ORACLE_TESTS) \
 	tests/rigs/oracle/answers \
@@ -12,7 +14,14 @@ EXTRA_DIST += $(ORACLE_TESTS) \
 	tests/rigs/oracle/guest-init \
 	tests/rigs/oracle/lib.sh
 
-ORACLE_BINARIES = $(CONFORMANCE_BINARIES) vfio_answers
+# Makes layers on disks and interfaces in the guest.
+EXTRA_PROGRAMS += oracle_layers
+CLEANFILES += oracle_layers$(EXEEXT)
+oracle_layers_SOURCES = tests/rigs/oracle/layers.cc
+oracle_layers_CXXFLAGS = $(TEST_CXXFLAGS)
+oracle_layers_LDADD =
+
+ORACLE_BINARIES = $(CONFORMANCE_BINARIES) vfio_answers oracle_layers
 
 check-oracle: all
 	$(MAKE) $(AM_MAKEFLAGS) $(ORACLE_BINARIES)
