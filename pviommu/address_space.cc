@@ -1,67 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What a mapping's record holds, in MappingRecord::owner and ::frames:
-//
-//   one pin, one run of frames   owner = PinnedMemory*        frames = mfn
-//   BAR piece, one run           owner = 0                    frames = mfn
-//   anything else                owner = Backing* | 1         frames = 0
-//
-// Nearly all mappings are of the first kind, which costs no allocation beside
-// the pin.
+// The rules of type1 and type1v2 over the index, the frame source and the IOMMU driver:
+// reserve, pin, publish, and the way back.  What a record of the index holds beside its
+// addresses is drawn in backing.h.
 #include "pviommu/address_space.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 
 #include "hypercall/statistics.h"
+#include "pviommu/backing.h"
 
 namespace pviommu {
-
-/// Pins and frames of a mapping that is not in one piece.
-struct AddressSpace::Backing {
-  std::vector<std::unique_ptr<PinnedMemory>> pins;
-  std::vector<FrameRun> runs;
-};
-
-/// What a map has done so far.  Undoes it unless published: forget, unpin.
-struct AddressSpace::Pending {
-  explicit Pending(Spaces& s) : spaces(s) {}
-  ~Pending() {
-    for (auto& pin : more) spaces.forget_frames(*pin);
-    if (single && known) spaces.forget_frames(*single);
-  }
-  Spaces& spaces;
-  std::unique_ptr<PinnedMemory> single;  ///< the only pin
-  bool known = false;                    ///< frames_of(single) was successful
-  std::vector<std::unique_ptr<PinnedMemory>> more;  ///< all pins where there are several
-};
-
 namespace {
 
 constexpr unsigned kTeardownTries = 3;
-constexpr std::uint64_t kBackingTag = 1;
-
-/// Pins that are never given back.  Named somewhere, so that a leak checker can
-/// tell them from pins that were forgotten.
-struct Abandoned {
-  std::mutex lock;
-  std::vector<std::uint64_t> owners;
-  std::atomic<std::uint64_t> pages{0};
-
-  void keep(std::uint64_t owner, std::uint64_t n) {
-    pages.fetch_add(n, std::memory_order_relaxed);
-    const std::lock_guard guard(lock);
-    try {
-      owners.push_back(owner);
-    } catch (const std::bad_alloc&) {
-      // Only the name is lost; the pin stays all the same.
-    }
-  }
-};
-Abandoned& abandoned() {
-  static auto* all = new Abandoned;  // outlives static destruction
-  return *all;
-}
 
 void add(Counter& counter, std::uint64_t n) { counter.fetch_add(n, std::memory_order_relaxed); }
 
@@ -153,7 +105,7 @@ void AddressSpace::unmap_everything() {
       last_error = unmapped.error();
       pages += cursor.record().pages;
       // The record goes, the pins it names stay: their destructors never run.
-      abandoned().keep(cursor.record().owner, cursor.record().pages);
+      abandon(cursor.record().owner, cursor.record().pages);
       count_unmap(1, cursor.record().pages);
       index_.erase(cursor);
     }
@@ -165,7 +117,7 @@ void AddressSpace::unmap_everything() {
                to_string(last_error).c_str());
 }
 
-std::uint64_t AddressSpace::abandoned_pages() { return abandoned().pages.load(std::memory_order_relaxed); }
+std::uint64_t AddressSpace::abandoned_pages() { return pages_abandoned(); }
 
 Status AddressSpace::attach(Sbdf sbdf) {
   const std::lock_guard guard(lock_);
@@ -217,7 +169,7 @@ bool AddressSpace::enforceable(Access access) const {
 }
 
 /// Pins the memory and finds its frames, in frame_runs_.
-Status AddressSpace::pin(Hva hva, std::uint64_t size, Access access, Pending& pending) {
+Status AddressSpace::pin(Hva hva, std::uint64_t size, Access access, PendingPins& pending) {
   // Where a right cannot be enforced the device gets both, so the memory must
   // have both: a device must not write to pages that the program cannot write.
   if (!enforceable(access)) access = Access::read_write;
@@ -238,7 +190,7 @@ Status AddressSpace::pin(Hva hva, std::uint64_t size, Access access, Pending& pe
 }
 
 /// Maps frame_runs_ and hands the pins over to the record.
-Status AddressSpace::publish(MappingIndex::Cursor cursor, Pending& pending) {
+Status AddressSpace::publish(MappingIndex::Cursor cursor, PendingPins& pending) {
   MappingRecord& record = cursor.record();
   const Dfn first = dfn_of(cursor.first());
   const Access access = record.access();
@@ -277,7 +229,7 @@ Status AddressSpace::publish(MappingIndex::Cursor cursor, Pending& pending) {
       pending.known = false;
       const auto keep = [](std::unique_ptr<PinnedMemory>& pin) {
         const std::uint64_t pages = pin->pages();
-        abandoned().keep(reinterpret_cast<std::uintptr_t>(pin.release()), pages);
+        abandon(reinterpret_cast<std::uintptr_t>(pin.release()), pages);
       };
       if (pending.single) keep(pending.single);
       for (auto& pin : pending.more) keep(pin);
@@ -313,7 +265,7 @@ Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) 
   if (status) {
     frame_runs_.clear();
     try {
-      Pending pending(spaces_);
+      PendingPins pending(spaces_);
       status = pin(hva, size, access, pending);
       if (status) status = publish(cursor, pending);
     } catch (const std::bad_alloc&) {
@@ -340,7 +292,7 @@ Status AddressSpace::map_mmio(Iova iova, Sbdf sbdf, unsigned bar, std::uint64_t 
     // A BAR is not the program's memory: neither pinned nor counted.
     frame_runs_.clear();
     try {
-      Pending pending(spaces_);
+      PendingPins pending(spaces_);
       status = spaces_.frames_of_mmio(sbdf, bar, offset, size, frame_runs_);
       if (status) status = publish(cursor, pending);
     } catch (const std::bad_alloc&) {

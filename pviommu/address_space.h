@@ -22,6 +22,8 @@
 
 namespace pviommu {
 
+struct PendingPins;
+
 enum class UnmapRule : std::uint8_t {
   type1,    ///< a range that covers a mapping's first byte takes all of it; one from inside does nothing
   type1v2,  ///< a range that cuts a mapping is EINVAL, nothing done
@@ -94,8 +96,6 @@ class AddressSpace {
   static std::uint64_t abandoned_pages();
 
  private:
-  struct Backing;
-  struct Pending;
 
   AddressSpace(IommuDriver& driver, Spaces& spaces, FrameSource& frames,
                const AddressSpaceConfig& config, std::unique_ptr<IommuDomain> domain);
@@ -104,8 +104,8 @@ class AddressSpace {
   bool enforceable(Access access) const;
   Status count_locked(std::uint64_t pages);
   void uncount_locked(std::uint64_t pages);
-  Status pin(Hva hva, std::uint64_t size, Access access, Pending& pending);
-  Status publish(MappingIndex::Cursor cursor, Pending& pending);
+  Status pin(Hva hva, std::uint64_t size, Access access, PendingPins& pending);
+  Status publish(MappingIndex::Cursor cursor, PendingPins& pending);
   Result<IovaRange> checked_range(Iova iova, std::uint64_t size) const;
   bool cuts(const IovaRange& range) const;
   MappingIndex::Cursor first_by_rule(const IovaRange& range) const;

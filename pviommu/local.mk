@@ -6,6 +6,8 @@ nobase_pkginclude_HEADERS += pviommu/iommu_driver.h
 libpviommu_la_SOURCES += \
 	pviommu/address_space.cc \
 	pviommu/address_space.h \
+	pviommu/backing.cc \
+	pviommu/backing.h \
 	pviommu/copying_pins.cc \
 	pviommu/copying_pins.h \
 	pviommu/frame_source.cc \
