@@ -20,7 +20,7 @@ make -C "$PVIOMMU_BUILD" install DESTDIR="$root" >"$scratch/log" 2>&1 || {
 }
 ok "make install"
 pc=$(find "$root" -name pviommu.pc)
-prefix=$root$(sed -n 's/^prefix=//p' "$pc")
+installed=$root$(sed -n 's/^prefix=//p' "$pc")
 # The paths inside pviommu.pc are those of the final place.
 PKG_CONFIG_PATH=$(dirname "$pc")
 PKG_CONFIG_SYSROOT_DIR=$root
@@ -41,8 +41,8 @@ else
 fi
 
 # From here on the installed command, library and preload front end.
-libdir=$(dirname "$(find "$prefix" -name 'libpviommu.so.0')")
-PATH=$prefix/bin:$PATH
+libdir=$(dirname "$(find "$installed" -name 'libpviommu.so.0')")
+PATH=$installed/bin:$PATH
 LD_LIBRARY_PATH=$libdir
 PVIOMMU_PRELOAD=$libdir/pviommu/libpviommu-preload.so
 PVIOMMU_MODULE_PATH=$module

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "hypercall/device_lock.h"
-#include "hypercall/sysfs_device.h"
+#include "hypercall/sysfs_bus.h"
 #include "vfio-glue/host/disk_holders.h"
 #include "vfio-glue/host/mounts.h"
 #include "vfio-glue/host/network_holders.h"
