@@ -76,7 +76,8 @@ AM_TESTS_ENVIRONMENT = \
 	export PVIOMMU_BUILD PVIOMMU_SOURCE PVIOMMU_RUN;
 
 # $(RUN_TAP) NAME TEST...: runs TESTs that are not in TESTS by the same rules; a summary is
-# in results/NAME.log.  $$jobs, when set before, is an option for make.
+# in results/NAME.log.  $$jobs, when set before, is an option for make.  Where tests may run
+# beside each other the recipe line begins with +: make does not see the $(MAKE) in here.
 RUN_TAP = run_tap () { \
 	  suite=results/$$1.log; shift; \
 	  logs=`for test in "$$@"; do echo "$$test" | sed 's/\.sh$$//; s/$$/.log/'; done`; \
@@ -99,7 +100,7 @@ clients: all
 	jobs=-j1; $(RUN_TAP) clients $(CLIENT_TESTS)
 
 dropin: all
-	$(RUN_TAP) dropin tests/dropin/dropin.sh
+	jobs=-j1; $(RUN_TAP) dropin tests/dropin/dropin.sh
 
 # The preload front end comes before the runtime of ASan in a program that
 # `pviommu run` starts; both wrap different functions, so the order is no harm.

@@ -34,6 +34,6 @@ fuzz: fuzz-build
 fuzz-corpus: fuzz-build
 	$(FUZZ) merge $(FUZZ_TARGET)
 fuzz-check: fuzz-build
-	$(RUN_TAP) fuzz-check tests/fuzz/fuzz.sh
+	jobs=-j1; $(RUN_TAP) fuzz-check tests/fuzz/fuzz.sh
 
 .PHONY: fuzz fuzz-build fuzz-check fuzz-corpus

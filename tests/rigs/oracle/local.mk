@@ -26,6 +26,6 @@ ORACLE_BINARIES = $(CONFORMANCE_BINARIES) vfio_answers oracle_layers
 check-oracle: all
 	$(MAKE) $(AM_MAKEFLAGS) $(ORACLE_BINARIES)
 	$(srcdir)/tests/rigs/oracle/base >/dev/null
-	$(RUN_TAP) check-oracle $(ORACLE_TESTS)
+	jobs=-j1; $(RUN_TAP) check-oracle $(ORACLE_TESTS)
 
 .PHONY: check-oracle
