@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "hypercall/pci_address.h"
 #include "hypercall/xen/fault_log.h"
 
 namespace pviommu::xen {
