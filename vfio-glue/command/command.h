@@ -91,7 +91,7 @@ struct HostAccess {
   int open(const HostOptions& options);
 };
 
-/// The file of the preload front end.
+/// The file of the preload front end (PVIOMMU_PRELOAD, else the installed one).
 std::string preload_library();
 
 /// "pviommu: <message>" on stderr.

@@ -12,6 +12,7 @@ COMMAND_REPORTS = \
 bin_PROGRAMS += vfio-glue/pviommu
 vfio_glue_pviommu_SOURCES = \
 	$(HOST_PARTS) \
+	vfio-glue/command/access.cc \
 	vfio-glue/command/attach.cc \
 	vfio-glue/command/bind.cc \
 	vfio-glue/command/command.h \

@@ -1,36 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The command line: every subcommand with its options, then the function that does it.
-#include "vfio-glue/command/command.h"
-
+// The command line: a function a subcommand, which declares its options, has them read and
+// calls what does it (command.h); then the table of them.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <cstdlib>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "config.h"
-#include "hypercall/backend.h"
+#include "vfio-glue/command/command.h"
 
 namespace pviommu::command {
-
-std::string preload_library() {
-  if (const char* path = std::getenv("PVIOMMU_PRELOAD"); path != nullptr && *path != '\0') return path;
-  return PVIOMMU_MODULE_DIR "/libpviommu-preload.so";
-}
-
-std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config) {
-  if (config.hypervisor.empty()) {
-    complain("--hypervisor has no value; pviommu info lists the names there are");
-    return nullptr;
-  }
-  auto opened = open_hypervisor(config.hypervisor);
-  if (!opened.instance)
-    complain(opened.failure.message.empty()
-                 ? "hypervisor '" + config.hypervisor + "': " + to_string(opened.failure.error)
-                 : opened.failure.message);
-  return std::move(opened.instance);
-}
-
 namespace {
 
 const std::vector<std::string> kFrameSources = {"auto", "io_uring", "copy"};
@@ -94,168 +77,227 @@ std::vector<std::string> settle_values(const std::vector<std::string>& words) {
   return out;
 }
 
-int report(const CLI::App& app, const CLI::ParseError& error) {
-  if (error.get_exit_code() == 0) return app.exit(error);  // help, version
-  std::string message = error.what();
-  if (const std::size_t end = message.find('\n'); end != message.npos) message.resize(end);
-  complain(message + "; see pviommu --help");
+/// What was typed, for the function of the subcommand that is in it: the function
+/// declares its options in `command`, lets parse() read them, then acts.
+struct CommandLine {
+  CLI::App app{"Runs unmodified VFIO programs on hypervisors that own the IOMMU.", "pviommu"};
+  CLI::App* command = nullptr;      ///< of the subcommand; null: there is none in it
+  vfio::EngineConfig environment;   ///< what options begin with
+  std::vector<std::string> words;   ///< as typed, without those of `program`
+  std::vector<std::string> program; ///< what stood behind --; whoever takes it moves it out
+
+  /// Nothing: go on.  Else the exit status, after a complaint or the help.
+  std::optional<int> parse();
+};
+
+std::optional<int> CommandLine::parse() {
+  std::vector<std::string> backwards = settle_values(words);
+  std::reverse(backwards.begin(), backwards.end());
+  try {
+    app.parse(backwards);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // help, version
+    std::string message = error.what();
+    if (const std::size_t end = message.find('\n'); end != message.npos) message.resize(end);
+    complain(message + "; see pviommu --help");
+    return kBadInput;
+  }
+  if (program.empty()) return std::nullopt;
+  complain("unexpected words behind --; only pviommu run takes a program");
   return kBadInput;
 }
 
-int main(int argc, char** argv) {
-  CLI::App app("Runs unmodified VFIO programs on hypervisors that own the IOMMU.", "pviommu");
-  app.set_version_flag("--version", std::string(PACKAGE_STRING));
-  app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
+int run_program(CommandLine& line) {
+  RunOptions options;
+  options.engine = line.environment;
+  add_engine_options(*line.command, options.engine, true);
+  line.command
+      ->add_option("--stats", options.stats, "Prints what happened after the run: table (default) or json")
+      ->type_name("[=FORMAT]")
+      ->check(CLI::IsMember({"table", "json"}));
+  line.command->add_option("--stats-file", options.stats_file, "Where to, instead of standard error")
+      ->type_name("PATH");
+  line.command->add_option("--sysfs", options.sysfs, "Makes the device tree here (missing or empty folder)")
+      ->type_name("DIR");
+  line.command->footer(
+      "The exit status is the program's; when it was killed by a signal, pviommu ends by\n"
+      "the same signal (128 + its number in a shell).");
+  line.command->prefix_command();
+  // The program's own words are not for the parser.
+  const std::vector<std::string> program = std::exchange(line.program, {});
+  if (const auto status = line.parse()) return *status;
 
+  options.program = line.command->remaining();
+  if (!options.program.empty() && options.program[0].starts_with("-")) {
+    complain("unknown option '" + options.program[0] + "'; see pviommu run --help");
+    return kBadInput;
+  }
+  options.program.insert(options.program.end(), program.begin(), program.end());
+  if (options.program.empty()) {
+    complain("no program to run: pviommu run [OPTIONS] -- PROGRAM [ARGUMENT...]");
+    return kBadInput;
+  }
+  if (!options.stats_file.empty() && options.stats.empty()) options.stats = "table";
+  return run(options);
+}
+
+int list_devices(CommandLine& line) {
+  QueryOptions options;
+  options.engine = line.environment;
+  add_engine_options(*line.command, options.engine, false);
+  line.command->add_flag("--json", options.json, "For programs");
+  bool shows_host = false;
+  HostOptions host_options;
+  auto* host = line.command->add_flag("--host", shows_host, "All devices of this machine, and who has them");
+  add_uri_options(*line.command, host_options.uri, host);
+  if (const auto status = line.parse()) return *status;
+  host_options.json = options.json;
+  return shows_host ? list_host(host_options) : list(options);
+}
+
+int show_info(CommandLine& line) {
+  QueryOptions options;
+  options.engine = line.environment;
+  add_engine_options(*line.command, options.engine, false);
+  line.command->add_flag("--json", options.json, "For programs");
+  if (const auto status = line.parse()) return *status;
+  return info(options);
+}
+
+int ask_doctor(CommandLine& line) {
+  DoctorOptions options;
+  options.engine = line.environment;
+  add_engine_options(*line.command, options.engine, false);
+  line.command->add_option("--device", options.device, "Also looks at this device")->type_name("SSSS:BB:DD.F");
+  line.command->add_flag("--json", options.json, "For programs");
+  line.command->footer("The exit status is 1 when something is a problem.");
+  if (const auto status = line.parse()) return *status;
+  return doctor(options);
+}
+
+int reap_remains(CommandLine& line) {
+  ReapOptions options;
+  options.engine = line.environment;
+  add_engine_options(*line.command, options.engine, false);
+  line.command->add_flag("--dry-run", options.dry_run, "Only says what that is");
+  line.command->add_flag("--json", options.json, "For programs");
+  line.command->footer("The exit status is 1 when something is left.");
+  if (const auto status = line.parse()) return *status;
+  return reap(options);
+}
+
+int bind_devices(CommandLine& line) {
+  BindOptions options;
+  add_bind_options(*line.command, options);
+  line.command
+      ->add_option("--driver", options.driver,
+                   "Gives them to this driver, or to none (default: none on Xen, else vfio-pci)")
+      ->type_name("DRIVER");
+  line.command->add_flag("--force", options.force, "Also what holds a mounted filesystem or the default route");
+  if (const auto status = line.parse()) return *status;
+  return bind(options);
+}
+
+int unbind_devices(CommandLine& line) {
+  BindOptions options;
+  add_bind_options(*line.command, options);
+  if (const auto status = line.parse()) return *status;
+  return unbind(options);
+}
+
+/// Guests are the hypervisor's, so the model is not what is meant unless it is said.
+vfio::EngineConfig with_guests(vfio::EngineConfig environment) {
+  if (std::getenv("PVIOMMU_HYPERVISOR") == nullptr) environment.hypervisor = "xen";
+  return environment;
+}
+
+int attach_device(CommandLine& line) {
+  AttachOptions options;
+  options.engine = with_guests(line.environment);
+  add_engine_options(*line.command, options.engine, false);
+  line.command->add_option("DEVICE", options.device, "Device, like 0000:00:05.0")->required()->type_name("");
+  line.command->add_option("DOMAIN", options.domain, "Guest: name, id or UUID")->required()->type_name("");
+  line.command->add_option("--at", options.at, "Where on the guest's bus (default 00:10.0)")->type_name("BB:DD.F");
+  line.command->add_flag("--background", options.background, "Returns when the guest has it");
+  add_uri_options(*line.command, options.uri, nullptr);
+  if (const auto status = line.parse()) return *status;
+  return attach(options);
+}
+
+int detach_device(CommandLine& line) {
+  DetachOptions options;
+  options.engine = with_guests(line.environment);
+  add_engine_options(*line.command, options.engine, false);
+  line.command->add_option("DEVICE", options.device, "Device, like 0000:00:05.0")->required()->type_name("");
+  if (const auto status = line.parse()) return *status;
+  return detach(options);
+}
+
+constexpr struct Subcommand {
+  const char* name;
+  int (*function)(CommandLine&);
+  const char* help;
+} kSubcommands[] = {
+    {"run", run_program, "Runs PROGRAM with a VFIO interface: run [OPTIONS] [--] PROGRAM [ARGUMENT...]"},
+    {"list", list_devices, "Lists the devices programs can use"},
+    {"info", show_info, "Shows version, backends, capabilities and limits"},
+    {"doctor", ask_doctor, "Looks whether a run can work, and says what to do where it cannot"},
+    {"reap", reap_remains, "Puts back what programs that died still hold of the hypervisor"},
+    {"bind", bind_devices, "Takes devices from the host's drivers, all or none"},
+    {"unbind", unbind_devices, "Gives devices back to the host's drivers, all or none"},
+    {"attach", attach_device, "Puts a device on the PCI bus of a guest, until one of them ends"},
+    {"detach", detach_device, "Takes a device back from a guest"},
+};
+
+/// "run, list, ... and detach"
+std::string subcommand_names() {
+  std::string out;
+  for (std::size_t i = 0; i < std::size(kSubcommands); ++i) {
+    if (i != 0) out += i + 1 == std::size(kSubcommands) ? " and " : ", ";
+    out += kSubcommands[i].name;
+  }
+  return out;
+}
+
+int main(int argc, char** argv) {
   std::string message;
   const auto environment = vfio::EngineConfig::from_environment(message);
   if (!environment) {
     complain(message);
     return kBadInput;
   }
-
-  if (std::find(kFrameSources.begin(), kFrameSources.end(), environment->frame_source) ==
-      kFrameSources.end()) {
+  if (std::ranges::find(kFrameSources, environment->frame_source) == kFrameSources.end()) {
     complain("PVIOMMU_FRAMES='" + environment->frame_source + "': one of auto, io_uring, copy");
     return kBadInput;
   }
 
-  RunOptions run_options;
-  run_options.engine = *environment;
-  CLI::App* run_command = app.add_subcommand(
-      "run", "Runs PROGRAM with a VFIO interface: run [OPTIONS] [--] PROGRAM [ARGUMENT...]");
-  add_engine_options(*run_command, run_options.engine, true);
-  run_command
-      ->add_option("--stats", run_options.stats,
-                   "Prints what happened after the run: table (default) or json")
-      ->type_name("[=FORMAT]")
-      ->check(CLI::IsMember({"table", "json"}));
-  run_command->add_option("--stats-file", run_options.stats_file, "Where to, instead of standard error")
-      ->type_name("PATH");
-  run_command
-      ->add_option("--sysfs", run_options.sysfs, "Makes the device tree here (missing or empty folder)")
-      ->type_name("DIR");
-  run_command->footer(
-      "The exit status is the program's; when it was killed by a signal, pviommu ends by\n"
-      "the same signal (128 + its number in a shell).");
-  run_command->prefix_command();
-
-  QueryOptions list_options;
-  list_options.engine = *environment;
-  CLI::App* list_command = app.add_subcommand("list", "Lists the devices programs can use");
-  add_engine_options(*list_command, list_options.engine, false);
-  list_command->add_flag("--json", list_options.json, "For programs");
-
-  bool list_shows_host = false;
-  HostOptions host_options;
-  auto* host_flag = list_command->add_flag("--host", list_shows_host, "All devices of this machine, and who has them");
-  add_uri_options(*list_command, host_options.uri, host_flag);
-
-  QueryOptions info_options;
-  info_options.engine = *environment;
-  CLI::App* info_command = app.add_subcommand("info", "Shows version, backends, capabilities and limits");
-  add_engine_options(*info_command, info_options.engine, false);
-  info_command->add_flag("--json", info_options.json, "For programs");
-
-  DoctorOptions doctor_options;
-  doctor_options.engine = *environment;
-  CLI::App* doctor_command =
-      app.add_subcommand("doctor", "Looks whether a run can work, and says what to do where it cannot");
-  add_engine_options(*doctor_command, doctor_options.engine, false);
-  doctor_command->add_option("--device", doctor_options.device, "Also looks at this device")
-      ->type_name("SSSS:BB:DD.F");
-  doctor_command->add_flag("--json", doctor_options.json, "For programs");
-  doctor_command->footer("The exit status is 1 when something is a problem.");
-
-  ReapOptions reap_options;
-  reap_options.engine = *environment;
-  CLI::App* reap_command =
-      app.add_subcommand("reap", "Puts back what programs that died still hold of the hypervisor");
-  add_engine_options(*reap_command, reap_options.engine, false);
-  reap_command->add_flag("--dry-run", reap_options.dry_run, "Only says what that is");
-  reap_command->add_flag("--json", reap_options.json, "For programs");
-  reap_command->footer("The exit status is 1 when something is left.");
-
-  BindOptions bind_options, unbind_options;
-  CLI::App* bind_command = app.add_subcommand("bind", "Takes devices from the host's drivers, all or none");
-  add_bind_options(*bind_command, bind_options);
-  bind_command
-      ->add_option("--driver", bind_options.driver,
-                   "Gives them to this driver, or to none (default: none on Xen, else vfio-pci)")
-      ->type_name("DRIVER");
-  bind_command->add_flag("--force", bind_options.force, "Also what holds a mounted filesystem or the default route");
-  CLI::App* unbind_command = app.add_subcommand("unbind", "Gives devices back to the host's drivers, all or none");
-  add_bind_options(*unbind_command, unbind_options);
-
-  // Guests are the hypervisor's, so the model is not what is meant unless it is said.
-  vfio::EngineConfig guests = *environment;
-  if (std::getenv("PVIOMMU_HYPERVISOR") == nullptr) guests.hypervisor = "xen";
-  AttachOptions attach_options;
-  attach_options.engine = guests;
-  CLI::App* attach_command = app.add_subcommand("attach", "Puts a device on the PCI bus of a guest, until one of them ends");
-  add_engine_options(*attach_command, attach_options.engine, false);
-  attach_command->add_option("DEVICE", attach_options.device, "Device, like 0000:00:05.0")->required()->type_name("");
-  attach_command->add_option("DOMAIN", attach_options.domain, "Guest: name, id or UUID")->required()->type_name("");
-  attach_command->add_option("--at", attach_options.at, "Where on the guest's bus (default 00:10.0)")->type_name("BB:DD.F");
-  attach_command->add_flag("--background", attach_options.background, "Returns when the guest has it");
-  add_uri_options(*attach_command, attach_options.uri, nullptr);
-  DetachOptions detach_options;
-  detach_options.engine = guests;
-  CLI::App* detach_command = app.add_subcommand("detach", "Takes a device back from a guest");
-  add_engine_options(*detach_command, detach_options.engine, false);
-  detach_command->add_option("DEVICE", detach_options.device, "Device, like 0000:00:05.0")->required()->type_name("");
-
-  // The program's own words are not for the parser.
-  std::vector<std::string> words(argv + 1, argv + argc);
-  std::vector<std::string> program;
-  if (const auto dashes = std::find(words.begin(), words.end(), "--"); dashes != words.end()) {
-    program.assign(dashes + 1, words.end());
-    words.erase(dashes, words.end());
+  CommandLine line;
+  line.environment = *environment;
+  line.words.assign(argv + 1, argv + argc);
+  if (const auto dashes = std::ranges::find(line.words, "--"); dashes != line.words.end()) {
+    line.program.assign(dashes + 1, line.words.end());
+    line.words.erase(dashes, line.words.end());
   }
-  constexpr std::array<std::string_view, 9> kCommands = {"run",  "list",   "info",   "doctor", "reap",
-                                                         "bind", "unbind", "attach", "detach"};
-  if (!words.empty() && !words[0].starts_with("-") && std::ranges::find(kCommands, words[0]) == kCommands.end()) {
-    complain("unknown command '" + words[0] + "'; there are run, list, info, doctor, reap, bind, unbind, attach and detach");
+  const auto named = [](const std::string& word) { return std::ranges::find(kSubcommands, word, &Subcommand::name); };
+  const auto known = [&](const std::string& word) { return named(word) != std::end(kSubcommands); };
+  if (!line.words.empty() && !line.words[0].starts_with("-") && !known(line.words[0])) {
+    complain("unknown command '" + line.words[0] + "'; there are " + subcommand_names());
     return kBadInput;
   }
-  words = settle_values(words);
-  std::reverse(words.begin(), words.end());
-  try {
-    app.parse(words);
-  } catch (const CLI::ParseError& error) {
-    return report(app, error);
-  }
 
-  if (run_command->parsed()) {
-    run_options.program = run_command->remaining();
-    if (!run_options.program.empty() && run_options.program[0].starts_with("-")) {
-      complain("unknown option '" + run_options.program[0] + "'; see pviommu run --help");
-      return kBadInput;
-    }
-    run_options.program.insert(run_options.program.end(), program.begin(), program.end());
-    if (run_options.program.empty()) {
-      complain("no program to run: pviommu run [OPTIONS] -- PROGRAM [ARGUMENT...]");
-      return kBadInput;
-    }
-    if (!run_options.stats_file.empty() && run_options.stats.empty()) run_options.stats = "table";
-    return run(run_options);
+  line.app.set_version_flag("--version", std::string(PACKAGE_STRING));
+  line.app.require_subcommand(1);
+  line.app.get_formatter()->column_width(34);
+  const auto typed = std::ranges::find_if(line.words, known);
+  int (*function)(CommandLine&) = nullptr;
+  for (const Subcommand& each : kSubcommands) {
+    CLI::App* command = line.app.add_subcommand(each.name, each.help);
+    if (typed == line.words.end() || *typed != each.name) continue;
+    line.command = command;
+    function = each.function;
   }
-  if (!program.empty()) {
-    complain("unexpected words behind --; only pviommu run takes a program");
-    return kBadInput;
-  }
-  if (doctor_command->parsed()) return doctor(doctor_options);
-  if (reap_command->parsed()) return reap(reap_options);
-  if (bind_command->parsed()) return bind(bind_options);
-  if (unbind_command->parsed()) return unbind(unbind_options);
-  if (attach_command->parsed()) return attach(attach_options);
-  if (detach_command->parsed()) return detach(detach_options);
-  if (list_command->parsed() && list_shows_host) {
-    host_options.json = list_options.json;
-    return list_host(host_options);
-  }
-  return list_command->parsed() ? list(list_options) : info(info_options);
+  // Without a subcommand there are only --help, --version and mistakes.
+  return function != nullptr ? function(line) : line.parse().value_or(kBadInput);
 }
 
 }  // namespace
