@@ -27,6 +27,8 @@ EXTRA_DIST += \
 	tests/lint/include-rule.sh \
 	tests/lint/style.sh \
 	tests/README \
+	tests/list-cases.awk \
+	tests/run-stage.sh \
 	tests/tap.sh
 CONFORMANCE_TESTS =
 CONFORMANCE_BINARIES =
