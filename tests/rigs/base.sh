@@ -6,6 +6,7 @@
 #     open_base CACHE FOLDER       prints FOLDER and ends when it is as it should be
 #     guest_tree LIBRARIES         in $work/root, the current folder from then on
 #     add_modules LINUX NAME...    the kernel's modules there
+#     add_programs TREE LIBRARIES PATH...    programs of another system there
 #     close_base FILE...           base.cpio of it; FILEs of $new are kept with their sums
 die() { echo "base: $*" >&2; exit 1; }
 
@@ -37,10 +38,16 @@ begin_base() {
   rm -rf "$new"
   mkdir -p "$work/linux" "$work/root" "$new"
 }
-# unpack_linux PACKAGE: $release is the kernel's, its files are in $work/linux.
+# unpack_linux PACKAGE...: $release is the kernel's, $vmlinuz it, its modules are in
+# $work/linux/lib.  Where they lie differs: /lib or, since Debian 13, /usr/lib, and of a kernel in
+# several packages vmlinuz lies there too.
 unpack_linux() {
-  dpkg-deb --fsys-tarfile "$1" | tar -x -C "$work/linux" --wildcards './boot/*' './lib/modules/*'
+  for package in "$@"; do dpkg-deb -x "$package" "$work/linux"; done
+  [ -e "$work/linux/lib" ] || ln -s usr/lib "$work/linux/lib"
   release=$(basename "$work"/linux/lib/modules/*)
+  vmlinuz=$work/linux/boot/vmlinuz-$release
+  [ -e "$vmlinuz" ] || vmlinuz=$work/linux/lib/modules/$release/vmlinuz
+  [ -e "$vmlinuz" ] || die "$*: there is no vmlinuz"
 }
 # guest_tree BUSYBOX [LIBRARIES]
 guest_tree() {
@@ -82,6 +89,43 @@ add_modules() {
   for module in "$@"; do add_module "$linux" "$module"; done
   cp "$linux/lib/modules/$release/modules.builtin" "lib/modules/$release/"
   busybox depmod -b . "$release" || die "depmod failed"
+}
+
+# add_programs TREE LIBRARIES PATH...: in the current folder, programs of TREE, where packages are
+# unpacked, that run with TREE's C library and others, and none of dom0's; all of these go to the
+# folder LIBRARIES, which is named without the / before it.  PATH is a script that starts it.
+add_programs() {
+  tree=$1 own=$2
+  shift 2
+  mkdir -p "$own/programs"
+  add_libraries_of "$tree" "$own" "$@"
+  for path in "$@"; do
+    mkdir -p "${path%/*}"
+    cp "$tree/$path" "$own/programs/"
+    printf '#!/bin/sh\nexec /%s/%s --library-path /%s --argv0 "$0" /%s/programs/%s "$@"\n' \
+      "$own" ld-linux-x86-64.so.2 "$own" "$own" "${path##*/}" >"$path"
+    chmod 755 "$path"
+  done
+}
+# add_libraries_of TREE LIBRARIES PATH...: all that these programs and libraries of TREE need.
+add_libraries_of() {
+  tree=$1 own=$2
+  shift 2
+  search=$tree/lib/x86_64-linux-gnu:$tree/usr/lib/x86_64-linux-gnu
+  loader=$(find "$tree/lib" "$tree/usr/lib" -name ld-linux-x86-64.so.2 2>/dev/null | head -n 1)
+  [ -n "$loader" ] || die "there is no C library in the packages"
+  mkdir -p "$own"
+  cp -L "$loader" "$own/"
+  needed=$(for path in "$@"; do
+    "$loader" --library-path "$search" --list "$tree/$path" || exit 1
+  done) || die "$* do not find their libraries: $needed"
+  for library in $(printf '%s\n' "$needed" | awk '$2 == "=>" { print $3 }' | sort -u); do
+    case $library in
+      "$tree"/*) cp -L "$library" "$own/" ;;
+      */ld-linux*) ;;
+      *) die "the packages do not have ${library##*/}" ;;
+    esac
+  done
 }
 
 # close_base FILE...: prints the folder.

@@ -9,8 +9,8 @@
 #
 #   open_cache RIG          takes the lock; sets $cache and $packages
 #   intact                  the packages are as they were fetched
-#   start_apt ARCHITECTURE [OTHER]   bookworm with backports and, for amd64, security, from
-#                           the mirrors that the machine's apt is configured with
+#   start_apt ARCHITECTURE [OTHER]   $suite (unset: bookworm) with backports and, for amd64,
+#                           security, from the mirrors that the machine's apt is configured with
 #   newest PATTERN          the newest package that apt-cache search finds
 #   with_needed NAME...     these packages and what they depend on
 #   keep_packages NAME...   fetches them; the rest is removed
@@ -26,20 +26,21 @@ open_cache() {
 # SHA256SUMS is written last: without it, nothing here counts.
 intact() { (cd "$packages" && [ -s SHA256SUMS ] && sha256sum --check --status SHA256SUMS 2>/dev/null); }
 
-# mirror SUITE: where the machine's apt is configured to find SUITE of Debian 12, or else,
-# on another release of Debian, the same suite of its own; nothing when nowhere.  Other
-# suites and architectures of the archive are in the same place.
+# mirror PART: where the machine's apt is configured to find $suite and PART ("", -security),
+# or else the same of its own release of Debian; nothing when nowhere.  Other suites and
+# architectures of the archive are in the same place.
 mirror() {
   own=$(. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-none}")
   # shellcheck disable=SC2016 # apt's variables
   apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI)' 2>/dev/null |
-    awk -v suite="$1" -v own="$(printf '%s\n' "$1" | sed "s/^bookworm/$own/")" '
+    awk -v suite="$suite$1" -v own="$own$1" '
       $1 == suite && !found { found = $2 }
       $1 == own && !other { other = $2 }
       END { print found ? found : other }'
 }
 start_apt() {
   architecture=$1
+  : "${suite:=bookworm}"
   keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   [ -r "$keyring" ] || die "$keyring is missing (Debian: debian-archive-keyring)"
   command -v apt-get >/dev/null || die "the packages are Debian's, apt-get is needed"
@@ -48,14 +49,14 @@ start_apt() {
   trap 'exit 130' INT TERM
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
   : >"$apt/status"
-  main=$(mirror bookworm)
-  [ -n "$main" ] || die "apt of this machine knows no mirror of Debian (no suite bookworm in /etc/apt/sources.list or sources.list.d)"
+  main=$(mirror '')
+  [ -n "$main" ] || die "apt of this machine knows no mirror of Debian (no suite $suite or of its own release in /etc/apt/sources.list or sources.list.d)"
   {
-    echo "deb [signed-by=$keyring] $main bookworm main"
-    echo "deb [signed-by=$keyring] $main bookworm-backports main"
+    echo "deb [signed-by=$keyring] $main $suite main"
+    echo "deb [signed-by=$keyring] $main $suite-backports main"
     # The long-term support of bookworm has no other architecture that is used here.
-    security=$(mirror bookworm-security)
-    [ "$1" != amd64 ] || [ -z "$security" ] || echo "deb [signed-by=$keyring] $security bookworm-security main"
+    security=$(mirror -security)
+    [ "$1" != amd64 ] || [ -z "$security" ] || echo "deb [signed-by=$keyring] $security $suite-security main"
   } >"$apt/sources.list"
   printf 'APT::Architecture "%s";\nAPT::Architectures {%s};\n' "$1" \
     "$(for each in "$@"; do printf '"%s"; ' "$each"; done)" >"$apt/apt.conf"

@@ -4,8 +4,8 @@
 # makes, with a device until they reboot or end, and until libvirtd does.
 . "$(dirname "$0")/lib.sh"
 
-tree=$("$rig/libvirt") || { not_ok libvirt "its packages could not be fetched"; finish; }
-"$rig/tools" >/dev/null || { not_ok tools "what a guest needs could not be had"; finish; }
+tree=$("$rig/libvirt" "$debian") || { not_ok libvirt "its packages could not be fetched"; finish; }
+"$rig/tools" "$debian" >/dev/null || { not_ok tools "what a guest needs could not be had"; finish; }
 in_dom0 --tools --memory 3072 --timeout 560 --add "$tree:/libvirt" <<'EOF'
 [ -e /pviommu/lib/pviommu-libvirt.so ] || { skip libvirt "built without it"; finish; }
 nvme=0000:00:05.0 uri=xen:///system
@@ -40,12 +40,11 @@ equal "the kernel's driver" nvme "$(driver)"
 
 prefix='libvirt: '
 cp -r /libvirt/. / && rm -rf /libvirt
-export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/libvirt-lib:/tools/lib
 says "a missing daemon" 1 "is libvirtd running" list --host --uri=$uri
 mkdir -p /run/xen
-/usr/lib/xen-4.17/bin/xenstored && /usr/lib/xen-4.17/bin/xen-init-dom0 >/dev/null || not_ok xenstored "it does not start"
-/usr/lib/xen-4.17/bin/xenconsoled
-libvirtd -d || not_ok libvirtd "it does not start"
+/usr/lib/xen/bin/xenstored && /usr/lib/xen/bin/xen-init-dom0 >/dev/null || not_ok xenstored "it does not start"
+/usr/lib/xen/bin/xenconsoled
+libvirtd -d -p /run/libvirtd.pid || not_ok libvirtd "it does not start"
 for _ in $(seq 60); do virsh -c $uri list >/dev/null 2>&1 && break; sleep 1; done
 says "list" 0 "$nvme      - nvme" list --host --uri=$uri
 says "a wrong URI" 2 "nosuch" list --host --uri=nosuch
@@ -76,7 +75,7 @@ make() {
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='xenfv'>hvm</type>
-    <loader type='rom'>/usr/lib/xen-4.17/boot/hvmloader</loader>
+    <loader type='rom'>/usr/lib/xen/boot/hvmloader</loader>
     <kernel>/guest/vmlinuz</kernel>
     <initrd>/guest/initrd</initrd>
     <cmdline>console=ttyS0 panic=1 xen_nopv quiet loglevel=4 noxsave mitigations=off job=$1</cmdline>
@@ -130,12 +129,12 @@ make web
 says "attach by UUID" 0 "of domain $(virsh -c $uri domid web);" attach --background --uri=$uri $nvme "$(virsh -c $uri domuuid web | head -n 1)"
 virsh -q -c $uri resume web
 check "web is up" hears web up
-kill -9 "$(pidof libvirtd)"
+kill -9 "$(cat /run/libvirtd.pid)"
 for _ in $(seq 50); do grep -q gone $log && break; usleep 200000; done
 equal "the end of libvirtd is one line" "pviommu: $uri: libvirt has gone; $nvme stays with the guest until the guest ends, which the hypervisor tells" "$(grep -v '^0000' $log)"
 check "web uses the NVMe without it" hears web written
 check "attach is there" pidof pviommu
-check "web ends" /usr/lib/xen-4.17/bin/xl destroy web
+check "web ends" /usr/lib/xen/bin/xl destroy web
 check "and attach with it" ends
 nothing_left "without libvirtd"
 EOF
