@@ -30,23 +30,20 @@ struct Capabilities {
   std::vector<IovaRange> iova_ranges;   ///< mappable, ascending, reserved ranges already cut out
   std::vector<ReservedRange> reserved;  ///< ascending
   std::uint64_t page_sizes = kPageSize;  ///< bit n set: entries of 2^n bytes exist
-  std::uint64_t max_pages_per_call = 0;  ///< 0: no limit; counted in entries, so a 2 MiB entry is one
+  std::uint64_t max_entries_per_call = 0;  ///< of a page table (table_entries.h), so 2 MiB can be one; 0: no limit
   std::uint32_t max_runs_per_call = 0;   ///< 0: no limit
-  std::uint32_t max_spaces = 0;          ///< 0: no limit
-  std::uint32_t contexts_per_space = 1;  ///< translation contexts a domain can hold
   NotificationKinds notifications = 0;   ///< what bind_vector() accepts
   VectorKinds vector_kinds = bit(VectorKind::intx) | bit(VectorKind::msi) | bit(VectorKind::msix);
                                          ///< what allocate_vectors() can give, of what a device has
   bool vectors_before_attach = false;    ///< allocate_vectors() fails with ENODEV once attached
-  bool overwrite_is_fatal = false;       ///< mapping over a live entry destroys the space (Xen)
   bool read_only = true;                 ///< Access::read is enforced; else mapped read-write
   bool write_only = true;                ///< Access::write is enforced; else mapped read-write
   bool deferred_flush = false;           ///< unmap() leaves the IOTLB to flush()
   bool peer_to_peer = false;             ///< MMIO of devices can be mapped (frames_of_mmio)
   bool held_frames_only = false;         ///< frames_of() wants PinnedMemory::holds_pages()
   bool pins_memory = false;              ///< frames_of() itself pins what it is given, by its address, until
-                                         ///< forget_frames(), and counts it against RLIMIT_MEMLOCK;
-                                         ///< no frame source is used (EFAULT, ENOMEM come from it or from map())
+                                         ///< forget_frames(), and counts it against RLIMIT_MEMLOCK: the frame
+                                         ///< source only names memory (EFAULT, ENOMEM come from it or from map())
 };
 
 }  // namespace pviommu

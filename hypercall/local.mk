@@ -24,6 +24,7 @@ nobase_pkginclude_HEADERS += \
 	hypercall/spaces.h \
 	hypercall/statistics.h \
 	hypercall/strong.h \
+	hypercall/table_entries.h \
 	hypercall/unique_fd.h
 
 libpviommu_la_SOURCES += \

@@ -75,6 +75,7 @@ class Spaces {
   Spaces& operator=(const Spaces&) = delete;
   virtual ~Spaces() = default;
 
+  /// ENOSPC: there can be no more.
   virtual Result<SpaceId> create_space(const SpaceConfig& config) = 0;
   /// All devices detached before (else EBUSY).  Mappings go with it.
   virtual Status destroy_space(SpaceId space) = 0;
@@ -91,10 +92,11 @@ class Spaces {
   // a better one.  So do attach(), detach() and flush(): there the flag is about every
   // frame mapped in the space.  None of these throws.
 
-  /// Maps the runs in order.  The target entries must be empty: EEXIST, and
-  /// where `overwrite_is_fatal` the space is dead afterwards: every call but
+  /// Maps the runs in order.  The target entries must be empty: EEXIST.  A
+  /// hypervisor may give the space up for that: it is dead then, every call but
   /// detach() and destroy_space() fails with EIO and changes nothing, so that what
   /// was mapped stays within reach of devices until the space is destroyed.
+  /// Whoever maps must therefore know what is mapped, and never try.
   /// E2BIG: above the declared limits of a call; nothing done.
   virtual BatchResult map(SpaceId space, std::span<const MapRun> runs) = 0;
   /// Removes the runs in order.  ENOENT at the first page not mapped so.  When

@@ -251,17 +251,11 @@ Status AddressSpace::publish(MappingIndex::Cursor cursor, PendingPins& pending) 
   return {};
 }
 
-/// Who pins counts: with Capabilities::pins_memory that is the hypervisor.
-Status AddressSpace::count_locked(std::uint64_t pages) { return capabilities().pins_memory ? Status{} : locked_.add(pages); }
-void AddressSpace::uncount_locked(std::uint64_t pages) {
-  if (!capabilities().pins_memory) locked_.remove(pages);
-}
-
 Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) {
   const std::lock_guard guard(lock_);
   if (!domain_) return closed();
   const auto cursor = PVIOMMU_TRY(reserve(iova, hva, size, access, false));
-  Status status = count_locked(size >> kPageShift);
+  Status status = frames_.count(size >> kPageShift);
   if (status) {
     frame_runs_.clear();
     try {
@@ -272,7 +266,7 @@ Status AddressSpace::map(Iova iova, Hva hva, std::uint64_t size, Access access) 
       status = Error{ENOMEM, "map"};
     }
     if (status) return {};
-    uncount_locked(size >> kPageShift);
+    frames_.uncount(size >> kPageShift);
   }
   index_.erase(cursor);
   return status;
@@ -353,7 +347,7 @@ void AddressSpace::release(const MappingRecord& record) {
     const std::unique_ptr<PinnedMemory> pin(reinterpret_cast<PinnedMemory*>(record.owner));
     give_back(*pin);
   }
-  if (!record.has(MappingRecord::kMmio)) uncount_locked(record.pages);
+  if (!record.has(MappingRecord::kMmio)) frames_.uncount(record.pages);
 }
 
 /// What is mapped in the range keeps its pins from now on if `status` says that devices

@@ -17,7 +17,6 @@
 #include "hypercall/spaces.h"
 #include "pviommu/frame_source.h"
 #include "pviommu/iommu_driver.h"
-#include "pviommu/locked_memory.h"
 #include "pviommu/mapping_index.h"
 
 namespace pviommu {
@@ -102,8 +101,6 @@ class AddressSpace {
 
   Result<MappingIndex::Cursor> reserve(Iova iova, Hva hva, std::uint64_t size, Access access, bool mmio);
   bool enforceable(Access access) const;
-  Status count_locked(std::uint64_t pages);
-  void uncount_locked(std::uint64_t pages);
   Status pin(Hva hva, std::uint64_t size, Access access, PendingPins& pending);
   Status publish(MappingIndex::Cursor cursor, PendingPins& pending);
   Result<IovaRange> checked_range(Iova iova, std::uint64_t size) const;
@@ -126,7 +123,6 @@ class AddressSpace {
 
   mutable std::mutex lock_;  ///< guards all below and calls of the domain
   MappingIndex index_;
-  LockedMemory locked_;
   bool state_lost_ = false;  ///< an error had Error::state_lost: no further mappings
   // One operation's frames and runs, kept for their capacity.
   std::vector<FrameRun> frame_runs_;

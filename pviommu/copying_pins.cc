@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "hypercall/statistics.h"
+#include "pviommu/locked_memory.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -131,6 +132,12 @@ class CopyingSource final : public FrameSource {
   Result<std::unique_ptr<PinnedMemory>> pin(HvaRange range, Access access) override {
     return make_copying_pin(range, access);
   }
+  // Nothing is locked, but a program must not come to depend on that.
+  Status count(std::uint64_t pages) override { return locked_.add(pages); }
+  void uncount(std::uint64_t pages) noexcept override { locked_.remove(pages); }
+
+ private:
+  LockedMemory locked_;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 //   named_memory.h    leaves pinning to the hypervisor
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,6 +36,13 @@ class FrameSource {
   /// access is only needed for Access::write).  ENOMEM: RLIMIT_MEMLOCK or out
   /// of memory.  ENOSPC: no slot left.
   virtual Result<std::unique_ptr<PinnedMemory>> pin(HvaRange range, Access access) = 0;
+
+  /// Counts `pages` (4 KiB) of a mapping against RLIMIT_MEMLOCK, before the first of them
+  /// is pinned.  ENOMEM: they would go beyond it; nothing counted.  A source that leaves
+  /// pinning to the hypervisor leaves counting to it as well.
+  virtual Status count(std::uint64_t pages) = 0;
+  /// After the mapping is gone; as many as were counted for it.
+  virtual void uncount(std::uint64_t pages) noexcept = 0;
 };
 
 /// `kind` is "io_uring", "copy" or "auto": io_uring where the kernel has

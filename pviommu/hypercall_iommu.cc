@@ -11,9 +11,10 @@
 #include "pviommu/hypercall_iommu.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdio>
 #include <vector>
+
+#include "hypercall/table_entries.h"
 
 namespace pviommu {
 namespace {
@@ -24,6 +25,8 @@ constexpr unsigned kFruitlessTries = 16;
 constexpr unsigned kUndoTries = 3;
 /// How many runs a call has where the hypervisor states no limit.
 constexpr std::size_t kRunsPerCall = 512;
+/// Page table entries of a call where the hypervisor states no limit.
+constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
 
 std::uint64_t pages_of(std::span<const MapRun> runs) {
   std::uint64_t pages = 0;
@@ -106,8 +109,7 @@ class HypercallDomain final : public IommuDomain {
     forward_.reserve(most_runs_);
     back_.reserve(most_runs_);
     removals_.reserve(most_runs_);
-    most_entries_ = capabilities_.max_pages_per_call != 0 ? capabilities_.max_pages_per_call
-                                                          : ~std::uint64_t{0};
+    if (capabilities_.max_entries_per_call != 0) most_entries_ = capabilities_.max_entries_per_call;
   }
 
   ~HypercallDomain() override {
@@ -154,36 +156,6 @@ class HypercallDomain final : public IommuDomain {
  private:
   enum class Direction { map, unmap };
 
-  /// Pages of `run` (at most `most`) that fit in `entries`, and takes them off.
-  /// A page table entry is the largest size that alignment allows.
-  std::uint64_t take_entries(const MapRun& run, std::uint64_t most, std::uint64_t& entries) const {
-    if (entries >= most) {  // the common case: even single pages would fit
-      if (most_entries_ != ~std::uint64_t{0}) entries -= std::min(entries, count_entries(run, most));
-      return most;
-    }
-    std::uint64_t taken = 0;
-    while (taken < most && entries != 0) {
-      taken += entry_pages(run, taken, most - taken);
-      --entries;
-    }
-    return taken;
-  }
-  std::uint64_t count_entries(const MapRun& run, std::uint64_t pages) const {
-    std::uint64_t entries = 0;
-    for (std::uint64_t at = 0; at < pages; ++entries) at += entry_pages(run, at, pages - at);
-    return entries;
-  }
-  std::uint64_t entry_pages(const MapRun& run, std::uint64_t at, std::uint64_t left) const {
-    const std::uint64_t alignment = (run.dfn.raw() + at) | (run.mfn.raw() + at);
-    std::uint64_t sizes = capabilities_.page_sizes >> kPageShift;
-    while (sizes > 1) {
-      const std::uint64_t pages = std::bit_floor(sizes);
-      if (pages <= left && (alignment & (pages - 1)) == 0) return pages;
-      sizes &= ~pages;
-    }
-    return 1;
-  }
-
   /// Every map and unmap of the hypervisor, those of an undo included.
   BatchResult call(Direction direction, std::span<const MapRun> batch) {
     BatchResult result;
@@ -214,7 +186,8 @@ class HypercallDomain final : public IommuDomain {
     std::uint64_t entries = most_entries_;
     while (forward_.size() < most_runs_ && entries != 0 && ahead.done() < total) {
       MapRun run = ahead.ahead();
-      run.pages = take_entries(run, run.pages, entries);
+      if (most_entries_ != kNoLimit)
+        run.pages = take_entries(run.dfn, run.mfn, run.pages, capabilities_.page_sizes, entries);
       ahead.forward(run.pages);
       forward_.push_back(run);
     }
@@ -227,7 +200,7 @@ class HypercallDomain final : public IommuDomain {
     while (position.done() < total) {
       // Where entries are not counted nothing needs to be cut.
       std::span<const MapRun> batch;
-      if (most_entries_ == ~std::uint64_t{0}) batch = position.whole(most_runs_);
+      if (most_entries_ == kNoLimit) batch = position.whole(most_runs_);
       if (batch.empty()) batch = cut_batch(position, total);
       const BatchResult result = call(direction, batch);
       position.forward(std::min(result.pages_done, pages_of(batch)));
@@ -312,7 +285,7 @@ class HypercallDomain final : public IommuDomain {
   const Capabilities& capabilities_;
   const SpaceId space_;
   std::size_t most_runs_;
-  std::uint64_t most_entries_;
+  std::uint64_t most_entries_ = kNoLimit;
   bool lost_ = false;  ///< the hypervisor lost the state in the request under way, once is enough
   // One call's runs.  Full size from the start: nothing is allocated later.
   std::vector<MapRun> forward_;

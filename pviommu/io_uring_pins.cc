@@ -17,6 +17,7 @@
 #include "hypercall/statistics.h"
 #include "pviommu/copying_pins.h"
 #include "pviommu/io_uring_ring.h"
+#include "pviommu/locked_memory.h"
 
 namespace pviommu {
 namespace {
@@ -179,9 +180,12 @@ class IoUringSource final : public FrameSource {
     }
     return std::unique_ptr<PinnedMemory>(pin);
   }
+  Status count(std::uint64_t pages) override { return locked_.add(pages); }
+  void uncount(std::uint64_t pages) noexcept override { locked_.remove(pages); }
 
  private:
   std::shared_ptr<RingPool> pool_;
+  LockedMemory locked_;
 };
 
 }  // namespace

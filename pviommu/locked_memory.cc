@@ -69,6 +69,6 @@ Status LockedMemory::add(std::uint64_t pages) {
   return {};
 }
 
-void LockedMemory::remove(std::uint64_t pages) { held_pages.fetch_sub(pages, std::memory_order_relaxed); }
+void LockedMemory::remove(std::uint64_t pages) noexcept { held_pages.fetch_sub(pages, std::memory_order_relaxed); }
 
 }  // namespace pviommu

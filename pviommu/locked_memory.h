@@ -16,7 +16,7 @@ class LockedMemory {
  public:
   /// ENOMEM when `pages` more would go beyond RLIMIT_MEMLOCK.
   Status add(std::uint64_t pages);
-  void remove(std::uint64_t pages);
+  void remove(std::uint64_t pages) noexcept;
   /// False: RLIMIT_MEMLOCK means nothing to the calling thread.
   static bool limited();
 };

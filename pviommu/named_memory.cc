@@ -32,6 +32,9 @@ class NamingSource final : public FrameSource {
   Result<std::unique_ptr<PinnedMemory>> pin(HvaRange range, Access) override {
     return std::unique_ptr<PinnedMemory>(new NamedMemory(range));
   }
+  /// frames_of() counts what it pins.
+  Status count(std::uint64_t) override { return {}; }
+  void uncount(std::uint64_t) noexcept override {}
 };
 
 }  // namespace

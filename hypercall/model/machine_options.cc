@@ -80,12 +80,12 @@ MachineOptions read_machine_options(ConfReader& conf, std::string& problem) {
     caps.page_sizes = kPageSize;
     options.strict_batches = true;  // H_PARAMETER
   }
-  caps.max_pages_per_call = conf.size("max-pages", limits == "xen" ? 64 : limits == "papr" ? 512 : 0);
+  caps.max_entries_per_call = conf.size("max-pages", limits == "xen" ? 64 : limits == "papr" ? 512 : 0);
   caps.max_runs_per_call = static_cast<std::uint32_t>(conf.size("max-runs", 0));
-  caps.max_spaces = static_cast<std::uint32_t>(conf.size("max-spaces", 0));
+  options.most_spaces = static_cast<unsigned>(conf.size("max-spaces", 0));
   caps.notifications = bit(NotificationKind::sink) | bit(NotificationKind::event_channel) |
                        bit(NotificationKind::guest_vector);
-  caps.vectors_before_attach = caps.overwrite_is_fatal = limits == "xen";
+  caps.vectors_before_attach = options.overwrite_is_fatal = limits == "xen";
   caps.read_only = caps.write_only = !direct;
   caps.deferred_flush = conf.flag("deferred-flush", false);
   caps.peer_to_peer = conf.flag("p2p", true);

@@ -33,8 +33,10 @@ namespace pviommu::model {
 //   fail-after-pages=N     ... after N pages of a map or unmap
 struct MachineOptions {
   Capabilities capabilities;
-  bool strict_batches = false;  ///< more than max_pages_per_call is E2BIG, not a part
+  bool strict_batches = false;  ///< more than max_entries_per_call is E2BIG, not a part
+  bool overwrite_is_fatal = false;  ///< mapping over a live entry leaves the space dead
   bool scattered = false;
+  unsigned most_spaces = 0;   ///< 0: no limit
   unsigned most_vectors = 0;  ///< 0: no limit
   unsigned address_bits = 48;
   struct Failure {

@@ -23,7 +23,7 @@ Result<SpaceId> Model::create_space(const SpaceConfig& config) {
   CallLog::Call call(calls_, HypercallOp::create_space, 0);
   return call.run([&]() -> Result<SpaceId> {
     std::lock_guard guard(spaces_lock_);
-    if (capabilities().max_spaces != 0 && spaces_live_ >= capabilities().max_spaces)
+    if (options_.most_spaces != 0 && spaces_live_ >= options_.most_spaces)
       return Error{ENOSPC, "create_space: no address space left"};
     for (unsigned tried = 0; tried < spaces_.size(); ++tried) {
       const SpaceId id(++spaces_made_);

@@ -26,7 +26,7 @@ bool Model::mappable(Dfn dfn, std::uint64_t pages) const {
 Status Model::check_batch(std::size_t runs, std::uint64_t pages) const {
   const Capabilities& caps = capabilities();
   if (caps.max_runs_per_call != 0 && runs > caps.max_runs_per_call) return Error{E2BIG, "too many runs"};
-  if (options_.strict_batches && caps.max_pages_per_call != 0 && pages > caps.max_pages_per_call)
+  if (options_.strict_batches && caps.max_entries_per_call != 0 && pages > caps.max_entries_per_call)
     return Error{E2BIG, "too many pages"};
   return {};
 }
@@ -55,7 +55,7 @@ BatchResult Model::batch(HypercallOp op, SpaceId id, std::span<const Run> runs, 
   for (const Run& run : runs) asked += run.pages;
   if (Status fits = check_batch(runs.size(), asked); !fits) return end(E2BIG, fits.error().operation);
 
-  std::uint64_t budget = capabilities().max_pages_per_call;
+  std::uint64_t budget = capabilities().max_entries_per_call;
   if (budget == 0) budget = ~std::uint64_t{0};
   std::lock_guard guard(space->calls);
   if (space->dead) return end(EIO, "the space is dead");
@@ -81,7 +81,7 @@ BatchResult Model::map(SpaceId id, std::span<const MapRun> runs) {
                                                                      : true;
                  const auto done = space.table.map(run.dfn, run.mfn, pages,
                                                    enforced ? run.access : Access::read_write, budget);
-                 if (done.error == EEXIST && capabilities().overwrite_is_fatal) space.dead = true;
+                 if (done.error == EEXIST && options_.overwrite_is_fatal) space.dead = true;
                  return done;
                });
 }

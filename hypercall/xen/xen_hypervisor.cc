@@ -42,7 +42,6 @@ XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls, std::un
   caps.page_sizes = kPageSize | std::uint64_t{1} << 21 | std::uint64_t{1} << 30;
   caps.notifications = bit(NotificationKind::sink) | bit(NotificationKind::event_channel) | bit(NotificationKind::guest_vector);
   caps.vectors_before_attach = true;
-  caps.overwrite_is_fatal = true;
   // Direct mappings have both rights in Xen, always.
   caps.read_only = caps.write_only = false;
   caps.peer_to_peer = true;
@@ -53,7 +52,6 @@ XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls, std::un
   caps.vectors_before_attach = false;
   caps.held_frames_only = false;
   caps.pins_memory = true;
-  caps.max_spaces = 1;
   injected_ = std::make_unique<GuestVectors>(*calls_, *guest_);
   vectors_ = injected_.get();
 }

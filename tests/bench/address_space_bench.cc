@@ -12,6 +12,7 @@
 #include "hypercall/backend.h"
 #include "hypercall/statistics.h"
 #include "pviommu/address_space.h"
+#include "pviommu/locked_memory.h"
 
 namespace pviommu::bench {
 namespace {
@@ -34,6 +35,11 @@ class NullFrames final : public FrameSource {
   Result<std::unique_ptr<PinnedMemory>> pin(HvaRange range, Access) override {
     return std::unique_ptr<PinnedMemory>(new Pin(range));
   }
+  Status count(std::uint64_t pages) override { return locked_.add(pages); }
+  void uncount(std::uint64_t pages) noexcept override { locked_.remove(pages); }
+
+ private:
+  LockedMemory locked_;
 };
 
 /// A driver that does nothing.

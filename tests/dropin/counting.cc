@@ -78,11 +78,12 @@ class CountingDomain final : public IommuDomain {
   };
 
   // Calls `step` for the first `total` pages of `runs`, a piece of one run at a
-  // time: that is within every limit on runs, and the limit on pages is kept here.
+  // time: that is within every limit on runs, and the limit on entries, of which a
+  // page takes one at most, is kept here.
   // A call may do less than asked for without an error: it is called again.
   template <class Step>
   Progress in_steps(std::span<const MapRun> runs, std::uint64_t total, Step step) {
-    const std::uint64_t limit = hypervisor_.capabilities().max_pages_per_call;
+    const std::uint64_t limit = hypervisor_.capabilities().max_entries_per_call;
     Progress progress;
     for (const MapRun& run : runs) {
       for (std::uint64_t at = 0; at < run.pages;) {

@@ -14,6 +14,7 @@
 #include "hypercall/result.h"
 #include "hypercall/statistics.h"
 #include "hypercall/strong.h"
+#include "hypercall/table_entries.h"
 #include "hypercall/unique_fd.h"
 
 namespace pviommu {
@@ -194,6 +195,38 @@ TEST(PciAddress, Refuses) {
     EXPECT_EQ(parse_sbdf(text).ok(), false) << text;
   }
   EXPECT_EQ(parse_sbdf("x").error().code, EINVAL);
+}
+
+// ---- entries of a page table --------------------------------------------------
+
+// The largest size that exists, fits, and to which both sides are aligned.
+std::uint64_t looked_for(std::uint64_t dfn, std::uint64_t mfn, std::uint64_t pages, std::uint64_t page_sizes) {
+  std::uint64_t found = 1;
+  for (unsigned order = 1; order < 52; ++order) {
+    const std::uint64_t size = std::uint64_t{1} << order;
+    if ((page_sizes >> 12 & size) != 0 && size <= pages && dfn % size == 0 && mfn % size == 0) found = size;
+  }
+  return found;
+}
+
+TEST(TableEntries, AreAsLargeAsBothSidesAllow) {
+  for (const std::uint64_t page_sizes : {0x1000u, 0x40201000u, 0x1011000u, 0x10000u})
+    for (const std::uint64_t dfn : {0u, 1u, 16u, 511u, 512u, 513u, 262144u, 262656u})
+      for (const std::uint64_t mfn : {0u, 2u, 512u, 1024u, 524288u, 524289u})
+        for (const std::uint64_t pages : {1u, 15u, 16u, 511u, 512u, 1000u, 262143u, 262144u, 1000000u})
+          EXPECT_EQ(pages_of_entry(Dfn(dfn), Mfn(mfn), pages, page_sizes), looked_for(dfn, mfn, pages, page_sizes))
+              << page_sizes << " " << dfn << " " << mfn << " " << pages;
+  EXPECT_EQ(pages_of_entry(Dfn(0), Mfn(0), ~std::uint64_t{0}, ~std::uint64_t{0}), std::uint64_t{1} << 51);
+}
+
+TEST(TableEntries, AreTakenFromTheFront) {
+  std::uint64_t entries = 10;
+  // Two pages up to the boundary, three of 2 MiB, one page behind them.
+  EXPECT_EQ(take_entries(Dfn(510), Mfn(1022), 2 + 3 * 512 + 1, 0x201000, entries), 2u + 3 * 512 + 1);
+  EXPECT_EQ(entries, 4u);
+  EXPECT_EQ(take_entries(Dfn(512), Mfn(1024), 100 * 512, 0x201000, entries), 4u * 512);
+  EXPECT_EQ(entries, 0u);
+  EXPECT_EQ(take_entries(Dfn(512), Mfn(1024), 1, 0x201000, entries), 0u);
 }
 
 // ---- owned descriptors ------------------------------------------------------

@@ -176,7 +176,7 @@ TEST_F(PaprLinuxTest, WhatItCanDo) {
   const Capabilities& can = papr_->capabilities();
   ASSERT_EQ(can.iova_ranges.size(), 1u);
   EXPECT_EQ(can.iova_ranges[0], IovaRange::from_size(Iova(0), 1u << 30).value());
-  EXPECT_EQ(can.max_pages_per_call, 512u);
+  EXPECT_EQ(can.max_entries_per_call, 512u);
   EXPECT_TRUE(can.pins_memory);
   EXPECT_FALSE(can.vector_kinds & bit(VectorKind::intx));
 }

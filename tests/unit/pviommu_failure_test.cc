@@ -31,7 +31,7 @@ class Failure : public ::testing::TestWithParam<Limits> {
  protected:
   void SetUp() override {
     hypervisor.limits.max_runs_per_call = GetParam().runs;
-    hypervisor.limits.max_pages_per_call = GetParam().pages;
+    hypervisor.limits.max_entries_per_call = GetParam().pages;
     hypervisor.limits.deferred_flush = GetParam().deferred_flush;
     hypervisor.pages_a_call = GetParam().progress;
     hypervisor.scatter = GetParam().scatter;

@@ -11,6 +11,7 @@
 #include "hypercall/capabilities.h"
 #include "hypercall/spaces.h"
 #include "pviommu/frame_source.h"
+#include "pviommu/locked_memory.h"
 
 namespace pviommu::test {
 
@@ -167,7 +168,7 @@ class FakeSpaces : public Spaces {
         at += step;
       }
     }
-    if (limits.max_pages_per_call != 0 && entries > limits.max_pages_per_call)
+    if (limits.max_entries_per_call != 0 && entries > limits.max_entries_per_call)
       violations.push_back("too many entries in a call");
   }
   template <class Run, class PageWork>
@@ -221,11 +222,16 @@ class FakeFrames : public FrameSource {
     if (range.size() > PinnedMemory::kMaxBytes) return Error{EINVAL, "fake"};
     return std::unique_ptr<PinnedMemory>(new Pin(*this, range));
   }
+  Status count(std::uint64_t pages) override { return locked_.add(pages); }
+  void uncount(std::uint64_t pages) noexcept override { locked_.remove(pages); }
 
   int calls = 0;
   int fail_at = 0;
   int live = 0;
   Access last_access = Access::none;
+
+ private:
+  LockedMemory locked_;
 };
 
 }  // namespace pviommu::test

@@ -64,7 +64,7 @@ TEST_F(HypercallIommu, PacksRunsIntoCalls) {
 }
 
 TEST_F(HypercallIommu, CountsEntriesNotPages) {
-  hypervisor.limits.max_pages_per_call = 64;
+  hypervisor.limits.max_entries_per_call = 64;
   open();
   // 128 MiB, aligned to 2 MiB on both sides: 64 entries.
   const MapRun aligned{Dfn(0x80000), Mfn(0x100000), 64 * 512, rw};

@@ -208,7 +208,7 @@ TEST_P(StateLost, ANewSpaceIsNotConcerned) {
 
 // ---- a dead space ----------------------------------------------------------------
 
-/// Capabilities::overwrite_is_fatal: nothing changes any more after an overwrite.
+/// A hypervisor that gives a space up: nothing changes any more after an overwrite.
 class DyingSpaces final : public FakeSpaces {
  public:
   bool dead = false;
@@ -236,7 +236,6 @@ TEST(StateLostInADeadSpace, WhatItHoldsStaysPinnedAndNothingElse) {
   // The entry that kills the space is in the way of the n-th page.
   for (const std::uint64_t n : {0, 1, 5}) {
     DyingSpaces hypervisor;
-    hypervisor.limits.overwrite_is_fatal = true;
     hypervisor.scatter = 1;
     FakeFrames frames;
     const auto driver = make_hypercall_iommu(hypervisor, hypervisor.limits);

@@ -99,7 +99,7 @@ Result<std::vector<Found>> find_functions(const std::string& sysfs) {
 ModuleHypervisor::ModuleHypervisor(std::unique_ptr<ModuleCalls> calls, std::string sysfs)
     : calls_(std::move(calls)), sysfs_(std::move(sysfs)), vectors_(*calls_) {
   capabilities_.page_sizes = kPageSize;
-  capabilities_.max_pages_per_call = kTcesPerCall;
+  capabilities_.max_entries_per_call = kTcesPerCall;
   capabilities_.max_runs_per_call = kTcesPerCall;
   capabilities_.notifications = bit(NotificationKind::sink);
   capabilities_.vector_kinds = bit(VectorKind::msi) | bit(VectorKind::msix);
