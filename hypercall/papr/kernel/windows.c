@@ -8,6 +8,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/uaccess.h>
@@ -47,28 +48,42 @@ void papr_clear_window(struct owner *o, struct window *w)
 		       w->liobn, done, rc, w->mapped);
 }
 
-static struct window *find_window(struct owner *o, u32 liobn)
+/* The window of `liobn`, and its first entry of `count` from `ioba` on. */
+static struct window *find_entries(struct owner *o, u32 liobn, u64 ioba, u64 count, u64 *entry)
 {
 	struct window *w;
 
 	list_for_each_entry(w, &o->windows, node)
 		if (w->liobn == liobn && w->claimed > 0)
-			return w;
-	return NULL;
-}
-
-/* The first entry of `count` from `ioba` on. */
-static long find_entries(struct window *w, u64 ioba, u64 count, u64 *entry)
-{
+			goto found;
+	return ERR_PTR(-ENODEV);
+found:
 	if ((ioba & (TCE_BYTES - 1)) || !count)
-		return -EINVAL;
+		return ERR_PTR(-EINVAL);
 	if (ioba < w->first)
-		return -ERANGE;
+		return ERR_PTR(-ERANGE);
 	*entry = (ioba - w->first) >> TCE_SHIFT;
 	if (*entry >= w->entries || count > w->entries - *entry)
-		return -ERANGE;
+		return ERR_PTR(-ERANGE);
 	*entry = array_index_nospec(*entry, w->entries);
-	return 0;
+	return w;
+}
+
+/* Does a call's work on entries: with owner->lock, when they are the program's. */
+typedef long (*entry_work)(struct owner *o, struct window *w, u64 entry, struct call *call);
+
+static long on_entries(struct owner *o, u32 liobn, u64 ioba, u64 count, entry_work work,
+		       struct call *call)
+{
+	struct window *w;
+	u64 entry;
+	long ret;
+
+	mutex_lock(&o->lock);
+	w = find_entries(o, liobn, ioba, count, &entry);
+	ret = IS_ERR(w) ? PTR_ERR(w) : work(o, w, entry, call);
+	mutex_unlock(&o->lock);
+	return ret;
 }
 
 /* Looks o->tces over, and writes the list. */
@@ -94,30 +109,18 @@ static long check_tces(struct owner *o, struct window *w, u64 entry, u32 count)
 	return 0;
 }
 
-long papr_do_map(struct owner *o, struct call *call)
+static long map_entries(struct owner *o, struct window *w, u64 entry, struct call *call)
 {
 	struct pviommu_papr_map *a = call->argument;
-	struct window *w;
-	u64 entry, done;
+	u64 done;
 	long ret, rc;
 	u32 i;
 
-	if (a->flags || a->reserved || !a->count || a->count > PVIOMMU_PAPR_MAX_TCES)
-		return -EINVAL;
-	mutex_lock(&o->lock);
-	ret = -ENODEV;
-	w = find_window(o, a->liobn);
-	if (!w)
-		goto out;
-	ret = find_entries(w, a->ioba, a->count, &entry);
-	if (ret)
-		goto out;
-	ret = -EFAULT;
 	if (copy_from_user(o->tces, u64_to_user_ptr(a->tces), a->count * sizeof(u64)))
-		goto out;
+		return -EFAULT;
 	ret = check_tces(o, w, entry, a->count);
 	if (ret)
-		goto out;
+		return ret;
 
 	/* Before the hypervisor knows of them: whatever happens, the pages are held. */
 	for (i = 0; i < a->count; i++) {
@@ -145,59 +148,53 @@ long papr_do_map(struct owner *o, struct call *call)
 			pr_err("LIOBN %x: entries cannot be emptied; they count as mapped\n", w->liobn);
 		drop_slots(o, w, entry, done);
 	}
-out:
-	mutex_unlock(&o->lock);
 	return ret;
+}
+
+long papr_do_map(struct owner *o, struct call *call)
+{
+	struct pviommu_papr_map *a = call->argument;
+
+	if (a->flags || a->reserved || !a->count || a->count > PVIOMMU_PAPR_MAX_TCES)
+		return -EINVAL;
+	return on_entries(o, a->liobn, a->ioba, a->count, map_entries, call);
+}
+
+static long unmap_entries(struct owner *o, struct window *w, u64 entry, struct call *call)
+{
+	struct pviommu_papr_unmap *a = call->argument;
+
+	a->rc = papr_clear_entries(o, w, entry, a->count, &a->done);
+	drop_slots(o, w, entry, a->done);
+	if (respond(call))
+		return -EFAULT;
+	return a->rc == H_SUCCESS ? 0 : -EIO;
 }
 
 long papr_do_unmap(struct owner *o, struct call *call)
 {
 	struct pviommu_papr_unmap *a = call->argument;
-	struct window *w;
-	u64 entry;
-	long ret, rc;
 
 	if (a->flags)
 		return -EINVAL;
-	mutex_lock(&o->lock);
-	ret = -ENODEV;
-	w = find_window(o, a->liobn);
-	if (!w)
-		goto out;
-	ret = find_entries(w, a->ioba, a->count, &entry);
-	if (ret)
-		goto out;
-	rc = papr_clear_entries(o, w, entry, a->count, &a->done);
-	drop_slots(o, w, entry, a->done);
-	ret = rc == H_SUCCESS ? 0 : -EIO;
-	a->rc = rc;
+	return on_entries(o, a->liobn, a->ioba, a->count, unmap_entries, call);
+}
+
+static long get_entry(struct owner *o, struct window *w, u64 entry, struct call *call)
+{
+	struct pviommu_papr_get_tce *a = call->argument;
+
+	a->rc = papr_get_tce(o, w, entry, &a->tce);
 	if (respond(call))
-		ret = -EFAULT;
-out:
-	mutex_unlock(&o->lock);
-	return ret;
+		return -EFAULT;
+	return a->rc == H_SUCCESS ? 0 : -EIO;
 }
 
 long papr_do_get_tce(struct owner *o, struct call *call)
 {
 	struct pviommu_papr_get_tce *a = call->argument;
-	struct window *w;
-	u64 entry;
-	long ret;
 
 	if (a->flags)
 		return -EINVAL;
-	mutex_lock(&o->lock);
-	ret = -ENODEV;
-	w = find_window(o, a->liobn);
-	if (w)
-		ret = find_entries(w, a->ioba, 1, &entry);
-	if (!ret) {
-		a->rc = papr_get_tce(o, w, entry, &a->tce);
-		ret = a->rc == H_SUCCESS ? 0 : -EIO;
-	}
-	mutex_unlock(&o->lock);
-	if ((!ret || ret == -EIO) && respond(call))
-		ret = -EFAULT;
-	return ret;
+	return on_entries(o, a->liobn, a->ioba, 1, get_entry, call);
 }
