@@ -16,6 +16,7 @@
 #include "msi/virtual_capability.h"
 #include "tests/fuzz/check.h"
 #include "tests/fuzz/input.h"
+#include "tests/unit/fake_pci_device.h"
 #include "vfio-glue/engine/config_space.h"
 
 namespace pviommu::fuzz {
@@ -23,59 +24,55 @@ namespace {
 
 constexpr std::uint8_t kSecret = 0x5a;  ///< what message registers of the hardware hold
 
-class HostileDevice final : public PciDevice {
+class HostileDevice final : public test::FakePciDevice {
  public:
   explicit HostileDevice(Input& input) {
     const std::uint8_t how = input.byte();
-    bytes_.resize(how & 1 ? 4096 : 256);
+    config.resize(how & 1 ? 4096 : 256);
     fickle_ = how % 16 >= 14;
-    const unsigned bars = input.byte();
+    const unsigned which = input.byte();
     for (unsigned i = 0; i <= kPciBars; ++i) {
-      if ((bars >> i & 1) == 0) continue;
+      if ((which >> i & 1) == 0) continue;
       const std::uint8_t what = input.byte();
-      BarInfo& bar = bars_[i];
+      BarInfo& bar = bars[i];
       bar.size = std::uint64_t{1} << (what < 192 ? 4 + what % 16u : what % 64u);
       bar.is_io = what & 0x10;
       bar.is_64bit = !bar.is_io && (what & 0x20) && i + 1 < kPciBars;
       bar.prefetchable = what & 0x40;
       if (bar.is_64bit) ++i;
     }
-    input.fill(bytes_.data(), how & 2 ? 64 : 8);
+    input.fill(config.data(), how & 2 ? 64 : 8);
     // A list that is right, as far as the order goes; then whatever overwrites it.
-    bytes_[6] |= 0x10;
+    config[6] |= 0x10;
     std::size_t link = 0x34;
     for (unsigned count = how / 4 % 8, at = 0x40; count && at < 256; --count) {
       const std::uint8_t id =
           input.of<std::uint8_t>({1, 3, 5, 5, 9, 0x10, 0x10, 0x11, 0x11, 0x13, 0x14, 0x0d});
-      bytes_[link] = static_cast<std::uint8_t>(at);
-      bytes_[at] = id;
+      config[link] = static_cast<std::uint8_t>(at);
+      config[at] = id;
       link = at + 1;
-      input.fill(&bytes_[at] + 2, std::min<std::size_t>(input.byte() % 24u, bytes_.size() - at - 2));
+      input.fill(&config[at] + 2, std::min<std::size_t>(input.byte() % 24u, config.size() - at - 2));
       at += 4 + input.byte() % 17u * 4;
     }
     for (unsigned count = how & 1 ? input.byte() % 8u : 0, place = 0x100; count && place < 4096; --count) {
       const auto id = static_cast<std::uint8_t>(input.byte() % 48u);
       unsigned next = place + 4 + input.byte() % 33u * 4;
       if (input.one_in(8)) next = 0x1000 - input.byte() % 16u * 4;
-      bytes_[place] = id;
-      bytes_[place + 2] = static_cast<std::uint8_t>(next << 4 | 1);
-      bytes_[place + 3] = static_cast<std::uint8_t>(next >> 4);
-      input.fill(&bytes_[place] + 4, std::min<std::size_t>(input.byte() % 24u, bytes_.size() - place - 4));
+      config[place] = id;
+      config[place + 2] = static_cast<std::uint8_t>(next << 4 | 1);
+      config[place + 3] = static_cast<std::uint8_t>(next >> 4);
+      input.fill(&config[place] + 4, std::min<std::size_t>(input.byte() % 24u, config.size() - place - 4));
       place = next;
     }
     for (unsigned count = input.byte() % 16u; count; --count)
-      bytes_[input.raw<std::uint16_t>() % bytes_.size()] = input.byte();
+      config[input.raw<std::uint16_t>() % config.size()] = input.byte();
   }
-
-  const PciDeviceInfo& info() const override { return info_; }
-  BarInfo bar(unsigned index) const override { return bars_[index]; }
-  std::size_t config_size() const override { return bytes_.size(); }
 
   Result<std::uint32_t> config_read(std::size_t offset, unsigned width) override {
     check(offset, width);
     if (fails()) return Error{EIO, "config_read"};
     std::uint32_t value = 0;
-    for (unsigned i = 0; i < width; ++i) value |= std::uint32_t{bytes_[offset + i]} << (8 * i);
+    for (unsigned i = 0; i < width; ++i) value |= std::uint32_t{config[offset + i]} << (8 * i);
     if (fickle_ && ++reads_ % 5 == 0) value ^= reads_ * 0x9e3779b9u;
     return width == 4 ? value : value & ((1u << (8 * width)) - 1);
   }
@@ -84,46 +81,32 @@ class HostileDevice final : public PciDevice {
     if (fails()) return Error{EIO, "config_write"};
     for (unsigned i = 0; i < width; ++i) {
       const auto byte = static_cast<std::uint8_t>(value >> (8 * i));
-      FUZZ_CHECK(fickle_ || byte == bytes_[offset + i] || may_change(offset + i),
+      FUZZ_CHECK(fickle_ || byte == config[offset + i] || may_change(offset + i),
                  "byte 0x%zx of the hardware is changed", offset + i);
-      bytes_[offset + i] = byte;
+      config[offset + i] = byte;
     }
     return {};
   }
 
-  Result<std::uint64_t> bar_read(unsigned, std::uint64_t, unsigned) override {
-    return Error{EIO, "bar_read"};
-  }
-  Status bar_write(unsigned, std::uint64_t, unsigned, std::uint64_t) override {
-    return Error{EIO, "bar_write"};
-  }
-  Result<BarMapping> bar_mapping(unsigned) override { return Error{EOPNOTSUPP, "bar_mapping"}; }
-  void bar_mapped(unsigned, bool) override {}
-  bool can_reset() const override { return false; }
-  Status reset() override { return Error{ENOTTY, "reset"}; }
-  Result<std::vector<HotResetMember>> hot_reset_members() override { return Error{ENODEV, "hot reset"}; }
-  Status hot_reset() override { return Error{ENODEV, "hot reset"}; }
-  bool intx_asserted() override { return false; }
-
   /// Which bytes are the hypervisor's; the others are judged by the header alone.
   void protect(const msi::VirtualCapability& interrupts) {
     interrupts_ = &interrupts;
-    for (std::size_t i = 0; i < bytes_.size(); ++i)
+    for (std::size_t i = 0; i < config.size(); ++i)
       if (interrupts.covers(i)) secret_.push_back(i);
   }
   /// The hypervisor programs messages.
   void hide_secret() {
-    for (const std::size_t at : secret_) bytes_[at] = kSecret;
+    for (const std::size_t at : secret_) config[at] = kSecret;
   }
   bool fickle() const { return fickle_; }
   /// The n-th access from now on fails.
   void fail(unsigned n) { fail_in_ = n; }
-  std::uint8_t at(std::size_t offset) const { return bytes_[offset]; }
+  std::uint8_t at(std::size_t offset) const { return config[offset]; }
 
  private:
   void check(std::size_t offset, unsigned width) const {
-    FUZZ_CHECK((width == 1 || width == 2 || width == 4) && offset % width == 0 && offset < bytes_.size() &&
-                   width <= bytes_.size() - offset,
+    FUZZ_CHECK((width == 1 || width == 2 || width == 4) && offset % width == 0 && offset < config.size() &&
+                   width <= config.size() - offset,
                "access of %u bytes at 0x%zx", width, offset);
   }
   bool may_change(std::size_t offset) const {
@@ -133,9 +116,6 @@ class HostileDevice final : public PciDevice {
   }
   bool fails() { return fail_in_ && --fail_in_ == 0; }
 
-  PciDeviceInfo info_;
-  std::vector<std::uint8_t> bytes_;
-  std::array<BarInfo, kPciBars + 1> bars_{};
   const msi::VirtualCapability* interrupts_ = nullptr;
   std::vector<std::size_t> secret_;
   bool fickle_ = false;

@@ -22,7 +22,7 @@ TEST_F(Capabilities, NoneWithoutAList) {
 }
 
 TEST_F(Capabilities, NoPinNoIntx) {
-  device.config_[0x3d] = 0;
+  device.config[0x3d] = 0;
   EXPECT_FALSE(read_capabilities(device)->intx);
 }
 
@@ -74,18 +74,18 @@ TEST_F(Capabilities, RefusesWhatLeadsAstray) {
   };
   FakeDevice self(script);
   self.link(0x40, 0x01);
-  self.config_[0x41] = 0x40;
+  self.config[0x41] = 0x40;
   EXPECT_EQ(code(self), EIO);
 
   FakeDevice loop(script);
   loop.link(0x40, 0x01);
   loop.link(0x48, 0x09);
-  loop.config_[0x41] = 0x48;
+  loop.config[0x41] = 0x48;
   EXPECT_EQ(code(loop), EIO);
 
   FakeDevice header(script);
   header.link(0x40, 0x01);
-  header.config_[0x41] = 0x10;
+  header.config[0x41] = 0x10;
   EXPECT_EQ(code(header), EIO);
 
   FakeDevice long_msi(script);
@@ -105,25 +105,25 @@ TEST_F(Capabilities, RefusesWhatLeadsAstray) {
   EXPECT_EQ(code(wrong_bar), EIO);
 
   FakeDevice outside(script);
-  outside.bar0_size = 0x4000;
+  outside.bars[0].size = 0x4000;
   outside.add_msix(0x40, 65, 0x3c00, 0x3000);  // one entry too many
   EXPECT_EQ(code(outside), EIO);
   FakeDevice inside(script);
-  inside.bar0_size = 0x4000;
+  inside.bars[0].size = 0x4000;
   inside.add_msix(0x40, 64, 0x3c00, 0x3000);
   EXPECT_EQ(code(inside), 0);
 
   FakeDevice pba_outside(script);
-  pba_outside.bar0_size = 0x4000;
+  pba_outside.bars[0].size = 0x4000;
   pba_outside.add_msix(0x40, 65, 0x2000, 0x3ff8);
   EXPECT_EQ(code(pba_outside), EIO);
 }
 
 TEST_F(Capabilities, LongestListIsRead) {
   for (unsigned offset = 0xfc; offset >= 0x50; offset -= 4) device.link(offset, 0x09);
-  device.config_[0xfd] = 0x40;
-  device.config_[0x40] = 0x05;
-  device.config_[0x41] = 0;
+  device.config[0xfd] = 0x40;
+  device.config[0x40] = 0x05;
+  device.config[0x41] = 0;
   device.put16(0x42, 0x80);
   ASSERT_TRUE(read_capabilities(device));
   EXPECT_TRUE(read_capabilities(device)->msi);

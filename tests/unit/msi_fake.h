@@ -22,6 +22,7 @@
 #include "hypercall/interrupts.h"
 #include "hypercall/pci_device.h"
 #include "hypercall/unique_fd.h"
+#include "tests/unit/fake_pci_device.h"
 
 namespace pviommu::msi::test {
 
@@ -58,61 +59,41 @@ class Script {
   std::vector<std::string> log_;
 };
 
-class FakeDevice final : public PciDevice {
+class FakeDevice final : public pviommu::test::FakePciDevice {
  public:
-  explicit FakeDevice(Script& script) : script_(script) {
+  explicit FakeDevice(Script& script) : FakePciDevice(4096), script_(script) {
     info_.sbdf = make_sbdf(0, 0, 5, 0);
-    config_.resize(4096);
+    bars[0].size = 0x10000;
     put16(0x04, 0x0003);
     put16(0x06, 0x0010);
-    config_[0x3d] = 1;
+    config[0x3d] = 1;
   }
 
   // Capabilities are put in front of the list.
   void add_msi(unsigned offset, unsigned log2_vectors, bool is_64bit, bool maskable) {
     link(offset, 0x05);
-    put16(offset + 2, static_cast<std::uint16_t>(log2_vectors << 1 | is_64bit << 7 | maskable << 8));
+    put16(offset + 2, log2_vectors << 1 | is_64bit << 7 | maskable << 8);
     msi_ = offset;
   }
   void add_msix(unsigned offset, unsigned vectors, std::uint32_t table, std::uint32_t pba) {
     link(offset, 0x11);
-    put16(offset + 2, static_cast<std::uint16_t>(vectors - 1));
+    put16(offset + 2, vectors - 1);
     put32(offset + 4, table);
     put32(offset + 8, pba);
     msix_ = offset;
   }
   void link(unsigned offset, std::uint8_t id) {
-    config_[offset] = id;
-    config_[offset + 1] = config_[0x34];
-    config_[0x34] = static_cast<std::uint8_t>(offset);
-  }
-  void put16(std::size_t offset, std::uint16_t value) {
-    config_[offset] = static_cast<std::uint8_t>(value);
-    config_[offset + 1] = static_cast<std::uint8_t>(value >> 8);
-  }
-  void put32(std::size_t offset, std::uint32_t value) {
-    put16(offset, static_cast<std::uint16_t>(value));
-    put16(offset + 2, static_cast<std::uint16_t>(value >> 16));
-  }
-  std::uint16_t get16(std::size_t offset) const {
-    return static_cast<std::uint16_t>(config_[offset] | config_[offset + 1] << 8);
+    config[offset] = id;
+    config[offset + 1] = config[0x34];
+    config[0x34] = static_cast<std::uint8_t>(offset);
   }
   bool intx_disabled() const { return (get16(4) & 0x400) != 0; }
   bool msi_enabled() const { return msi_ != 0 && (get16(msi_ + 2) & 1) != 0; }
   bool msix_enabled() const { return msix_ != 0 && (get16(msix_ + 2) & 0x8000) != 0; }
 
-  const PciDeviceInfo& info() const override { return info_; }
-  BarInfo bar(unsigned index) const override {
-    BarInfo info;
-    if (index == 0) info.size = bar0_size;
-    return info;
-  }
-  std::size_t config_size() const override { return config_.size(); }
   Result<std::uint32_t> config_read(std::size_t offset, unsigned width) override {
     PVIOMMU_TRY(script_.step("read " + std::to_string(offset)));
-    std::uint32_t value = 0;
-    for (unsigned i = 0; i < width; ++i) value |= std::uint32_t{config_[offset + i]} << 8 * i;
-    return value;
+    return FakePciDevice::config_read(offset, width);
   }
   Status config_write(std::size_t offset, unsigned width, std::uint32_t value) override {
     PVIOMMU_TRY(script_.step("write " + std::to_string(offset)));
@@ -121,38 +102,23 @@ class FakeDevice final : public PciDevice {
     if (offset == 4)
       put16(4, word);
     else if (msi_ != 0 && offset == msi_ + 2)
-      put16(offset, static_cast<std::uint16_t>((get16(offset) & ~0x71) | (word & 0x71)));
+      put16(offset, (get16(offset) & ~0x71u) | (word & 0x71u));
     else if (msix_ != 0 && offset == msix_ + 2)
-      put16(offset, static_cast<std::uint16_t>((get16(offset) & ~0xc000) | (word & 0xc000)));
+      put16(offset, (get16(offset) & ~0xc000u) | (word & 0xc000u));
     else
       ADD_FAILURE() << "write to " << offset;
     return {};
   }
-  Result<std::uint64_t> bar_read(unsigned, std::uint64_t, unsigned) override {
-    return Error{EIO, "bar_read"};
-  }
-  Status bar_write(unsigned, std::uint64_t, unsigned, std::uint64_t) override {
-    return Error{EIO, "bar_write"};
-  }
-  Result<BarMapping> bar_mapping(unsigned) override { return Error{EOPNOTSUPP, "bar_mapping"}; }
-  void bar_mapped(unsigned, bool) override {}
   bool can_reset() const override { return true; }
   Status reset() override {
     put16(4, 0);
-    if (msi_ != 0) put16(msi_ + 2, get16(msi_ + 2) & static_cast<std::uint16_t>(~0x71));
-    if (msix_ != 0) put16(msix_ + 2, get16(msix_ + 2) & 0x3fff);
+    if (msi_ != 0) put16(msi_ + 2, get16(msi_ + 2) & ~0x71u);
+    if (msix_ != 0) put16(msix_ + 2, get16(msix_ + 2) & 0x3fffu);
     return {};
   }
-  Result<std::vector<HotResetMember>> hot_reset_members() override { return Error{ENODEV, "hot reset"}; }
-  Status hot_reset() override { return Error{ENODEV, "hot reset"}; }
-  bool intx_asserted() override { return false; }
-
-  std::uint64_t bar0_size = 0x10000;
-  std::vector<std::uint8_t> config_;
 
  private:
   Script& script_;
-  PciDeviceInfo info_;
   unsigned msi_ = 0;
   unsigned msix_ = 0;
 };
@@ -183,7 +149,7 @@ class FakeInterrupts final : public Interrupts {
     std::vector<std::uint8_t> config;
     friend bool operator==(const State&, const State&) = default;
   };
-  State state() const { return {allocated_, sinks_, targets_, masked_, device_.config_}; }
+  State state() const { return {allocated_, sinks_, targets_, masked_, device_.config}; }
 
   void declare(NotificationKinds kinds) { capabilities_.notifications = kinds; }
 

@@ -96,7 +96,7 @@ TEST_F(Router, RefusalsAreTheKernels) {
   EXPECT_EQ(router->mask().error().code, EINVAL);
   EXPECT_TRUE(router->disable());
   EXPECT_EQ(router->disable().error().code, EINVAL);  // D127
-  device.config_[0x3d] = 0;
+  device.config[0x3d] = 0;
   make();
   EXPECT_EQ(router->enable(VectorKind::intx, 1).error().code, ENODEV);
 }

@@ -13,67 +13,40 @@
 
 #include "msi/capabilities.h"
 #include "msi/virtual_capability.h"
+#include "tests/unit/fake_pci_device.h"
 #include "vfio-glue/engine/config_space.h"
 
 namespace pviommu::vfio {
 namespace {
 
-class PaperDevice final : public PciDevice {
+class PaperDevice final : public test::FakePciDevice {
  public:
-  void clear(std::size_t size) { bytes.assign(size, 0); }
+  void clear(std::size_t size) { config.assign(size, 0); }
 
-  const PciDeviceInfo& info() const override { return info_; }
-  BarInfo bar(unsigned index) const override { return bars[index]; }
-  std::size_t config_size() const override { return bytes.size(); }
   Result<std::uint32_t> config_read(std::size_t offset, unsigned width) override {
     if (fail_in && --fail_in == 0) return Error{EIO, "config_read"};
-    std::uint32_t value = 0;
-    for (unsigned i = 0; i < width; ++i) value |= std::uint32_t{bytes.at(offset + i)} << (8 * i);
-    return value;
+    return FakePciDevice::config_read(offset, width);
   }
   Status config_write(std::size_t offset, unsigned width, std::uint32_t value) override {
     if (fail_in && --fail_in == 0) return Error{EIO, "config_write"};
-    for (unsigned i = 0; i < width; ++i) bytes.at(offset + i) = static_cast<std::uint8_t>(value >> (8 * i));
     ++writes;
-    return {};
+    return FakePciDevice::config_write(offset, width, value);
   }
-  Result<std::uint64_t> bar_read(unsigned, std::uint64_t, unsigned) override {
-    return Error{EIO, "bar_read"};
-  }
-  Status bar_write(unsigned, std::uint64_t, unsigned, std::uint64_t) override {
-    return Error{EIO, "bar_write"};
-  }
-  Result<BarMapping> bar_mapping(unsigned) override { return Error{EOPNOTSUPP, "bar_mapping"}; }
-  void bar_mapped(unsigned, bool) override {}
-  bool can_reset() const override { return false; }
-  Status reset() override { return Error{ENOTTY, "reset"}; }
-  Result<std::vector<HotResetMember>> hot_reset_members() override { return Error{ENODEV, "hot reset"}; }
-  Status hot_reset() override { return Error{ENODEV, "hot reset"}; }
-  bool intx_asserted() override { return false; }
 
   /// The list in the order given: {offset, id}.
   void list(const std::vector<std::pair<unsigned, std::uint8_t>>& capabilities) {
-    bytes[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
+    config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
     std::size_t link = PCI_CAPABILITY_LIST;
     for (const auto& [at, id] : capabilities) {
-      bytes[link] = static_cast<std::uint8_t>(at);
-      bytes[at] = id;
+      config[link] = static_cast<std::uint8_t>(at);
+      config[at] = id;
       link = at + PCI_CAP_LIST_NEXT;
     }
-    bytes[link] = 0;
-  }
-  void put16(std::size_t at, unsigned value) {
-    bytes[at] = static_cast<std::uint8_t>(value);
-    bytes[at + 1] = static_cast<std::uint8_t>(value >> 8);
+    config[link] = 0;
   }
 
-  std::vector<std::uint8_t> bytes = std::vector<std::uint8_t>(256);
-  std::array<BarInfo, kPciBars + 1> bars{};
   unsigned fail_in = 0;  ///< the n-th access from now on fails
   unsigned writes = 0;
-
- private:
-  PciDeviceInfo info_;
 };
 
 class Effects final : public ConfigEffects, public msi::CapabilityEffects {
@@ -127,20 +100,20 @@ TEST_F(ConfigSpaceTest, CapabilitiesThatDoNotFitHaveNoRegisters) {
        {PCI_CAP_ID_PM, PCI_CAP_ID_EXP, PCI_CAP_ID_VPD, PCI_CAP_ID_AF, PCI_CAP_ID_VNDR}) {
     device.clear(256);
     device.list({{0xfc, id}});
-    device.bytes[0xfe] = 40;  // a vendor's length
-    device.bytes[0xff] = 0x77;
+    device.config[0xfe] = 40;  // a vendor's length
+    device.config[0xff] = 0x77;
     open();
     EXPECT_EQ(ids(), std::to_string(id) + " ");
     EXPECT_FALSE(space->is_express());
     EXPECT_TRUE(space->powered());
     set(0xfe, 2, 0x1234);
-    EXPECT_EQ(device.bytes[0xff], id == PCI_CAP_ID_VNDR ? 0x12 : 0x77) << unsigned{id};
+    EXPECT_EQ(device.config[0xff], id == PCI_CAP_ID_VNDR ? 0x12 : 0x77) << unsigned{id};
   }
 }
 
 TEST_F(ConfigSpaceTest, OneCapabilityEndsWhereAnotherBegins) {
   device.list({{0x40, PCI_CAP_ID_VNDR}, {0x48, PCI_CAP_ID_PM}, {0x4c, PCI_CAP_ID_EXP}});
-  device.bytes[0x42] = 0x30;
+  device.config[0x42] = 0x30;
   device.put16(0x4c + PCI_EXP_DEVCAP + 2, PCI_EXP_DEVCAP_FLR >> 16);
   open();
   const std::string before = ids();
@@ -154,7 +127,7 @@ TEST_F(ConfigSpaceTest, OneCapabilityEndsWhereAnotherBegins) {
 
 TEST_F(ConfigSpaceTest, HiddenCapabilitiesAreLeftOut) {
   device.list({{0x60, 0x0d}, {0x40, PCI_CAP_ID_VPD}, {0x50, 0x13 + 1}, {0x70, PCI_CAP_ID_VNDR}});
-  device.bytes[0x72] = 0;  // a vendor's capability of no length
+  device.config[0x72] = 0;  // a vendor's capability of no length
   open();
   EXPECT_EQ(ids(), "3 ");
   device.list({{0x60, 0x0d}});
@@ -195,21 +168,21 @@ TEST_F(ConfigSpaceTest, BarsAnswerTheirSize) {
 }
 
 TEST_F(ConfigSpaceTest, OddAccessesAreNaturalOnes) {
-  for (std::size_t i = 0x80; i < 0xa0; ++i) device.bytes[i] = static_cast<std::uint8_t>(i);
+  for (std::size_t i = 0x80; i < 0xa0; ++i) device.config[i] = static_cast<std::uint8_t>(i);
   open();
   std::array<std::uint8_t, 11> some{};
   ASSERT_TRUE(space->read(0x81, some.data(), some.size()).ok());
   for (std::size_t i = 0; i < some.size(); ++i) EXPECT_EQ(some[i], 0x81 + i);
   ASSERT_TRUE(space->write(0x91, some.data(), some.size()).ok());
   EXPECT_EQ(device.writes, 4u);  // 1, 2, 4, 4
-  for (std::size_t i = 0; i < some.size(); ++i) EXPECT_EQ(device.bytes[0x91 + i], 0x81 + i);
+  for (std::size_t i = 0; i < some.size(); ++i) EXPECT_EQ(device.config[0x91 + i], 0x81 + i);
 }
 
 TEST_F(ConfigSpaceTest, EveryFailingAccessIsReported) {
   device.clear(4096);
   device.list(
       {{0x40, PCI_CAP_ID_EXP}, {0x80, PCI_CAP_ID_PM}, {0x90, PCI_CAP_ID_MSI}, {0xb0, PCI_CAP_ID_VNDR}});
-  device.bytes[0xb2] = 8;
+  device.config[0xb2] = 8;
   const auto capabilities = msi::read_capabilities(device);
   ASSERT_TRUE(capabilities.ok());
   msi::VirtualCapability interrupts(*capabilities, effects);
