@@ -33,8 +33,9 @@ libpviommu_la_SOURCES += \
 	hypercall/counted.cc \
 	hypercall/delivery_thread.h \
 	hypercall/device_lock.cc \
-	hypercall/names.cc \
+	hypercall/fault.cc \
 	hypercall/no_interrupts.cc \
+	hypercall/notification.cc \
 	hypercall/pci_address.cc \
 	hypercall/result.cc \
 	hypercall/statistics.cc \

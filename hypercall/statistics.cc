@@ -14,6 +14,9 @@ namespace {
 // The block is read by another process: no pointers, no locks inside.
 static_assert(std::is_standard_layout_v<Statistics>);
 static_assert(Counter::is_always_lock_free);
+// Its arrays have a place for each.
+static_assert(static_cast<std::size_t>(FaultReason::unreachable) + 1 == kFaultReasons);
+static_assert(static_cast<std::size_t>(HypercallOp::reset) + 1 == kHypercallOps);
 
 constinit Statistics own_block{};
 constinit std::atomic<Statistics*> block{&own_block};
@@ -52,6 +55,47 @@ Status share_statistics(int fd) {
   // The block before this one stays where it is: somebody may hold a reference.
   block.store(shared, std::memory_order_release);
   return {};
+}
+
+// No default label: the compiler names a forgotten enumerator.
+const char* to_string(HypercallOp op) {
+  switch (op) {
+    case HypercallOp::create_space:
+      return "create_space";
+    case HypercallOp::destroy_space:
+      return "destroy_space";
+    case HypercallOp::attach:
+      return "attach";
+    case HypercallOp::detach:
+      return "detach";
+    case HypercallOp::map:
+      return "map";
+    case HypercallOp::unmap:
+      return "unmap";
+    case HypercallOp::flush:
+      return "flush";
+    case HypercallOp::frames:
+      return "frames";
+    case HypercallOp::allocate_vectors:
+      return "allocate_vectors";
+    case HypercallOp::free_vectors:
+      return "free_vectors";
+    case HypercallOp::bind_vector:
+      return "bind_vector";
+    case HypercallOp::unbind_vector:
+      return "unbind_vector";
+    case HypercallOp::mask_vector:
+      return "mask_vector";
+    case HypercallOp::unmask_vector:
+      return "unmask_vector";
+    case HypercallOp::raise_vector:
+      return "raise_vector";
+    case HypercallOp::open_device:
+      return "open_device";
+    case HypercallOp::reset:
+      return "reset";
+  }
+  return "?";
 }
 
 }  // namespace pviommu
