@@ -34,6 +34,7 @@ PAPR_LINUX = \
 	hypercall/papr/module/calls.h \
 	hypercall/papr/module/module_hypervisor.cc \
 	hypercall/papr/module/module_hypervisor.h \
+	hypercall/papr/module/module_mapping.cc \
 	hypercall/papr/module/open.h \
 	hypercall/papr/module/open_device.h \
 	hypercall/papr/module/port.cc \
