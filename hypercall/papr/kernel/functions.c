@@ -236,7 +236,8 @@ static long check_empty(struct owner *o, struct window *w, u64 *occupied)
 	return 0;
 }
 
-static struct window *take_window(struct owner *o, struct device_node *pe, struct pviommu_papr_claim *a)
+static struct window *take_window(struct owner *o, struct device_node *pe,
+				  struct pviommu_papr_claim *a)
 {
 	struct window *w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
 	u64 done;
@@ -262,7 +263,8 @@ static struct window *take_window(struct owner *o, struct device_node *pe, struc
 		w->entries = min_t(u64, all, MAX_ENTRIES);
 	}
 	if (!ret) {
-		w->slots = __vmalloc(array_size(w->entries, sizeof(*w->slots)), GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+		w->slots = __vmalloc(array_size(w->entries, sizeof(*w->slots)),
+				     GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 		if (!w->slots)
 			ret = -ENOMEM;
 	}
@@ -342,7 +344,7 @@ struct function *papr_find_function(struct owner *o, u32 sbdf)
 
 	list_for_each_entry(w, &o->windows, node)
 		list_for_each_entry(fn, &w->functions, node)
-			if (fn->claimed && sbdf == ((u32)pci_domain_nr(fn->pdev->bus) << 16 | pci_dev_id(fn->pdev)))
+			if (fn->claimed && sbdf == papr_sbdf(fn->pdev))
 				return fn;
 	return NULL;
 }

@@ -47,7 +47,8 @@ long papr_put_tce(struct owner *o, struct window *w, u64 entry, u64 tce)
 
 	do {
 		o->counts.put_tce++;
-		rc = plpar_hcall_norets(H_PUT_TCE, (u64)w->liobn, w->first + (entry << TCE_SHIFT), tce);
+		rc = plpar_hcall_norets(H_PUT_TCE, (u64)w->liobn,
+					w->first + (entry << TCE_SHIFT), tce);
 	} while (again(o, &p, rc));
 	return rc;
 }
@@ -59,8 +60,8 @@ long papr_put_tce_indirect(struct owner *o, struct window *w, u64 entry, u64 cou
 
 	do {
 		o->counts.put_tce_indirect++;
-		rc = plpar_hcall_norets(H_PUT_TCE_INDIRECT, (u64)w->liobn, w->first + (entry << TCE_SHIFT),
-					__pa(o->list), count);
+		rc = plpar_hcall_norets(H_PUT_TCE_INDIRECT, (u64)w->liobn,
+					w->first + (entry << TCE_SHIFT), __pa(o->list), count);
 	} while (again(o, &p, rc));
 	return rc;
 }
@@ -72,8 +73,8 @@ static long stuff_tce(struct owner *o, struct window *w, u64 entry, u64 count)
 
 	do {
 		o->counts.stuff_tce++;
-		rc = plpar_hcall_norets(H_STUFF_TCE, (u64)w->liobn, w->first + (entry << TCE_SHIFT), 0ul,
-					count);
+		rc = plpar_hcall_norets(H_STUFF_TCE, (u64)w->liobn,
+					w->first + (entry << TCE_SHIFT), 0ul, count);
 	} while (again(o, &p, rc));
 	return rc;
 }

@@ -52,7 +52,8 @@ static long allocate_vectors(struct owner *o, struct function *fn, u32 kind, u32
 
 	if (fn->vectors)
 		return -EBUSY;
-	granted = pci_alloc_irq_vectors(fn->pdev, 1, asked, kind == PVIOMMU_PAPR_MSI ? PCI_IRQ_MSI : PCI_IRQ_MSIX);
+	granted = pci_alloc_irq_vectors(fn->pdev, 1, asked,
+					kind == PVIOMMU_PAPR_MSI ? PCI_IRQ_MSI : PCI_IRQ_MSIX);
 	if (granted < 0)
 		return granted;
 	fn->vectors = kcalloc(granted, sizeof(*fn->vectors), GFP_KERNEL_ACCOUNT);
@@ -124,7 +125,7 @@ static ssize_t take_arrivals(struct owner *o, char __user *to, size_t room)
 		v = list_first_entry(&o->pending, struct vector, node);
 		list_del_init(&v->node);
 		taken[n] = v;
-		out[n].sbdf = (u32)pci_domain_nr(v->function->pdev->bus) << 16 | pci_dev_id(v->function->pdev);
+		out[n].sbdf = papr_sbdf(v->function->pdev);
 		out[n].vector = v->index;
 		out[n].count = v->count;
 		v->count = 0;

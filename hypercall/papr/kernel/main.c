@@ -23,7 +23,7 @@ static long do_info(struct owner *o, struct call *call)
 
 	mutex_lock(&o->lock);
 	*info = o->counts;
-	info->pinned = (u64)o->pinned << PAGE_SHIFT;
+	info->pinned = PFN_PHYS(o->pinned);
 	mutex_unlock(&o->lock);
 	info->api = PVIOMMU_PAPR_API;
 	info->page_shift = PAGE_SHIFT;
@@ -56,7 +56,8 @@ struct operation {
 	[_IOC_NR(_command)] = { \
 		.command = _command, \
 		.size = sizeof(((union argument *)NULL)->_member) + \
-			BUILD_BUG_ON_ZERO(sizeof(((union argument *)NULL)->_member) != _IOC_SIZE(_command)), \
+			BUILD_BUG_ON_ZERO(sizeof(((union argument *)NULL)->_member) != \
+					  _IOC_SIZE(_command)), \
 		.run = _run, \
 	}
 

@@ -30,6 +30,7 @@
 
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/pci.h>
 #include <linux/poll.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -125,6 +126,12 @@ struct call {
 	void __user *user;
 	size_t size;
 };
+
+/* As the program names a function: domain, bus, device and function. */
+static inline u32 papr_sbdf(const struct pci_dev *pdev)
+{
+	return (u32)pci_domain_nr(pdev->bus) << 16 | PCI_DEVID(pdev->bus->number, pdev->devfn);
+}
 
 /* Gives the structure back to the program. */
 static inline long respond(const struct call *call)

@@ -46,7 +46,8 @@ static void put_frames(struct owner *o, struct pin *pin, unsigned long count, bo
 }
 
 /* Enters a page that was just pinned. */
-static struct frame *enter_frame(struct owner *o, struct pin *pin, unsigned long index, struct page *page)
+static struct frame *enter_frame(struct owner *o, struct pin *pin, unsigned long index,
+				 struct page *page)
 {
 	unsigned long pfn = page_to_pfn(page);
 	struct frame *frame = xa_load(&o->frames, pfn);
@@ -99,7 +100,8 @@ static long fill_pin(struct owner *o, struct pin *pin, unsigned long at)
 			break;
 		}
 		got = pin_user_pages_fast(at + filled * PAGE_SIZE,
-					  min_t(unsigned long, pin->count - filled, PAGE_SIZE / sizeof(*pages)),
+					  min_t(unsigned long, pin->count - filled,
+						PAGE_SIZE / sizeof(*pages)),
 					  flags, pages);
 		if (got <= 0) {
 			/* EOVERFLOW: an address that no program has. */
@@ -136,7 +138,7 @@ static long tell_frames(struct pin *pin, unsigned long offset, u64 bytes, u64 __
 
 	for (i = 0; i < bytes >> TCE_SHIFT; i++) {
 		u64 at = offset + (i << TCE_SHIFT);
-		u64 ra = ((u64)pin->frames[at >> PAGE_SHIFT]->pfn << PAGE_SHIFT) + (at & ~PAGE_MASK);
+		u64 ra = PFN_PHYS(pin->frames[at >> PAGE_SHIFT]->pfn) + (at & ~PAGE_MASK);
 
 		if (put_user(ra, to + i))
 			return -EFAULT;
@@ -151,8 +153,8 @@ long papr_do_pin(struct owner *o, struct call *call)
 	struct pin *pin;
 	long ret;
 
-	if ((a->flags & ~PVIOMMU_PAPR_PIN_WRITE) || ((a->address | a->bytes) & (TCE_BYTES - 1)) || !a->bytes ||
-	    a->address + a->bytes - 1 < a->address)
+	if ((a->flags & ~PVIOMMU_PAPR_PIN_WRITE) || ((a->address | a->bytes) & (TCE_BYTES - 1)) ||
+	    !a->bytes || a->address + a->bytes - 1 < a->address)
 		return -EINVAL;
 	if (a->bytes > PVIOMMU_PAPR_MAX_PIN)
 		return -E2BIG;
@@ -173,7 +175,8 @@ long papr_do_pin(struct owner *o, struct call *call)
 	ret = fill_pin(o, pin, a->address & PAGE_MASK);
 	if (ret)
 		goto unaccount;
-	ret = xa_alloc(&o->pins, &pin->id, pin, XA_LIMIT(1, PVIOMMU_PAPR_MAX_PINS), GFP_KERNEL_ACCOUNT);
+	ret = xa_alloc(&o->pins, &pin->id, pin, XA_LIMIT(1, PVIOMMU_PAPR_MAX_PINS),
+		       GFP_KERNEL_ACCOUNT);
 	if (ret) {
 		ret = ret == -EBUSY ? -ENOSPC : ret;
 		goto unpin;
@@ -220,7 +223,8 @@ long papr_do_unpin(struct owner *o, struct call *call)
 	for (i = 0; i < pin->count; i++) {
 		struct frame *frame = pin->frames[i];
 
-		if ((frame->mapped && !frame->pins) || (frame->mapped_write && !frame->writable_pins)) {
+		if ((frame->mapped && !frame->pins) ||
+		    (frame->mapped_write && !frame->writable_pins)) {
 			count_pins(pin, pin->count, 1);
 			mutex_unlock(&o->lock);
 			return -EBUSY;

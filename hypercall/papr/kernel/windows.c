@@ -95,7 +95,8 @@ static long check_tces(struct owner *o, struct window *w, u64 entry, u32 count)
 		u64 tce = o->tces[i];
 		struct frame *frame;
 
-		if (!(tce & (TCE_READ | TCE_WRITE)) || (tce & (TCE_BYTES - 1) & ~(TCE_READ | TCE_WRITE)))
+		if (!(tce & (TCE_READ | TCE_WRITE)) ||
+		    (tce & (TCE_BYTES - 1) & ~(TCE_READ | TCE_WRITE)))
 			return -EINVAL;
 		if (w->slots[entry + i])
 			return -EEXIST;
@@ -127,9 +128,11 @@ static long map_entries(struct owner *o, struct window *w, u64 entry, struct cal
 		struct frame *frame = papr_find_frame(o, o->tces[i]);
 
 		frame->mapped++;
-		if (o->tces[i] & TCE_WRITE)
+		w->slots[entry + i] = (unsigned long)frame;
+		if (o->tces[i] & TCE_WRITE) {
 			frame->mapped_write++;
-		w->slots[entry + i] = (unsigned long)frame | (o->tces[i] & TCE_WRITE ? SLOT_WRITE : 0);
+			w->slots[entry + i] |= SLOT_WRITE;
+		}
 	}
 	w->mapped += a->count;
 	o->counts.mapped += a->count;
@@ -145,7 +148,8 @@ static long map_entries(struct owner *o, struct window *w, u64 entry, struct cal
 	if (ret) {
 		/* A list may have been done in part. */
 		if (papr_clear_entries(o, w, entry, a->count, &done) != H_SUCCESS)
-			pr_err("LIOBN %x: entries cannot be emptied; they count as mapped\n", w->liobn);
+			pr_err("LIOBN %x: entries cannot be emptied; they count as mapped\n",
+			       w->liobn);
 		drop_slots(o, w, entry, done);
 	}
 	return ret;
