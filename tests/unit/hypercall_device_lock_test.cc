@@ -110,7 +110,7 @@ TEST_F(DeviceLockTest, LongFormerOwnerLeavesNoRest) {
 }
 
 TEST_F(DeviceLockTest, ForkSharesExecDoesNot) {
-  auto lock = std::make_unique<DeviceLock>(std::move(*DeviceLock::acquire("x")));
+  auto lock = std::make_unique<DeviceLock>(*DeviceLock::acquire("x"));
   const pid_t sharer = child_that([] { return true; });
   int ready[2];
   ASSERT_EQ(::pipe(ready), 0);

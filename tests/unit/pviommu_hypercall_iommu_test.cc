@@ -18,7 +18,7 @@ class HypercallIommu : public ::testing::Test {
   void open() {
     domain.reset();
     driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
-    domain = std::move(*driver->create_domain({}));
+    domain = *driver->create_domain({});
     hypervisor.maps = hypervisor.unmaps = 0;
     hypervisor.runs_per_call.clear();
   }

@@ -74,7 +74,7 @@ TEST(LockedMemory, AddressSpaceAccountsEachMapping) {
     test::FakeSpaces hypervisor;
     test::FakeFrames frames;
     auto driver = make_hypercall_iommu(hypervisor, hypervisor.limits);
-    auto space = std::move(*AddressSpace::create(*driver, hypervisor, frames, {}));
+    auto space = *AddressSpace::create(*driver, hypervisor, frames, {});
     const auto map = [&](std::uint64_t iova, std::uint64_t pages) {
       const Status status = space->map(Iova(iova), Hva(0x7000000), pages * kPageSize, Access::read_write);
       return status ? 0 : status.error().code;
