@@ -11,12 +11,12 @@ build=$PVIOMMU_BUILD/coverage
 jobs=${JOBS:-2}
 mkdir -p "$build/profile" || exit 1
 cd "$build" || exit 1
-profdata=$(command -v llvm-profdata-14 || command -v llvm-profdata)
-cov=$(command -v llvm-cov-14 || command -v llvm-cov)
-if ! command -v clang++ >/dev/null || [ -z "$profdata" ] || [ -z "$cov" ]; then
-  echo "make coverage needs clang and llvm (Debian: .ci/install-packages coverage)" >&2
-  exit 1
-fi
+for tool in clang++ llvm-profdata llvm-cov; do
+  if ! command -v $tool >/dev/null; then
+    echo "make coverage needs $tool (Debian: .ci/install-packages coverage)" >&2
+    exit 1
+  fi
+done
 
 # The runtime wants atexit(), which is not in libc.so and which libtool, linking libraries
 # by itself, leaves out.
@@ -32,13 +32,13 @@ failed=0
 make -j"$jobs" -k check || failed=1
 make -j"$jobs" -k conformance || failed=1
 
-"$profdata" merge -sparse -o profile/all profile/*.profraw || exit
+llvm-profdata merge -sparse -o profile/all profile/*.profraw || exit
 set --
 for object in vfio-glue/.libs/pviommu .libs/*.so .libs/unit_* unit_*; do
   [ -f "$object" ] && [ -x "$object" ] && ! head -c 2 "$object" | grep -q '^#!' && set -- "$@" -object "$object"
 done
 shift # the first goes without -object
-report() { "$cov" "$@" -instr-profile=profile/all "$PVIOMMU_SOURCE/vfio-glue" "$PVIOMMU_SOURCE/pviommu" "$PVIOMMU_SOURCE/msi"; }
+report() { llvm-cov "$@" -instr-profile=profile/all "$PVIOMMU_SOURCE/vfio-glue" "$PVIOMMU_SOURCE/pviommu" "$PVIOMMU_SOURCE/msi"; }
 report show "$@" -format=html -show-branches=count -output-dir=html >/dev/null 2>&1
 report export "$@" -summary-only >summary.json 2>/dev/null
 
