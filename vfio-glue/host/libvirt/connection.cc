@@ -57,11 +57,17 @@ Result<std::shared_ptr<Connection>> connect(const std::string& uri, std::string&
   auto connection = std::make_shared<Connection>();
   connection->handle.reset(::virConnectOpen(uri.empty() ? nullptr : uri.c_str()));
   if (!connection->handle) {
-    const bool nobody = ::virGetLastErrorCode() == VIR_ERR_SYSTEM_ERROR;
+    const virErrorPtr failed = ::virGetLastError();
+    const bool system = failed != nullptr && failed->code == VIR_ERR_SYSTEM_ERROR;
+    const bool nobody = system && failed->domain == VIR_FROM_RPC;
+    const int system_errno = system && failed->int1 > 0 ? failed->int1 : EIO;
     const Error error = last_error(uri.empty() ? "libvirt" : uri, message);
-    if (!nobody) return error;
-    message += "; is libvirtd running, and is the URI right?";
-    return Error{ECONNREFUSED, "libvirt"};
+    if (nobody) {
+      message += "; is libvirtd running, and is the URI right?";
+      return Error{ECONNREFUSED, "libvirt"};
+    }
+    // libvirt 11 says so of a file of test:///FILE that it cannot open.
+    return system ? Error{system_errno, "libvirt"} : error;
   }
   const std::unique_ptr<char, void (*)(void*)> name(::virConnectGetURI(connection->handle.get()), &std::free);
   const char* type = ::virConnectGetType(connection->handle.get());
