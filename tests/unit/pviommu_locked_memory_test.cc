@@ -13,6 +13,7 @@
 #include "hypercall/strong.h"
 #include "pviommu/address_space.h"
 #include "pviommu/hypercall_iommu.h"
+#include "pviommu/named_memory.h"
 #include "pviommu_fakes.h"
 
 namespace pviommu {
@@ -101,6 +102,26 @@ TEST(LockedMemory, AddressSpaceAccountsEachMapping) {
     CHECK_OR_LEAVE(map(0, 16) == EFAULT);
     CHECK_OR_LEAVE(map(0, 16) == 0);
     space.reset();
+    return 0;
+  });
+}
+
+TEST(LockedMemory, WhoPinsCounts) {
+  as_user(16, [] {
+    // A hypervisor that pins, and an IOMMU driver that does not pass this on.
+    test::FakeSpaces hypervisor;
+    hypervisor.limits.pins_memory = true;
+    Capabilities narrower = hypervisor.limits;
+    narrower.pins_memory = false;
+    auto driver = make_hypercall_iommu(hypervisor, narrower);
+    const auto naming = make_naming_source();
+    auto space = std::move(*AddressSpace::create(*driver, hypervisor, *naming, {}));
+    CHECK_OR_LEAVE(space->map(Iova(0), Hva(0x7000000), 32 * kPageSize, Access::read_write).ok());
+    // Nothing of it was counted here.
+    LockedMemory locked;
+    CHECK_OR_LEAVE(locked.add(16));
+    CHECK_OR_LEAVE(space->unmap_all().ok());
+    CHECK_OR_LEAVE(!locked.add(1));
     return 0;
   });
 }
