@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "hypercall/xen/domain_list.h"
+
 namespace pviommu::xen {
 namespace {
 
@@ -72,8 +74,7 @@ bool parse_handle(const std::uint8_t* handle, CarrierTag& tag) {
 }
 
 Result<Domid> create_carrier(XenCalls& calls, const CarrierTag& tag, Mfn max_mfn) {
-  // Domain 0 in the operation: Xen chooses the number.
-  xen_domctl op = make(XEN_DOMCTL_createdomain, Domid(0));
+  xen_domctl op = make(XEN_DOMCTL_createdomain, Domid(PVIOMMU_XEN_DOMID_ANY));
   xen_domctl_createdomain& create = op.u.createdomain;
   const DomainHandle handle = handle_of(tag);
   std::memcpy(create.handle, handle.data(), handle.size());
@@ -86,7 +87,8 @@ Result<Domid> create_carrier(XenCalls& calls, const CarrierTag& tag, Mfn max_mfn
   create.max_grant_frames = 1;  // 0 is EINVAL
   create.max_maptrack_frames = 1;
   create.grant_opts = XEN_DOMCTL_GRANT_version(1);
-  create.arch.emulation_flags = XEN_X86_EMU_LAPIC;
+  const std::uint32_t emulation = XEN_X86_EMU_LAPIC;
+  std::memcpy(reinterpret_cast<char*>(&create) + calls.interface().layout->emulation_flags, &emulation, sizeof emulation);
   PVIOMMU_TRY(calls.domctl(op, "XEN_DOMCTL_createdomain"));
   const Domid domid(op.domain);
   const Status ready = set_up(calls, domid, max_mfn);
@@ -146,22 +148,13 @@ Status permit_frames(XenCalls& calls, Domid domid, Mfn first, std::uint64_t fram
 
 Result<std::vector<CarrierInfo>> list_carriers(XenCalls& calls) {
   std::vector<CarrierInfo> found;
-  // XEN_DOMCTL_getdomaininfo finds the domain or the next one above it.
-  for (std::uint32_t next = 0; next < DOMID_FIRST_RESERVED;) {
-    xen_domctl op = make(XEN_DOMCTL_getdomaininfo, Domid(static_cast<std::uint16_t>(next)));
-    const Result<long> result = calls.domctl(op, "XEN_DOMCTL_getdomaininfo");
-    if (!result) {
-      if (result.error().code == ESRCH && result.error().raw != 0) break;
-      return result.error();
-    }
-    const xen_domctl_getdomaininfo& info = op.u.getdomaininfo;
+  const auto domains = PVIOMMU_TRY(list_domains(calls));
+  for (const xen_domctl_getdomaininfo& info : domains) {
     CarrierInfo carrier;
-    if (parse_handle(info.handle, carrier.tag)) {
-      carrier.domid = Domid(info.domain);
-      carrier.dying = (info.flags & XEN_DOMINF_dying) != 0;
-      found.push_back(carrier);
-    }
-    next = info.domain + 1u;
+    if (!parse_handle(info.handle, carrier.tag)) continue;
+    carrier.domid = Domid(info.domain);
+    carrier.dying = (info.flags & XEN_DOMINF_dying) != 0;
+    found.push_back(carrier);
   }
   return found;
 }

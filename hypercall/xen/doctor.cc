@@ -27,21 +27,6 @@ std::string hex(std::uint64_t value) {
   return text;
 }
 
-const char* xen_of_interface(unsigned version) {
-  switch (version) {
-    case 0x15:
-      return "4.17";
-    case 0x16:
-      return "4.18";
-    case 0x17:
-      return "4.19 to 4.21";
-    case 0x18:
-      return "4.22";
-    default:
-      return "another version";
-  }
-}
-
 std::string join(const std::vector<std::string>& words) {
   std::string all;
   for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
@@ -87,28 +72,32 @@ void judge_nodes(Checks& checks, const HostFacts& host) {
 
 /// False: Xen does not talk to us, and every later row would only say so again.
 bool judge_interface(Checks& checks, const HostFacts& host) {
-  if (!host.domctl_error) return false;
-  const std::string built = "domctl interface " + hex(host.interface_version);
-  switch (*host.domctl_error) {
-    case 0:
-      ok(checks, "domctl interface", hex(host.interface_version) + ", as built");
-      ok(checks, "privileges", "this is a control domain");
-      return true;
-    case EACCES:
-      add(checks, "domctl interface", CheckState::problem,
-          "Xen " + host.version + " has another one than " + hex(host.interface_version) + ", of Xen " +
-              xen_of_interface(host.interface_version) + ", which this pviommu was built for",
-          "rebuild pviommu with the libxen-dev of Xen " + host.version);
-      return false;
-    case EPERM:
-      add(checks, "privileges", CheckState::problem, "Xen does not let this domain control others",
-          "run pviommu in dom0, as root");
-      return false;
-    default:
-      add(checks, "domctl interface", CheckState::problem, built + ": " + std::strerror(*host.domctl_error),
-          "");
-      return false;
+  if (!host.interface_error) return false;
+  if (*host.interface_error == EPERM) {
+    add(checks, "privileges", CheckState::problem, "Xen does not let this domain control others",
+        "run pviommu in dom0, as root");
+    return false;
   }
+  if (*host.interface_error != 0) {
+    add(checks, "interface", CheckState::problem,
+        std::string("Xen does not tell which it has: ") + std::strerror(*host.interface_error), "");
+    return false;
+  }
+  if (const auto problem = interface_problem(host.interface, host.assumed)) {
+    add(checks, "interface", CheckState::problem, problem->what, problem->remedy);
+    return false;
+  }
+  const Interface used = choose_interface(host.interface, host.assumed).value();
+  if (used.assumed)
+    add(checks, "interface", CheckState::warning,
+        to_string(host.interface) + ", not known: used like Xen " + used.layout->xen + " because of assume-interface=",
+        "install a pviommu that knows this Xen");
+  else
+    ok(checks, "interface", to_string(host.interface) + ", of Xen " + used.layout->xen);
+  ok(checks, "privileges", "this is a control domain");
+  if (!host.control_problem.empty())
+    add(checks, "libxenctrl", CheckState::problem, host.control_problem, "");
+  return true;
 }
 
 void judge_iommu(Checks& checks, const HostFacts& host) {
@@ -351,7 +340,7 @@ std::vector<Check> judge(const DeviceFacts& device, const HostFacts& host, const
     judge_vectors(checks, device, host);
     judge_isolation(checks, device);
     // What only a Xen that talks to us can tell.
-    if (host.domctl_error == 0) judge_owner(checks, device);
+    if (host.interface_error == 0 && !interface_problem(host.interface, host.assumed)) judge_owner(checks, device);
   }
   std::string problem = host_problem;
   for (const Check& check : checks)

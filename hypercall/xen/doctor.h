@@ -21,6 +21,7 @@
 #include "hypercall/pci_device.h"
 #include "hypercall/range.h"
 #include "hypercall/result.h"
+#include "hypercall/xen/interface.h"
 
 namespace pviommu::xen {
 
@@ -36,8 +37,10 @@ struct HostFacts {
   };
   std::vector<Node> nodes;
 
-  unsigned interface_version = 0;   ///< the domctl interface this was built for
-  std::optional<int> domctl_error;  ///< errno of a harmless domctl, 0: done; empty: not tried
+  std::optional<int> interface_error;         ///< errno of asking for it, 0: done; empty: not tried
+  InterfaceNumbers interface;                 ///< Xen's, known or not
+  std::optional<InterfaceNumbers> assumed;    ///< by assume-interface=
+  std::string control_problem;                ///< why libxenctrl is not there; empty: it is
   int physinfo_error = 0;
   bool iommu = false, hap = false;     ///< when physinfo_error is 0
   unsigned iommu_bits = 0;             ///< 0: the firmware's tables do not say

@@ -14,6 +14,7 @@
 #include "hypercall/unique_fd.h"
 #include "hypercall/sysfs_bus.h"
 #include "hypercall/xen/carrier.h"
+#include "hypercall/xen/control.h"
 #include "hypercall/xen/doctor.h"
 #include "hypercall/xen/host.h"
 #include "hypercall/xen/iommu_tables.h"
@@ -22,8 +23,6 @@
 
 namespace pviommu::xen {
 namespace {
-
-using Control = std::unique_ptr<xc_interface, int (*)(xc_interface*)>;
 
 std::string first_line(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -34,22 +33,24 @@ std::string first_line(const std::string& path) {
 }
 
 /// The text of the ring from `index` on; `index` is moved to the end.
-std::optional<std::string> read_console(xc_interface* control, std::uint32_t& index) {
+std::optional<std::string> read_console(XenCalls& calls, std::uint32_t& index) {
   std::string all;
   std::array<char, 16384> piece;
   // Xen may print while we read, so a short read is the end, too, and not only an empty one.
   for (int reads = 0; reads < 4096; ++reads) {
-    unsigned count = piece.size();
-    if (::xc_readconsolering(control, piece.data(), &count, 0, 1, &index) != 0) return std::nullopt;
-    all.append(piece.data(), count);
-    if (count < piece.size()) break;
+    const auto count = calls.read_console(piece, index);
+    if (!count) return std::nullopt;
+    all.append(piece.data(), *count);
+    if (*count < piece.size()) break;
   }
   return all;
 }
 
-HostFacts gather_host(XenCalls* calls, xc_interface* control) {
+/// `interface`: empty where Xen could not be asked.  `calls`: null where they could not be opened.
+HostFacts gather_host(const std::optional<Result<InterfaceNumbers>>& interface, XenCalls* calls) {
   HostFacts host;
-  host.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+  if (interface) host.interface_error = *interface ? 0 : interface->error().code;
+  if (interface && *interface) host.interface = **interface;
   host.type = first_line("/sys/hypervisor/type");
   host.guest_type = first_line("/sys/hypervisor/guest_type");
   if (host.type == "xen")
@@ -66,27 +67,22 @@ HostFacts gather_host(XenCalls* calls, xc_interface* control) {
     const UniqueFd fd(::open(path, O_RDWR | O_CLOEXEC));
     host.nodes.push_back({path, module, fd ? 0 : errno});
   }
-  if (calls == nullptr || control == nullptr) return host;
+  if (calls == nullptr) return host;
   if (const auto vectors = PirqVectors::open(*calls)) host.bind_static = (*vectors)->delivery() == Delivery::bind_static;
-
-  xen_domctl op{};
-  op.cmd = XEN_DOMCTL_getdomaininfo;
-  const auto asked = calls->domctl(op, "XEN_DOMCTL_getdomaininfo");
-  host.domctl_error = asked ? 0 : asked.error().code;
-  if (!asked) return host;
-  xc_physinfo_t physical{};
-  if (::xc_physinfo(control, &physical) != 0) {
-    host.physinfo_error = errno;
+  if (const auto physical = physical_info(*calls)) {
+    host.iommu = (physical->capabilities & XEN_SYSCTL_PHYSCAP_directio) != 0;
+    host.hap = (physical->capabilities & XEN_SYSCTL_PHYSCAP_hap) != 0;
   } else {
-    host.iommu = (physical.capabilities & XEN_SYSCTL_PHYSCAP_directio) != 0;
-    host.hap = (physical.capabilities & XEN_SYSCTL_PHYSCAP_hap) != 0;
+    host.physinfo_error = physical.error().code;
   }
   host.iommu_bits = iommu_bits_of_tables();
-  xen_commandline_t line{};
-  if (::xc_version(control, XENVER_commandline, line) == 0)
-    host.command_line.assign(line, ::strnlen(line, sizeof line));
+  if (const auto control = Control::open(*calls)) {
+    if (const auto line = (*control)->command_line()) host.command_line = *line;
+  } else {
+    host.control_problem = to_string(control.error());
+  }
   std::uint32_t index = 0;
-  host.console = read_console(control, index);
+  host.console = read_console(*calls, index);
   return host;
 }
 
@@ -118,38 +114,34 @@ void ask_sysfs(DeviceFacts& device) {
     device.user_error = user.error().code;
 }
 
-void ask_xen(DeviceFacts& device, XenCalls& calls, xc_interface* control) {
-  const std::uint32_t raw = device.sbdf->raw();
+void ask_xen(DeviceFacts& device, XenCalls& calls) {
+  const auto control = Control::open(calls);
+  if (!control) return;  // said of the host
   // The end of the ring is looked up before the question, so that only the answer is read:
   // the ring may be large.
   std::uint32_t index = 0;
-  if (read_console(control, index) && ::xc_send_debug_keys(control, "Q") == 0)
-    if (const auto answer = read_console(control, index)) device.owner = owner_of(*answer, *device.sbdf);
+  if (read_console(calls, index) && (*control)->debug_key('Q'))
+    if (const auto answer = read_console(calls, index)) device.owner = owner_of(*answer, *device.sbdf);
   if (const auto carriers = list_carriers(calls)) {
     for (const CarrierInfo& carrier : *carriers)
       if (device.owner == "d" + std::to_string(carrier.domid.raw())) device.carrier_of = carrier.tag.pid;
   }
-  std::array<xen_reserved_device_memory, 16> ranges;
-  std::uint32_t count = ranges.size();
-  if (::xc_reserved_device_memory_map(control, 0, static_cast<std::uint16_t>(raw >> 16),
-                                      static_cast<std::uint8_t>(raw >> 8), static_cast<std::uint8_t>(raw),
-                                      ranges.data(), &count) >= 0)
-    for (std::uint32_t i = 0; i < count && i < ranges.size(); ++i)
-      if (const auto range =
-              IovaRange::from_size(Iova(ranges[i].start_pfn << kPageShift), ranges[i].nr_pages << kPageShift))
+  if (const auto entries = (*control)->reserved_memory(*device.sbdf))
+    for (const xen_reserved_device_memory& entry : *entries)
+      if (const auto range = IovaRange::from_size(Iova(entry.start_pfn << kPageShift), entry.nr_pages << kPageShift))
         device.reserved.push_back(*range);
-  device.same_requester = same_requester(*device.sbdf);
+  if (auto same = same_requester(calls, *device.sbdf)) device.same_requester = std::move(same).value();
 }
 
 std::vector<Check> examine(std::string_view device_text) {
-  // Where there is no Xen the libraries would only complain on stderr when they are opened.
+  // Where there is no Xen the library would only complain on stderr when it is opened.
   std::unique_ptr<XenCalls> calls;
-  Control control(nullptr, &::xc_interface_close);
+  std::optional<Result<InterfaceNumbers>> interface;
   if (::access("/dev/xen/privcmd", R_OK | W_OK) == 0 && ::access("/dev/xen/hypercall", R_OK | W_OK) == 0) {
+    interface = XenCalls::ask_interface();
     if (auto opened = XenCalls::open()) calls = std::move(opened).value();
-    control.reset(::xc_interface_open(nullptr, nullptr, 0));
   }
-  const HostFacts host = gather_host(calls.get(), control.get());
+  const HostFacts host = gather_host(interface, calls.get());
   std::vector<Check> checks = judge(host);
   if (device_text.empty()) return checks;
 
@@ -157,7 +149,7 @@ std::vector<Check> examine(std::string_view device_text) {
   device.text = device_text;
   if (const auto sbdf = parse_sbdf(device_text)) device.sbdf = *sbdf;
   if (device.sbdf) ask_sysfs(device);
-  if (device.usable_type && host.domctl_error == 0) ask_xen(device, *calls, control.get());
+  if (device.usable_type && calls) ask_xen(device, *calls);
   std::string problem;
   for (const Check& check : checks)
     if (problem.empty() && check.state == CheckState::problem) problem = check.detail;

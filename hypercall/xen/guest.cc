@@ -18,6 +18,8 @@ extern "C" {
 #include <xenstore.h>
 }
 
+#include "hypercall/xen/domain_list.h"
+
 namespace pviommu::xen {
 namespace {
 
@@ -47,7 +49,7 @@ std::optional<DomainHandle> parse_uuid(std::string_view text) {
   return handle;
 }
 
-/// The domain, or the next one above it.
+/// The domain; ESRCH where there is none, or the next one above it (before Xen 4.18).
 Result<xen_domctl_getdomaininfo> info_of(XenCalls& calls, std::uint16_t domid) {
   xen_domctl op;
   std::memset(&op, 0, sizeof op);
@@ -60,15 +62,9 @@ Result<xen_domctl_getdomaininfo> info_of(XenCalls& calls, std::uint16_t domid) {
 /// Finds the first domain for which `matches(info)` is true; empty: there is none.
 template <class Matches>
 Result<std::optional<xen_domctl_getdomaininfo>> find_domain(XenCalls& calls, Matches&& matches) {
-  for (std::uint32_t next = 0; next < DOMID_FIRST_RESERVED;) {
-    const auto info = info_of(calls, static_cast<std::uint16_t>(next));
-    if (!info) {
-      if (info.error().code == ESRCH && info.error().raw != 0) break;
-      return info.error();
-    }
-    if (matches(*info)) return std::optional(*info);
-    next = info->domain + 1u;
-  }
+  const auto domains = PVIOMMU_TRY(list_domains(calls));
+  for (const xen_domctl_getdomaininfo& info : domains)
+    if (matches(info)) return std::optional(info);
   return std::optional<xen_domctl_getdomaininfo>();
 }
 

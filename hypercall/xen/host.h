@@ -20,7 +20,10 @@ struct Host {
 
 /// Devices of dom0 whose DMA the IOMMU cannot tell from this one's: they are
 /// behind the same conventional PCI bridge (XEN_DOMCTL_get_device_group).
-std::vector<Sbdf> same_requester(Sbdf sbdf);
+Result<std::vector<Sbdf>> same_requester(XenCalls& calls, Sbdf sbdf);
+
+/// XEN_SYSCTL_physinfo.
+Result<xen_sysctl_physinfo> physical_info(XenCalls& calls);
 
 /// False, with a line that says so, where there is no Xen below.
 bool on_xen(std::string& message);

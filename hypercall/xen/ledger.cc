@@ -75,7 +75,7 @@ Result<std::unique_ptr<Ledger>> Ledger::create() {
     }
     if (::ftruncate(ledger->fd(), sizeof(LedgerHeader)) != 0) return Error{errno, "ledger: size"};
     PVIOMMU_TRY(ledger->map());
-    ledger->header_->interface = XEN_DOMCTL_INTERFACE_VERSION;
+    ledger->header_->layout = LedgerHeader::kLayout;
     ledger->header_->pid = static_cast<std::uint32_t>(::getpid());
     ledger->header_->number = n;
     std::memcpy(ledger->header_->boot, boot_id().data(), sizeof ledger->header_->boot);
@@ -93,7 +93,7 @@ Result<std::unique_ptr<Ledger>> Ledger::adopt(UniqueFd fd, std::string path) {
   std::unique_ptr<Ledger> ledger(new Ledger(std::move(fd), std::move(path)));
   PVIOMMU_TRY(ledger->map());
   if (ledger->header_->magic != LedgerHeader::kMagic ||
-      ledger->header_->interface != XEN_DOMCTL_INTERFACE_VERSION)
+      ledger->header_->layout != LedgerHeader::kLayout)
     return Error{EBADMSG, "ledger: version"};
   if (std::memcmp(ledger->header_->boot, boot_id().data(), sizeof ledger->header_->boot) != 0) {
     ledger->discard();  // what it lists ended with that boot

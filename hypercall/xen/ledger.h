@@ -79,10 +79,13 @@ struct LedgerBar {
 
 struct LedgerHeader {
   static constexpr std::uint64_t kMagic = 0x33756d6d6f697670;  // "pviommu3"
+  /// Of this file, counted up by whoever changes a structure in it.  The hypercalls' arguments
+  /// are laid out the same in every Xen.  (0x15 to 0x18: pviommu before it knew more than one.)
+  static constexpr std::uint32_t kLayout = 1;
   static constexpr unsigned kDevices = 32;
   static constexpr unsigned kBars = 256;
   std::uint64_t magic;
-  std::uint32_t interface;  ///< XEN_DOMCTL_INTERFACE_VERSION: layout of the arguments
+  std::uint32_t layout;     ///< kLayout
   std::uint32_t pid;        ///< of the program
   std::uint32_t number;     ///< N: one for each engine of the program
   char boot[40];            ///< /proc/sys/kernel/random/boot_id: numbers of another boot mean nothing

@@ -4,9 +4,16 @@
 XEN_COMMON = \
 	hypercall/xen/carrier.cc \
 	hypercall/xen/carrier.h \
+	hypercall/xen/control.cc \
+	hypercall/xen/control.h \
+	hypercall/xen/domain_list.cc \
+	hypercall/xen/domain_list.h \
 	hypercall/xen/evtchn_static.h \
 	hypercall/xen/guest_bars.cc \
 	hypercall/xen/guest_bars.h \
+	hypercall/xen/interface.cc \
+	hypercall/xen/interface.h \
+	hypercall/xen/interface_table.h \
 	hypercall/xen/ledger.cc \
 	hypercall/xen/library_fds.h \
 	hypercall/xen/ledger.h \

@@ -29,7 +29,7 @@ Result<std::unique_ptr<PciDevice>> XenHypervisor::OpenDevice::open(XenHypervisor
 /// Makes the function known to the guardian, the ledger and the list of open devices.
 Status XenHypervisor::OpenDevice::enter() {
   PVIOMMU_TRY(find_messages());
-  if (const auto same = same_requester(sbdf_); !same.empty()) {
+  if (const auto same = PVIOMMU_TRY(same_requester(*xen_.calls_, sbdf_)); !same.empty()) {
     std::fprintf(stderr, "pviommu: the IOMMU cannot tell the DMA of %s from that of %s, behind the same bridge: it cannot be used\n",
                  to_string(sbdf_).c_str(), to_string(same.front()).c_str());
     return Error{EBUSY, "open_device: shares its bridge with a device of dom0"};

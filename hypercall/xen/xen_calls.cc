@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//   open()                     which interface has this Xen? tried number by number
 //   domctl(), physdev(), ...   argument --> bounce buffer --> libxencall --> back
 //   ..._in_place()             argument in locked memory of the caller, as it is
 //   Batch                      up to 64 domctls in one multicall
@@ -7,13 +8,27 @@
 #include "hypercall/xen/xen_calls.h"
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <new>
+#include <vector>
 
 #include <xen/hvm/dm_op.h>
+#include <xen/version.h>
 
 namespace pviommu::xen {
 namespace {
+
+// What interface_table.h says is the same in all versions.  That is so in the headers this is
+// built with, whichever they are.
+static_assert(sizeof(xen_domctl) == 144 && offsetof(xen_domctl, domain) == 8 && offsetof(xen_domctl, u) == 16);
+static_assert(sizeof(xen_domctl_getdomaininfo) == 112 && offsetof(xen_domctl_getdomaininfo, handle) == 76 &&
+              offsetof(xen_domctl_getdomaininfo, shared_info_frame) == 48 &&
+              offsetof(xen_domctl_getdomaininfo, max_vcpu_id) == 68);
+static_assert(sizeof(xen_sysctl) == 136 && offsetof(xen_sysctl, u) == 8 &&
+              offsetof(xen_sysctl_physinfo, capabilities) == 28);
+static_assert(offsetof(xen_domctl_createdomain, handle) == 4 &&
+              offsetof(xen_domctl_createdomain, grant_opts) == 44);
 
 /// Hypercall-safe memory for the time of one call.
 class Bounce {
@@ -36,11 +51,60 @@ std::uint64_t address(const void* pointer) { return reinterpret_cast<std::uintpt
 
 }  // namespace
 
-Result<std::unique_ptr<XenCalls>> XenCalls::open() {
+Result<std::unique_ptr<XenCalls>> XenCalls::open_library() {
   std::unique_ptr<XenCalls> calls(new XenCalls);
   calls->handle_ = calls->fds_.watch([] { return ::xencall_open(nullptr, 0); });
   if (calls->handle_ == nullptr) return Error{errno != 0 ? errno : ENODEV, "open /dev/xen/privcmd"};
   return calls;
+}
+
+Result<std::unique_ptr<XenCalls>> XenCalls::open(const std::optional<InterfaceNumbers>& assumed) {
+  auto calls = PVIOMMU_TRY(open_library());
+  calls->interface_ = PVIOMMU_TRY(choose_interface(PVIOMMU_TRY(calls->probe()), assumed));
+  return calls;
+}
+
+Result<InterfaceNumbers> XenCalls::ask_interface() { return PVIOMMU_TRY(open_library())->probe(); }
+
+namespace {
+
+/// The number that `ask` does not refuse with EACCES, those that are known first; 0: none.
+template <class Ask>
+Result<std::uint32_t> find_number(NumberRange known, Ask&& ask) {
+  std::vector<std::uint32_t> numbers;
+  for (std::uint32_t n = known.last; n >= known.first; --n) numbers.push_back(n);
+  for (std::uint32_t n = 1; n <= kNumbersBeyond; ++n) numbers.push_back(known.last + n);
+  for (std::uint32_t n = 1; n <= kNumbersBeyond && n < known.first; ++n) numbers.push_back(known.first - n);
+  for (const std::uint32_t number : numbers) {
+    const Result<long> asked = ask(number);
+    if (asked) return number;
+    // Xen looks at the number before anything else, so any other error is an answer to it.
+    if (asked.error().code == EPERM)
+      return asked.error().with_sentence("this domain may not control others: run pviommu as root in dom0");
+    if (asked.error().code != EACCES) return asked.error();
+  }
+  return std::uint32_t{0};
+}
+
+}  // namespace
+
+Result<InterfaceNumbers> XenCalls::probe() {
+  InterfaceNumbers found;
+  found.domctl = PVIOMMU_TRY(find_number(known_domctls(), [&](std::uint32_t number) {
+    xen_domctl op;
+    std::memset(&op, 0, sizeof op);
+    op.cmd = XEN_DOMCTL_getdomaininfo;
+    interface_.numbers.domctl = number;
+    return domctl(op, "XEN_DOMCTL_getdomaininfo");
+  }));
+  found.sysctl = PVIOMMU_TRY(find_number(known_sysctls(), [&](std::uint32_t number) {
+    xen_sysctl op;
+    std::memset(&op, 0, sizeof op);
+    op.cmd = XEN_SYSCTL_physinfo;
+    interface_.numbers.sysctl = number;
+    return sysctl(op, "XEN_SYSCTL_physinfo");
+  }));
+  return found;
 }
 
 XenCalls::~XenCalls() {
@@ -59,8 +123,8 @@ Result<long> XenCalls::issue(unsigned hypercall, unsigned command, void* argumen
   const Bounce bounce(handle_, bytes);
   if (bounce.get() == nullptr) return Error{ENOMEM, name};
   std::memcpy(bounce.get(), argument, bytes);
-  // A domctl has its command inside the structure.
-  const long rc = hypercall == __HYPERVISOR_domctl
+  // A domctl or sysctl has its command inside the structure.
+  const long rc = hypercall == __HYPERVISOR_domctl || hypercall == __HYPERVISOR_sysctl
                       ? ::xencall1(handle_, hypercall, address(bounce.get()))
                       : ::xencall2L(handle_, hypercall, command, address(bounce.get()));
   const int code = errno;
@@ -83,8 +147,19 @@ Result<long> XenCalls::issue_in_place(unsigned hypercall, unsigned command, void
 }
 
 Result<long> XenCalls::domctl(xen_domctl& op, const char* name) {
-  op.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+  op.interface_version = interface_.numbers.domctl;
   return issue(__HYPERVISOR_domctl, 0, &op, sizeof op, name);
+}
+
+Result<long> XenCalls::sysctl(xen_sysctl& op, const char* name) {
+  op.interface_version = interface_.numbers.sysctl;
+  return issue(__HYPERVISOR_sysctl, 0, &op, sizeof op, name);
+}
+
+Result<std::uint32_t> XenCalls::version() {
+  const long version = ::xencall2L(handle_, __HYPERVISOR_xen_version, XENVER_version, 0);
+  if (version < 0) return Error{errno, "XENVER_version", -errno};
+  return static_cast<std::uint32_t>(version);
 }
 
 Result<long> XenCalls::physdev(unsigned command, void* argument, std::size_t bytes, const char* name) {
@@ -130,7 +205,7 @@ Status XenCalls::page_types(std::uint16_t domid, std::span<std::uint64_t> frames
   auto& op = *new (bounce.get()) xen_domctl;
   std::memset(&op, 0, sizeof op);
   op.cmd = XEN_DOMCTL_getpageframeinfo3;
-  op.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+  op.interface_version = interface_.numbers.domctl;
   op.domain = domid;
   op.u.getpageframeinfo3.num = frames.size();
   set_xen_guest_handle_raw(op.u.getpageframeinfo3.array, static_cast<xen_pfn_t*>(array.get()));
@@ -160,6 +235,22 @@ Status XenCalls::inject_msi(std::uint16_t domid, std::uint64_t message_address, 
   return {};
 }
 
+Result<std::size_t> XenCalls::domains(std::uint16_t first, std::span<xen_domctl_getdomaininfo> out) {
+  constexpr const char* kName = "XEN_SYSCTL_getdomaininfolist";
+  const Bounce list(handle_, out.size_bytes());
+  if (list.get() == nullptr) return Error{ENOMEM, kName};
+  xen_sysctl op;
+  std::memset(&op, 0, sizeof op);
+  op.cmd = XEN_SYSCTL_getdomaininfolist;
+  op.u.getdomaininfolist.first_domain = first;
+  op.u.getdomaininfolist.max_domains = static_cast<std::uint32_t>(out.size());
+  set_xen_guest_handle_raw(op.u.getdomaininfolist.buffer, static_cast<xen_domctl_getdomaininfo*>(list.get()));
+  PVIOMMU_TRY(sysctl(op, kName));
+  const std::size_t count = op.u.getdomaininfolist.num_domains;
+  std::memcpy(out.data(), list.get(), count * sizeof out[0]);
+  return count;
+}
+
 Result<std::size_t> XenCalls::read_console(std::span<char> out, std::uint32_t& index) {
   // This call comes by the clock, so it does not count among those that a test makes fail.
   const Bounce text(handle_, out.size()), bounce(handle_, sizeof(xen_sysctl));
@@ -167,7 +258,7 @@ Result<std::size_t> XenCalls::read_console(std::span<char> out, std::uint32_t& i
   auto& op = *new (bounce.get()) xen_sysctl;
   std::memset(&op, 0, sizeof op);
   op.cmd = XEN_SYSCTL_readconsole;
-  op.interface_version = XEN_SYSCTL_INTERFACE_VERSION;
+  op.interface_version = interface_.numbers.sysctl;
   op.u.readconsole.incremental = 1;
   op.u.readconsole.index = index;
   op.u.readconsole.count = static_cast<std::uint32_t>(out.size());
@@ -209,7 +300,7 @@ xen_domctl& XenCalls::Batch::add(std::uint32_t command, std::uint16_t domid) {
   xen_domctl& op = domctls_[count_];
   std::memset(&op, 0, sizeof op);
   op.cmd = command;
-  op.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+  op.interface_version = calls_.interface_.numbers.domctl;
   op.domain = domid;
   multicall_entry& entry = entries_[count_];
   entry.op = __HYPERVISOR_domctl;

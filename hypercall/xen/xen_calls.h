@@ -3,7 +3,11 @@
 //
 // libxenctrl's wrappers hide the errno of some calls behind an undo of their
 // own (xc_domain_memory_mapping) and make one call a page; so the calls that
-// matter are issued here, with Xen's own return value.
+// matter are issued here, with Xen's own return value.  And libxencall's name is
+// the same on every Xen; libxenctrl's is not (control.h).
+//
+// open() asks Xen which interface it has, and every domctl and sysctl carries that
+// number: one binary for all in interface_table.h.
 //
 // A call's argument is copied into a hypercall-safe buffer and back.  Arguments
 // that must survive us, because Xen writes into them what only they name, lie
@@ -14,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 // The tools' view of the public headers: domctl.h is only for those.
@@ -22,11 +27,14 @@
 #endif
 extern "C" {  // these headers do not say so themselves
 #include <xencall.h>
-#include <xenctrl.h>
+#include <xen/xen.h>
+#include <xen/domctl.h>
+#include <xen/sysctl.h>
 }
 #include <xen/event_channel.h>
 
 #include "hypercall/result.h"
+#include "hypercall/xen/interface.h"
 #include "hypercall/xen/library_fds.h"
 
 namespace pviommu::xen {
@@ -35,15 +43,24 @@ namespace pviommu::xen {
 /// that the call did not get as far as Xen.
 class XenCalls {
  public:
-  /// ENOENT and others when there is no /dev/xen/privcmd.
-  static Result<std::unique_ptr<XenCalls>> open();
+  /// ENOENT and others when there is no /dev/xen/privcmd.  EPROTONOSUPPORT: Xen's interface is
+  /// not known, and is not the one `assumed` (interface.h).  EPERM: this is no control domain.
+  static Result<std::unique_ptr<XenCalls>> open(const std::optional<InterfaceNumbers>& assumed = {});
+  /// Only asks which interface Xen has, known or not.
+  static Result<InterfaceNumbers> ask_interface();
   ~XenCalls();
   XenCalls(const XenCalls&) = delete;
   XenCalls& operator=(const XenCalls&) = delete;
 
+  const Interface& interface() const { return interface_; }
+  /// Major << 16 | minor, of the Xen that runs (XENVER_version).
+  Result<std::uint32_t> version();
+
   /// XEN_DOMCTL_*: `op.interface_version` is filled in; what Xen wrote is in
   /// `op` afterwards.  The value is Xen's, 0 or positive.  `name` is static.
   Result<long> domctl(xen_domctl& op, const char* name);
+  /// XEN_SYSCTL_*, in the same way.
+  Result<long> sysctl(xen_sysctl& op, const char* name);
   Result<long> physdev(unsigned command, void* argument, std::size_t bytes, const char* name);
   Result<long> event_channel(unsigned command, void* argument, std::size_t bytes, const char* name);
 
@@ -53,6 +70,10 @@ class XenCalls {
   Status page_types(std::uint16_t domid, std::span<std::uint64_t> frames);
   /// Sends a message to the domain's interrupt controllers (XEN_DMOP_inject_msi).
   Status inject_msi(std::uint16_t domid, std::uint64_t address, std::uint32_t data);
+
+  /// Domains from the number `first` on, ascending, as many as there are and `out` has room
+  /// for; their count (XEN_SYSCTL_getdomaininfolist).
+  Result<std::size_t> domains(std::uint16_t first, std::span<xen_domctl_getdomaininfo> out);
 
   /// Copies new text of Xen's console ring to `out`, from `index` on, and moves `index`.
   /// Returns the bytes copied; 0: there is nothing new.
@@ -102,6 +123,9 @@ class XenCalls {
 
  private:
   XenCalls() = default;
+  static Result<std::unique_ptr<XenCalls>> open_library();
+  /// Which numbers Xen takes, by a harmless call with each.
+  Result<InterfaceNumbers> probe();
   /// Counts a call; true when it is the one to fail.
   bool fails();
   Result<long> issue(unsigned hypercall, unsigned command, void* argument, std::size_t bytes, const char* name);
@@ -109,6 +133,7 @@ class XenCalls {
 
   LibraryFds fds_;
   xencall_handle* handle_ = nullptr;
+  Interface interface_;
   std::atomic<std::uint64_t> made_{0};
   std::atomic<std::uint64_t> fail_at_{0};
 };

@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -77,6 +78,7 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
 
   if (std::string what; !on_xen(what)) return failed({ENODEV, "open xen"}, what);
   auto calls = XenCalls::open();
+  if (!calls && !calls.error().sentence.empty()) return failed(calls.error(), to_string(calls.error()));
   if (!calls)
     return failed(calls.error(), to_string(calls.error()) + ": are you root in dom0, is xen-privcmd loaded (modprobe xen-privcmd)?");
   std::string message;

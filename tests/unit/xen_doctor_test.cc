@@ -23,8 +23,8 @@ HostFacts healthy_host() {
   host.guest_type = "PV";
   host.kernel = "6.12.9";
   host.nodes = {{"/dev/xen/privcmd", "xen-privcmd", 0}, {"/dev/xen/evtchn", "xen-evtchn", 0}};
-  host.interface_version = 0x15;
-  host.domctl_error = 0;
+  host.interface_error = 0;
+  host.interface = {0x15, 0x15};
   host.iommu = host.hap = true;
   host.iommu_bits = 48;
   host.console = kBoot;
@@ -72,7 +72,7 @@ unsigned count(const std::vector<Check>& checks, CheckState state) {
 TEST(XenDoctorTest, NothingIsWrongWithAHealthyHost) {
   const auto checks = judge(healthy_host());
   EXPECT_EQ(count(checks, CheckState::ok), checks.size());
-  for (const char* name : {"Xen", "device nodes", "domctl interface", "privileges", "dom0", "io_uring",
+  for (const char* name : {"Xen", "device nodes", "interface", "privileges", "dom0", "io_uring",
                            "interrupts", "IOMMU", "HAP", "interrupt remapping", "fault log"})
     EXPECT_NE(find(checks, name), nullptr) << name;
   for (const Check& check : checks) EXPECT_EQ(check.remedy, "") << check.check;
@@ -96,18 +96,32 @@ TEST(XenDoctorTest, DeviceNodes) {
   expect(judge(host), "device nodes", CheckState::problem, "/dev/xen/evtchn", "root");
 }
 
-TEST(XenDoctorTest, TheInterfaceVersion) {
+TEST(XenDoctorTest, TheInterface) {
   auto host = healthy_host();
-  host.domctl_error = EACCES;
-  host.version = "4.19.1";
-  const auto checks = judge(host);
-  expect(checks, "domctl interface", CheckState::problem, "0x15, of Xen 4.17", "libxen-dev of Xen 4.19.1");
+  expect(judge(host), "interface", CheckState::ok, "domctl 0x15, sysctl 0x15, of Xen 4.17");
+  host.interface = {0x17, 0x16};
+  expect(judge(host), "interface", CheckState::ok, "domctl 0x17, sysctl 0x16, of Xen 4.21");
+  host.interface = {0x1a, 0x17};
+  auto checks = judge(host);
+  expect(checks, "interface", CheckState::problem, "domctl 0x1a, sysctl 0x17", "assume-interface=0x1a/0x17");
   EXPECT_EQ(find(checks, "IOMMU"), nullptr);
   EXPECT_EQ(count(checks, CheckState::problem), 1u);
-  host.domctl_error = EPERM;
+  host.assumed = host.interface;
+  checks = judge(host);
+  expect(checks, "interface", CheckState::warning, "used like Xen 4.22, 4.23", "install a pviommu that knows");
+  EXPECT_NE(find(checks, "IOMMU"), nullptr);
+  EXPECT_EQ(count(checks, CheckState::problem), 0u);
+  host.interface_error = EPERM;
   expect(judge(host), "privileges", CheckState::problem, "does not let", "dom0");
-  host.domctl_error.reset();
-  EXPECT_EQ(find(judge(host), "domctl interface"), nullptr);
+  host.interface_error.reset();
+  EXPECT_EQ(find(judge(host), "interface"), nullptr);
+}
+
+TEST(XenDoctorTest, TheLibraryOfThisXen) {
+  auto host = healthy_host();
+  EXPECT_EQ(find(judge(host), "libxenctrl"), nullptr);
+  host.control_problem = "libxenctrl.so.4.17, ...; install libxenmisc4.17";
+  expect(judge(host), "libxenctrl", CheckState::problem, "libxenctrl.so.4.17");
 }
 
 TEST(XenDoctorTest, TheKindOfDom0) {
@@ -246,7 +260,7 @@ TEST(XenDoctorTest, WhoHasTheDevice) {
   device.owner.clear();
   expect(judge(device, healthy_host(), ""), "domain", CheckState::unknown, "does not say");
   auto host = healthy_host();
-  host.domctl_error = EPERM;
+  host.interface_error = EPERM;
   EXPECT_EQ(find(judge(device, host, ""), "domain"), nullptr);
 }
 

@@ -28,7 +28,7 @@ boot() { in_dom0 --add "$work/doctor-lib.sh:/rig/doctor-lib.sh" "$@"; }
 prefix='healthy: '
 boot <<'EOF'
 . /rig/doctor-lib.sh
-says "nothing is wrong with the machine" 0 "" "ok +Xen +version $(echo "$xen_version" | sed 's/\./\\./')\\." "ok +domctl interface +$(domctl "$xen_version")" 'ok +dom0 +PV' \
+says "nothing is wrong with the machine" 0 "" "ok +Xen +version $(echo "$xen_version" | sed 's/\./\\./')\\." "ok +interface +domctl $(domctl "$xen_version"), sysctl 0x1[56], of Xen .*${xen_version}" 'ok +dom0 +PV' \
   'ok +IOMMU .*48 bits' 'ok +HAP' 'ok +interrupt remapping +on' 'ok +interrupts' 'ok +fault log' '0 problems, 0 warnings'
 says "nor with the NVMe" 0 $nvme 'ok +driver +none' 'ok +reset +flr' 'ok +vectors +MSI-X, vectors: [0-9]+' \
   'ok +isolation' "ok +domain +the device is dom0's" 'run would:' '  3\. map [0-9]+ MSI-X' "  5\. assign $nvme" \

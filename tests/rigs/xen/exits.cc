@@ -17,10 +17,11 @@
 #include <utility>
 #include <vector>
 
-// Has no includes of its own.
-#include <xen/trace.h>
-
 namespace {
+
+// xen/trace.h; there the names of the exits' events changed with Xen 4.19, which numbers AMD's
+// differently from Intel's since then.
+constexpr std::uint32_t kLostRecords = 0x1f001, kExit = 0x81002, kAmdExit = 0x81003, k64 = 0x100;
 
 std::string reason(std::uint32_t code) {
   // AMD64 Architecture Programmer's Manual 2, appendix C.
@@ -57,8 +58,8 @@ int main() {
     const std::uint32_t event = head & 0xfffffff, count = head >> 28 & 7, time = head >> 31 ? 2 : 0;
     std::uint32_t words[9];
     if (!read_words(words, time + count)) break;
-    if (event == TRC_LOST_RECORDS && count > 0) lost += words[time];
-    if ((event != TRC_HVM_VMEXIT && event != TRC_HVM_VMEXIT64) || count == 0) continue;
+    if (event == kLostRecords && count > 0) lost += words[time];
+    if (((event & ~k64) != kExit && (event & ~k64) != kAmdExit) || count == 0) continue;
     ++exits;
     ++reasons[reason(words[time])];
   }

@@ -52,14 +52,17 @@ EXTRA_DIST += $(XEN_TESTS) \
 # Programs for dom0; boot takes them along.
 XEN_BINARIES =
 if WITH_XEN
-XEN_BINARIES += rig_exits xen_bench xen_failures
+XEN_BINARIES += rig_exits rig_domains xen_bench xen_failures
+rig_domains_SOURCES = tests/rigs/xen/domains.cc
+rig_domains_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
+rig_domains_LDADD = $(XEN_LIBS)
 rig_exits_SOURCES = tests/rigs/xen/exits.cc
 rig_exits_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
 rig_exits_LDADD =
 xen_bench_SOURCES = tests/rigs/xen/bench.cc tests/unit/vfio_local_client.h
 xen_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS)
 xen_bench_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
-xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/rigs/xen/tiny_guest.cc tests/rigs/xen/tiny_guest.h \
+xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/rigs/xen/host_control.h tests/rigs/xen/tiny_guest.cc tests/rigs/xen/tiny_guest.h \
 	tests/unit/vfio_local_client.h
 xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS) -D__XEN_TOOLS__=1
 xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxendevicemodel $(SYSTEM_LIBS)
@@ -72,6 +75,7 @@ xen_guest_SOURCES = \
 	tests/rigs/xen/ports.h \
 	tests/rigs/xen/guest.cc \
 	tests/rigs/xen/guest_vfio.cc \
+	tests/rigs/xen/host_control.h \
 	tests/rigs/xen/latency.cc \
 	tests/rigs/xen/notify.cc \
 	tests/rigs/xen/tiny_guest.cc \

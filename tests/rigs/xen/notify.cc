@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "edu.h"
+#include "host_control.h"
 #include "hypercall/backend.h"
 #include "hypercall/unique_fd.h"
 #include "hypercall/xen/evtchn_static.h"
@@ -233,9 +234,8 @@ TEST_F(Notify, ChannelsOfAGuest) {
   ASSERT_TRUE(bind_channel(domid(), alloc.port));
   // The guest's pending bits are in its shared page, which it has nowhere yet.
   constexpr xen_pfn_t kFrame = 0x200;
-  xc_interface* control = ::xc_interface_open(nullptr, nullptr, 0);
-  ASSERT_EQ(::xc_domain_add_to_physmap(control, guest->domid(), XENMAPSPACE_shared_info, 0, kFrame), 0);
-  ::xc_interface_close(control);
+  const tiny::HostControl control;
+  ASSERT_EQ(control.call(HOST_CONTROL(xc_domain_add_to_physmap), guest->domid(), XENMAPSPACE_shared_info, 0, kFrame), 0);
   auto* foreign = ::xenforeignmemory_open(nullptr, 0);
   auto* shared = static_cast<std::uint64_t*>(
       ::xenforeignmemory_map(foreign, guest->domid(), PROT_READ | PROT_WRITE, 1, &kFrame, nullptr));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The guest's code as bytes, its making by libxenctrl, and dom0's view of its memory.
+// The guest's code as bytes, its making by the host's libxenctrl, and dom0's view of its memory.
 #include "tiny_guest.h"
 
 #include <sys/mman.h>
@@ -15,8 +15,11 @@
 extern "C" {
 #include <xen/event_channel.h>
 #include <xen/hvm/save.h>
+#include <xenctrl.h>
 #include <xendevicemodel.h>
 }
+
+#include "host_control.h"
 
 namespace tiny {
 namespace {
@@ -30,10 +33,13 @@ void need(bool good, const char* what) {
   std::exit(1);
 }
 
-struct Control {
-  xc_interface* handle = ::xc_interface_open(nullptr, nullptr, 0);
-  Control() { need(handle != nullptr, "xc_interface_open"); }
-  ~Control() { ::xc_interface_close(handle); }
+/// The hypercall's argument as the Xen that runs has it, whichever headers this is built with.
+struct CreateDomain {
+  xen_domctl_createdomain common{};
+  char longer[64]{};
+  void emulate(unsigned offset, std::uint32_t flags) {
+    std::memcpy(reinterpret_cast<char*>(this) + offset, &flags, sizeof flags);
+  }
 };
 
 /// Machine code, appended.
@@ -80,11 +86,11 @@ void write_image(std::uint8_t* memory) {
   }
 }
 
-void set_vcpu(xc_interface* control, std::uint32_t domid) {
-  const int size = ::xc_domain_hvm_getcontext(control, domid, nullptr, 0);
+void set_vcpu(const HostControl& control, std::uint32_t domid) {
+  const int size = control.call(HOST_CONTROL(xc_domain_hvm_getcontext), domid, nullptr, 0);
   need(size > 0, "xc_domain_hvm_getcontext");
   std::vector<std::uint8_t> full(static_cast<std::size_t>(size));
-  need(::xc_domain_hvm_getcontext(control, domid, full.data(), static_cast<std::uint32_t>(size)) > 0,
+  need(control.call(HOST_CONTROL(xc_domain_hvm_getcontext), domid, full.data(), static_cast<std::uint32_t>(size)) > 0,
        "xc_domain_hvm_getcontext");
   struct {
     hvm_save_descriptor header_d;
@@ -114,22 +120,23 @@ void set_vcpu(xc_interface* control, std::uint32_t domid) {
   cpu.rflags = 2;
   cpu.rip = kCode;
   cpu.rsp = kStackEnd;
-  need(::xc_domain_hvm_setcontext(control, domid, reinterpret_cast<std::uint8_t*>(&context),
-                                  sizeof context) == 0,
+  need(control.call(HOST_CONTROL(xc_domain_hvm_setcontext), domid, reinterpret_cast<std::uint8_t*>(&context),
+                    sizeof context) == 0,
        "xc_domain_hvm_setcontext");
 }
 
 }  // namespace
 
 std::uint32_t Guest::make(const Kind& kind) {
-  const Control control;
-  xen_domctl_createdomain create{};
+  const HostControl control;
+  CreateDomain argument;
+  xen_domctl_createdomain& create = argument.common;
   create.handle[6] = 0x40;
   create.handle[8] = 0x80;
   create.handle[15] = kind.uuid_last;
   if (kind.hvm) {
     create.flags = XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap;
-    create.arch.emulation_flags = XEN_X86_EMU_LAPIC;
+    argument.emulate(control.interface().layout->emulation_flags, XEN_X86_EMU_LAPIC);
   }
   if (kind.iommu) {
     create.flags |= XEN_DOMCTL_CDF_iommu;
@@ -141,36 +148,36 @@ std::uint32_t Guest::make(const Kind& kind) {
   create.max_grant_frames = 1;
   create.max_maptrack_frames = 1;
   create.grant_opts = XEN_DOMCTL_GRANT_version(1);
-  std::uint32_t domid = 0;
-  need(::xc_domain_create(control.handle, &domid, &create) == 0, "xc_domain_create");
-  need(::xc_domain_max_vcpus(control.handle, domid, 1) == 0, "xc_domain_max_vcpus");
+  std::uint32_t domid = PVIOMMU_XEN_DOMID_ANY;
+  need(control.call(HOST_CONTROL(xc_domain_create), &domid, &create) == 0, "xc_domain_create");
+  need(control.call(HOST_CONTROL(xc_domain_max_vcpus), domid, 1) == 0, "xc_domain_max_vcpus");
   if (!kind.hvm) return domid;
-  need(::xc_set_paging_mempool_size(control.handle, domid, 4 << 20) == 0, "xc_set_paging_mempool_size");
-  need(::xc_domain_setmaxmem(control.handle, domid, (kPages + 64) * 4) == 0, "xc_domain_setmaxmem");
+  need(control.call(HOST_CONTROL(xc_set_paging_mempool_size), domid, 4 << 20) == 0, "xc_set_paging_mempool_size");
+  need(control.call(HOST_CONTROL(xc_domain_setmaxmem), domid, (kPages + 64) * 4) == 0, "xc_domain_setmaxmem");
   std::vector<xen_pfn_t> frames(kPages);
   for (unsigned i = 0; i < kPages; ++i) frames[i] = i;
-  need(::xc_domain_populate_physmap_exact(control.handle, domid, kPages, 0, 0, frames.data()) == 0,
+  need(control.call(HOST_CONTROL(xc_domain_populate_physmap_exact), domid, kPages, 0, 0, frames.data()) == 0,
        "xc_domain_populate_physmap_exact");
   {
     const Guest guest(domid);
     std::memset(guest.memory(), 0, kPages * 4096);
     write_image(guest.memory());
   }
-  set_vcpu(control.handle, domid);
-  need(::xc_domain_unpause(control.handle, domid) == 0, "xc_domain_unpause");
+  set_vcpu(control, domid);
+  need(control.call(HOST_CONTROL(xc_domain_unpause), domid) == 0, "xc_domain_unpause");
   return domid;
 }
 
 void Guest::destroy(std::uint32_t domid) {
-  const Control control;
-  need(::xc_domain_destroy(control.handle, domid) == 0, "xc_domain_destroy");
+  const HostControl control;
+  need(control.call(HOST_CONTROL(xc_domain_destroy), domid) == 0, "xc_domain_destroy");
 }
 
 bool Guest::alive(std::uint32_t domid) {
-  const Control control;
-  xc_dominfo_t info{};
-  return ::xc_domain_getinfo(control.handle, domid, 1, &info) == 1 && info.domid == domid && !info.dying &&
-         !info.shutdown && !info.crashed && !info.paused;
+  const HostControl control;
+  xc_domaininfo_t info{};
+  return control.call(HOST_CONTROL(xc_domain_getinfolist), domid, 1, &info) == 1 && info.domain == domid &&
+         (info.flags & (XEN_DOMINF_dying | XEN_DOMINF_shutdown | XEN_DOMINF_paused)) == 0;
 }
 
 Guest::Guest(std::uint32_t domid) : domid_(domid), foreign_(::xenforeignmemory_open(nullptr, 0)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A guest of one MiB and a few hundred bytes of code, made by libxenctrl alone: no
+// A guest of one MiB and a few hundred bytes of code, made by the host's libxenctrl alone: no
 // firmware, no device model, no xenstore.  Its only work is to count interrupts.
 //
 //   0x01000  code: switches the local APIC on, then waits by HLT
@@ -19,7 +19,7 @@
 #include <memory>
 
 extern "C" {
-#include <xenctrl.h>
+#include <xen/xen.h>
 #include <xenforeignmemory.h>
 }
 

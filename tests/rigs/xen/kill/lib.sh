@@ -17,6 +17,8 @@ gone() {
   [ -z "$(guardians)" ] || fail "a guardian is left"
   left=$(plain pviommu reap --dry-run --hypervisor=xen 2>&1)
   [ "$left" = "nothing to be done" ] || fail "left: $left"
+  left=$(carriers_left)
+  [ -z "$left" ] || fail "left: $left"
   ! ls /run/pviommu | grep ledger || fail "left in /run/pviommu: $(ls /run/pviommu)"
 }
 next_run() {  # under pviommu run, or with it as arguments
