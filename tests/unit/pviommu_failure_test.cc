@@ -3,6 +3,8 @@
 // pinned that is not mapped, and nothing is given back that a device may reach.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "hypercall/statistics.h"
 #include "pviommu/address_space.h"
 #include "pviommu/hypercall_iommu.h"

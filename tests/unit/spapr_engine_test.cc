@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "hypercall/backend.h"
 #include "spapr_rig.h"
 #include "vfio-glue/engine/engine.h"
