@@ -68,20 +68,17 @@ std::string check_entry(const pviommu_module& entry, std::string_view name) {
   return {};
 }
 
-/// Null with `problem`.  A module that can be used is never unloaded: objects
+/// Errors have a sentence.  A module that can be used is never unloaded: objects
 /// it made have their code in it.
-const pviommu_module* load(const std::string& path, std::string_view name, std::string& problem) {
+Result<const pviommu_module*> load(const std::string& path, std::string_view name) {
   void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) {
-    problem = one_line(::dlerror());
-    return nullptr;
-  }
+  if (handle == nullptr) return Error{ENOEXEC, "load module"}.with_sentence(one_line(::dlerror()));
   const auto* entry = static_cast<const pviommu_module*>(::dlsym(handle, PVIOMMU_MODULE_ENTRY_SYMBOL));
-  problem = entry == nullptr ? "it has no symbol " PVIOMMU_MODULE_ENTRY_SYMBOL : check_entry(*entry, name);
+  const std::string problem =
+      entry == nullptr ? "it has no symbol " PVIOMMU_MODULE_ENTRY_SYMBOL : check_entry(*entry, name);
   if (problem.empty()) return entry;
-  problem = path + ": " + problem;
   ::dlclose(handle);
-  return nullptr;
+  return Error{ENOEXEC, "load module"}.with_sentence(path + ": " + problem);
 }
 
 struct ModuleFile {
@@ -138,16 +135,15 @@ struct Registry {
     return nullptr;
   }
 
-  /// The usable entry behind a file, loaded once.
-  const pviommu_module* use(const ModuleFile& file, std::string& problem) {
+  /// The usable entry behind a file, loaded once.  Errors have a sentence.
+  Result<const pviommu_module*> use(const ModuleFile& file) {
     const auto known = loaded.find(file.name);
     if (known != loaded.end()) {
       if (known->second.path == file.path) return known->second.entry;
-      problem = file.path + ": hidden by " + known->second.path;
-      return nullptr;
+      return Error{EEXIST, "load module"}.with_sentence(file.path + ": hidden by " + known->second.path);
     }
-    const pviommu_module* entry = load(file.path, file.name, problem);
-    if (entry != nullptr) loaded.emplace(file.name, Loaded{entry, file.path});
+    const pviommu_module* entry = PVIOMMU_TRY(load(file.path, file.name));
+    loaded.emplace(file.name, Loaded{entry, file.path});
     return entry;
   }
 
@@ -158,10 +154,13 @@ struct Registry {
       all.push_back({entry->name, kind_name(entry->kind), entry->description, "built in", ""});
     for (const ModuleFile& file : module_files()) {
       ModuleDescription description{file.name, "", "", file.path, ""};
-      if (const pviommu_module* entry = use(file, description.problem)) {
-        description.kind = kind_name(entry->kind);
-        description.description = entry->description != nullptr ? entry->description : "";
-        if (find_builtin(file.name, entry->kind) != nullptr)
+      if (const auto used = use(file); !used) {
+        description.problem = to_string(used.error());
+      } else {
+        const pviommu_module& entry = **used;
+        description.kind = kind_name(entry.kind);
+        description.description = entry.description != nullptr ? entry.description : "";
+        if (find_builtin(file.name, entry.kind) != nullptr)
           description.problem = file.path + ": hidden by the built-in " + file.name;
       }
       all.push_back(std::move(description));
@@ -208,7 +207,7 @@ void register_builtin_module(const pviommu_module* entry) {
   r.builtin.push_back(entry);
 }
 
-const pviommu_module* find_module(std::string_view name, std::uint32_t kind, OpenFailure& failure) {
+Result<const pviommu_module*> find_module(std::string_view name, std::uint32_t kind) {
   Registry& r = registry();
   const std::lock_guard guard(r.lock);
   if (const pviommu_module* entry = r.find_builtin(name, kind)) return entry;
@@ -216,19 +215,15 @@ const pviommu_module* find_module(std::string_view name, std::uint32_t kind, Ope
   if (known != r.loaded.end() && known->second.entry->kind == kind) return known->second.entry;
   if (is_name(name)) {
     for (const ModuleFile& file : module_files()) {
-      std::string problem;
       if (file.name != name) continue;
-      const pviommu_module* entry = r.use(file, problem);
-      if (entry != nullptr && entry->kind == kind) return entry;
+      const auto used = r.use(file);
+      if (used && (*used)->kind == kind) return *used;
     }
   }
-  failure.error = Error{ENOENT, "find module"};
-  failure.message = not_found(name, kind, r.describe());
-  return nullptr;
+  return Error{ENOENT, "find module"}.with_sentence(not_found(name, kind, r.describe()));
 }
 
-void* open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor,
-                    OpenFailure& failure) {
+Result<void*> open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor) {
   const std::string conf_text(conf);
   std::array<char, 1024> message{};
   pviommu_open_args args{};
@@ -241,10 +236,9 @@ void* open_instance(const pviommu_module& entry, std::string_view conf, void* hy
   void* instance = entry.open(&args, &code);
   if (instance != nullptr) return instance;
   message.back() = '\0';
-  failure.error = Error{code > 0 ? code : EIO, "open module"};
-  failure.message = std::string(entry.name) + ": " +
-                    (message[0] != '\0' ? one_line(message.data()) : to_string(failure.error));
-  return nullptr;
+  const Error error{code > 0 ? code : EIO, "open module"};
+  return error.with_sentence(std::string(entry.name) + ": " +
+                             (message[0] != '\0' ? one_line(message.data()) : to_string(error)));
 }
 
 namespace {
@@ -316,14 +310,12 @@ Status reap(const pviommu_module& entry, std::string_view conf, bool dry_run, st
   });
 }
 
-Opened<Hypervisor> open_hypervisor(std::string_view name_conf) {
-  Opened<Hypervisor> opened;
+Result<std::unique_ptr<Hypervisor>> open_hypervisor(std::string_view name_conf) {
   const auto [name, conf] = split_name_conf(name_conf);
-  const pviommu_module* entry = find_module(name, PVIOMMU_MODULE_HYPERVISOR, opened.failure);
-  if (entry != nullptr)
-    if (auto* hypervisor = static_cast<Hypervisor*>(open_instance(*entry, conf, nullptr, opened.failure)))
-      opened.instance = std::make_unique<Counted>(std::unique_ptr<Hypervisor>(hypervisor));
-  return opened;
+  const pviommu_module* entry = PVIOMMU_TRY(find_module(name, PVIOMMU_MODULE_HYPERVISOR));
+  void* instance = PVIOMMU_TRY(open_instance(*entry, conf, nullptr));
+  std::unique_ptr<Hypervisor> hypervisor(static_cast<Hypervisor*>(instance));
+  return std::unique_ptr<Hypervisor>(std::make_unique<Counted>(std::move(hypervisor)));
 }
 
 std::vector<ModuleDescription> list_modules() {

@@ -25,20 +25,8 @@
 
 namespace pviommu {
 
-/// A Result's Error has no room for a sentence; this one is for people.
-struct OpenFailure {
-  Error error;
-  std::string message;  ///< one line: what was wrong, which value, what would be right
-};
-
-template <class T>
-struct Opened {
-  std::unique_ptr<T> instance;  ///< null: see failure
-  OpenFailure failure;
-};
-
-/// The body of pviommu_module.open for an `Interface`: `open(conf, message)` returns
-/// Result<std::unique_ptr<Interface>>, and puts what people should read into `message`.
+/// The body of pviommu_module.open for an `Interface`: `open(conf)` returns
+/// Result<std::unique_ptr<T>>, T being an `Interface`; an error's text becomes the message.
 /// Lets no exception out.
 template <class Interface, class Open>
 void* open_for_module(const pviommu_open_args* args, int* error, const Open& open) noexcept {
@@ -48,32 +36,21 @@ void* open_for_module(const pviommu_open_args* args, int* error, const Open& ope
     return nullptr;
   };
   try {
-    std::string message;
-    Result<std::unique_ptr<Interface>> opened = open(args->conf, message);
-    if (opened) return opened->release();
-    return refuse(opened.error().code, message.c_str());
+    auto opened = open(args->conf);
+    if (!opened) return refuse(opened.error().code, to_string(opened.error()).c_str());
+    Interface* instance = opened->release();  // the caller casts the pointer back to this
+    return instance;
   } catch (const std::bad_alloc&) {
     return refuse(ENOMEM, "out of memory");
   } catch (const std::exception& exception) {
     return refuse(EIO, exception.what());
   }
 }
-/// The same where `open(conf)` returns Opened<T>, T being an `Interface`.
-template <class Interface, class Open>
-void* open_instance_for_module(const pviommu_open_args* args, int* error, const Open& open) noexcept {
-  return open_for_module<Interface>(
-      args, error, [&](const char* conf, std::string& message) -> Result<std::unique_ptr<Interface>> {
-        auto opened = open(conf);
-        if (opened.instance) return std::unique_ptr<Interface>(std::move(opened.instance));
-        message = std::move(opened.failure.message);
-        return opened.failure.error;
-      });
-}
 
-/// `name_conf` is "NAME" or "NAME:CONF".  An unknown name fails with ENOENT and
-/// a message that lists the names there are and, for a module that exists but
+/// `name_conf` is "NAME" or "NAME:CONF".  Errors have a sentence.  ENOENT: an unknown
+/// name; the sentence lists the names there are and, for a module that exists but
 /// could not be loaded, why.
-Opened<Hypervisor> open_hypervisor(std::string_view name_conf);
+Result<std::unique_ptr<Hypervisor>> open_hypervisor(std::string_view name_conf);
 
 struct ModuleDescription {
   std::string name;
@@ -85,13 +62,14 @@ struct ModuleDescription {
 /// All built-in and installed backends and drivers, by name.
 std::vector<ModuleDescription> list_modules();
 
-/// Finds the entry of the module NAME of the kind, loading it if need be.
-/// Null with `failure` filled in.  Used by the registries.
-const pviommu_module* find_module(std::string_view name, std::uint32_t kind, OpenFailure& failure);
+/// Finds the entry of the module NAME of the kind, loading it if need be; never null.
+/// ENOENT and its sentence as for open_hypervisor().  Used by the registries.
+Result<const pviommu_module*> find_module(std::string_view name, std::uint32_t kind);
 
-/// Calls the entry's open().  The result is a Hypervisor* or an IommuDriver*, by
-/// the entry's kind, and the caller's; null with `failure` filled in.
-void* open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor, OpenFailure& failure);
+/// Calls the entry's open().  The result is a Hypervisor*, an IommuDriver* or a
+/// HostConnection*, by the entry's kind, never null, and the caller's.  Errors are the
+/// module's, with a sentence "NAME: what it said".
+Result<void*> open_instance(const pviommu_module& entry, std::string_view conf, void* hypervisor);
 
 /// Appends what the module's diagnose() finds to `checks`, what it found before an
 /// error included; takes and changes nothing.  EOPNOTSUPP: it has none.

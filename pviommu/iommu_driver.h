@@ -63,6 +63,6 @@ class IommuDriver {
 
 /// By name: "hypercall" is built in and the default for an empty name.  Errors
 /// as for open_hypervisor().  `hypervisor` outlives the driver.
-Opened<IommuDriver> open_iommu_driver(std::string_view name_conf, Hypervisor& hypervisor);
+Result<std::unique_ptr<IommuDriver>> open_iommu_driver(std::string_view name_conf, Hypervisor& hypervisor);
 
 }  // namespace pviommu

@@ -34,14 +34,11 @@ const bool registered = (register_builtin_module(&kEntry), true);
 
 }  // namespace
 
-Opened<IommuDriver> open_iommu_driver(std::string_view name_conf, Hypervisor& hypervisor) {
+Result<std::unique_ptr<IommuDriver>> open_iommu_driver(std::string_view name_conf, Hypervisor& hypervisor) {
   const auto [name, conf] = split_name_conf(name_conf.empty() ? "hypercall" : name_conf);
-  Opened<IommuDriver> opened;
-  const pviommu_module* entry = find_module(name, PVIOMMU_MODULE_IOMMU_DRIVER, opened.failure);
-  if (entry != nullptr)
-    opened.instance.reset(
-        static_cast<IommuDriver*>(open_instance(*entry, conf, &hypervisor, opened.failure)));
-  return opened;
+  const pviommu_module* entry = PVIOMMU_TRY(find_module(name, PVIOMMU_MODULE_IOMMU_DRIVER));
+  void* instance = PVIOMMU_TRY(open_instance(*entry, conf, &hypervisor));
+  return std::unique_ptr<IommuDriver>(static_cast<IommuDriver*>(instance));
 }
 
 }  // namespace pviommu

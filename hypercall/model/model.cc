@@ -139,7 +139,7 @@ std::size_t Model::read_faults(std::span<Fault> out) {
 namespace {
 
 void* open_model(const pviommu_open_args* args, int* error) {
-  return open_instance_for_module<Hypervisor>(args, error, &Model::open);
+  return open_for_module<Hypervisor>(args, error, &Model::open);
 }
 
 const pviommu_module kEntry = {sizeof(pviommu_module),

@@ -59,7 +59,7 @@ class Model final : public Hypervisor, public Spaces, public Interrupts, public 
   /// [,mmap=on|off][,busy=on|off][,keys of the type].  Without devices: nvme,
   /// edu and virtio-net at 0000:00:05.0 and following.  A bus other than 0 is behind
   /// a port, which can reset it (PciDevice::hot_reset()).
-  static Opened<Model> open(std::string_view conf);
+  static Result<std::unique_ptr<Model>> open(std::string_view conf);
   ~Model() override;
 
   // ---- Hypervisor -----------------------------------------------------------

@@ -41,13 +41,11 @@ std::string lock_name_of(const std::string& path) {
 
 }  // namespace
 
-Opened<Model> Model::open(std::string_view conf) {
-  const auto failed = [](int code, std::string message) {
-    return Opened<Model>{nullptr, {Error{code, "open model"}, std::move(message)}};
-  };
+Result<std::unique_ptr<Model>> Model::open(std::string_view conf) {
+  const auto wrong = [](const std::string& what) { return Error{EINVAL, "open model"}.with_sentence(what); };
   ConfError error;
   std::vector<ConfElement> elements = parse_conf(conf, error);
-  if (!error.message.empty()) return failed(EINVAL, error.message);
+  if (!error.message.empty()) return wrong(error.message);
 
   ConfElement machine;
   if (!elements.empty() && elements.front().head.empty()) {
@@ -57,16 +55,16 @@ Opened<Model> Model::open(std::string_view conf) {
   ConfReader reader(machine);
   std::string problem;
   MachineOptions options = read_machine_options(reader, problem);
-  if (!problem.empty()) return failed(EINVAL, problem);
+  if (!problem.empty()) return wrong(problem);
 
   std::unique_ptr<Model> model(new Model(std::move(options)));
   problem = model->add_devices(elements);
   if (problem.empty()) problem = model->finish_machine();
-  if (!problem.empty()) return failed(EINVAL, problem);
+  if (!problem.empty()) return wrong(problem);
   for (const auto& failure : model->options_.failures)
     model->calls_.inject(failure.op, failure.nth, model->options_.failure_code,
                          model->options_.failure_after_pages);
-  return {std::move(model), {}};
+  return model;
 }
 
 std::string Model::add_devices(const std::vector<ConfElement>& elements) {

@@ -16,7 +16,7 @@ struct Choice {
   WindowChoice window;                          ///< via=vfio, v2
 };
 
-/// EINVAL: `message` names the text and what would be right.
-Result<Choice> parse_conf_text(std::string_view conf, std::string& message);
+/// EINVAL: the sentence names the text and what would be right.
+Result<Choice> parse_conf_text(std::string_view conf);
 
 }  // namespace pviommu::spapr

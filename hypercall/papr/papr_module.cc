@@ -20,16 +20,14 @@ bool vfio_has_devices() {
   return devices && std::ranges::any_of(*devices, [](const auto& device) { return device.info.driver == "vfio-pci"; });
 }
 
-Result<std::unique_ptr<Hypervisor>> open_choice(std::string_view conf, std::string& message) {
-  const Choice choice = PVIOMMU_TRY(parse_conf_text(conf, message));
+Result<std::unique_ptr<Hypervisor>> open_choice(std::string_view conf) {
+  const Choice choice = PVIOMMU_TRY(parse_conf_text(conf));
   if (choice.via == "module" || (choice.via == "auto" && ::access(PVIOMMU_PAPR_DEVICE, F_OK) == 0 && !vfio_has_devices())) {
-    if (choice.window.size != 0) {
-      message = "papr:" + std::string(conf) + ": window= and page= are for via=vfio: the module has the windows that there are";
-      return Error{EINVAL, "papr"};
-    }
-    return papr::open_over_module("", message);
+    if (choice.window.size != 0)
+      return Error{EINVAL, "papr"}.with_sentence("papr:" + std::string(conf) + ": window= and page= are for via=vfio: the module has the windows that there are");
+    return papr::open_over_module("");
   }
-  auto opened = PVIOMMU_TRY(SpaprHypervisor::open({choice.container, choice.window, "/sys", "/proc/self/pagemap"}, make_kernel_vfio_calls(), message));
+  auto opened = PVIOMMU_TRY(SpaprHypervisor::open({choice.container, choice.window, "/sys", "/proc/self/pagemap"}, make_kernel_vfio_calls()));
   return std::unique_ptr<Hypervisor>(std::move(opened));
 }
 

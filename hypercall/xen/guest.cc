@@ -113,11 +113,10 @@ bool has_iommu(XenCalls& calls, Domid domid) {
 
 }  // namespace
 
-Result<std::unique_ptr<Guest>> find_guest(XenCalls& calls, std::string_view text, std::string& message) {
+Result<std::unique_ptr<Guest>> find_guest(XenCalls& calls, std::string_view text) {
   const std::string name(text);
   const auto tell = [&](int code, const std::string& what) {
-    message = "domain=" + name + ": " + what;
-    return Error{code, "open xen"};
+    return Error{code, "open xen"}.with_sentence("domain=" + name + ": " + what);
   };
   Result<std::optional<xen_domctl_getdomaininfo>> found = std::optional<xen_domctl_getdomaininfo>();
   if (const auto domid = parse_domid(text)) {

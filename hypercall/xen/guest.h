@@ -33,9 +33,9 @@ struct Guest {
   Guest& operator=(const Guest&) = delete;
 };
 
-/// Finds a guest by domid, UUID or name (the last by xenstore).  On failure `message` is one line:
-/// what is wrong with it, and what to do.
-Result<std::unique_ptr<Guest>> find_guest(XenCalls& calls, std::string_view text, std::string& message);
+/// Finds a guest by domid, UUID or name (the last by xenstore).  An error's sentence says what is
+/// wrong with it, and what to do.
+Result<std::unique_ptr<Guest>> find_guest(XenCalls& calls, std::string_view text);
 
 /// Whether the guest still runs.  False: it has ended, or is about to.
 bool guest_lives(XenCalls& calls, const Guest& guest);

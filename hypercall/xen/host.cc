@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string>
 
 #include "hypercall/sysfs_bus.h"
 #include "hypercall/unique_fd.h"
@@ -50,10 +51,7 @@ Result<std::vector<ReservedRange>> reserved_ranges(Control& control) {
   return ranges;
 }
 
-Error tell(std::string& message, int code, std::string text) {
-  message = std::move(text);
-  return Error{code, "open xen"};
-}
+Error tell(int code, const std::string& text) { return Error{code, "open xen"}.with_sentence(text); }
 
 }  // namespace
 
@@ -75,40 +73,40 @@ Result<xen_sysctl_physinfo> physical_info(XenCalls& calls) {
   return op.u.physinfo;
 }
 
-bool on_xen(std::string& message) {
+Status on_xen() {
   const std::string type = first_line("/sys/hypervisor/type");
-  if (type == "xen") return true;
-  message = "this is not Xen: /sys/hypervisor/type " + (type.empty() ? "is not there" : "says '" + type + "'") +
-            "; boot Xen, or use --hypervisor=model to try programs without it";
-  return false;
+  if (type == "xen") return {};
+  return tell(ENODEV, "this is not Xen: /sys/hypervisor/type " +
+                          (type.empty() ? "is not there" : "says '" + type + "'") +
+                          "; boot Xen, or use --hypervisor=model to try programs without it");
 }
 
-Result<Host> examine_host(XenCalls& calls, std::string& message) {
+Result<Host> examine_host(XenCalls& calls) {
   if (const std::string guest = first_line("/sys/hypervisor/guest_type"); guest != "PV")
-    return tell(message, EOPNOTSUPP,
+    return tell(EOPNOTSUPP,
                 "dom0 is a " + (guest.empty() ? "guest of unknown kind" : guest) +
                     " guest; pviommu needs a PV dom0 (no dom0=pvh on Xen's command line): "
                     "in others the frames of a program's memory cannot be found");
   Host host;
   const auto info = physical_info(calls);
-  if (!info) return tell(message, info.error().code, to_string(info.error()));
+  if (!info) return tell(info.error().code, to_string(info.error()));
   if ((info->capabilities & XEN_SYSCTL_PHYSCAP_directio) == 0)
-    return tell(message, EOPNOTSUPP,
+    return tell(EOPNOTSUPP,
                 "Xen uses no IOMMU: switch VT-d or AMD-Vi on in the firmware, and iommu=1 on Xen's command line; "
                 "see what `xl dmesg` says about it");
   if ((info->capabilities & XEN_SYSCTL_PHYSCAP_hap) == 0)
-    return tell(message, EOPNOTSUPP,
+    return tell(EOPNOTSUPP,
                 "Xen has no hardware-assisted paging (HAP): the CPU lacks it, or hap=0 is on Xen's command line");
   const auto control = Control::open(calls);
-  if (!control) return tell(message, control.error().code, to_string(control.error()));
+  if (!control) return tell(control.error().code, to_string(control.error()));
   const auto max_mfn = (*control)->highest_frame();
-  if (!max_mfn) return tell(message, max_mfn.error().code, to_string(max_mfn.error()));
+  if (!max_mfn) return tell(max_mfn.error().code, to_string(max_mfn.error()));
   host.max_mfn = *max_mfn;
   host.iommu_bits = iommu_bits_of_tables();
   host.iommu_bits_known = host.iommu_bits != 0;
   host.iommu_bits = host.iommu_bits_known ? std::clamp(host.iommu_bits, 32u, kMostBits) : kLeastBits;
   auto reserved = reserved_ranges(**control);
-  if (!reserved) return tell(message, reserved.error().code, to_string(reserved.error()));
+  if (!reserved) return tell(reserved.error().code, to_string(reserved.error()));
   host.reserved = std::move(*reserved);
   return host;
 }

@@ -3,7 +3,6 @@
 // missing for it to work.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "hypercall/capabilities.h"
@@ -25,11 +24,11 @@ Result<std::vector<Sbdf>> same_requester(XenCalls& calls, Sbdf sbdf);
 /// XEN_SYSCTL_physinfo.
 Result<xen_sysctl_physinfo> physical_info(XenCalls& calls);
 
-/// False, with a line that says so, where there is no Xen below.
-bool on_xen(std::string& message);
+/// ENODEV where there is no Xen below; the sentence says so.
+Status on_xen();
 
-/// Looks at Xen, dom0 and the IOMMU.  On failure `message` is one line: what is
-/// missing and what to do about it.
-Result<Host> examine_host(XenCalls& calls, std::string& message);
+/// Looks at Xen, dom0 and the IOMMU.  An error's sentence says what is missing and what
+/// to do about it.
+Result<Host> examine_host(XenCalls& calls);
 
 }  // namespace pviommu::xen

@@ -57,15 +57,13 @@ XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls, std::un
   vectors_ = injected_.get();
 }
 
-Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
-  const auto failed = [](Error error, std::string message) {
-    return Opened<XenHypervisor>{nullptr, {error, std::move(message)}};
-  };
+Result<std::unique_ptr<XenHypervisor>> XenHypervisor::open(std::string_view conf) {
+  const auto wrong = [](const std::string& what) { return Error{EINVAL, "open xen"}.with_sentence(what); };
   ConfError problem;
   const std::vector<ConfElement> elements = parse_conf(conf, problem);
   if (problem.message.empty() && (elements.size() > 1 || (elements.size() == 1 && !elements[0].head.empty())))
     problem.message = "'" + std::string(conf) + "': expected KEY=VALUE,... of domain, interrupts and fail";
-  if (!problem.message.empty()) return failed({EINVAL, "open xen"}, problem.message);
+  if (!problem.message.empty()) return wrong(problem.message);
   std::uint64_t fail = 0;
   std::string interrupts = "auto", domain;
   if (!elements.empty()) {
@@ -73,17 +71,16 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
     fail = reader.size("fail", 0);
     interrupts = reader.choice("interrupts", "auto", {"auto", "none", "may-crash-dom0"});
     domain = reader.text("domain", "");
-    if (const std::string wrong = reader.finish(); !wrong.empty()) return failed({EINVAL, "open xen"}, wrong);
+    if (const std::string unread = reader.finish(); !unread.empty()) return wrong(unread);
   }
 
-  if (std::string what; !on_xen(what)) return failed({ENODEV, "open xen"}, what);
+  PVIOMMU_TRY(on_xen());
   auto calls = XenCalls::open();
-  if (!calls && !calls.error().sentence.empty()) return failed(calls.error(), to_string(calls.error()));
+  if (!calls && !calls.error().sentence.empty()) return calls.error();
   if (!calls)
-    return failed(calls.error(), to_string(calls.error()) + ": are you root in dom0, is xen-privcmd loaded (modprobe xen-privcmd)?");
-  std::string message;
-  auto host = examine_host(**calls, message);
-  if (!host) return failed(host.error(), std::move(message));
+    return calls.error().with_sentence(to_string(calls.error()) +
+                                       ": are you root in dom0, is xen-privcmd loaded (modprobe xen-privcmd)?");
+  Host host = PVIOMMU_TRY(examine_host(**calls));
 
   ReapReport report;
   reap_orphans(**calls, kReapMilliseconds, report);
@@ -95,17 +92,15 @@ Opened<XenHypervisor> XenHypervisor::open(std::string_view conf) {
   std::unique_ptr<Guest> guest;
   if (!domain.empty()) {
     if (interrupts == "may-crash-dom0")
-      return failed({EINVAL, "open xen"}, "domain= and interrupts=may-crash-dom0: a guest needs no event channels");
-    auto found = find_guest(**calls, domain, message);
-    if (!found) return failed(found.error(), std::move(message));
-    guest = std::move(*found);
+      return wrong("domain= and interrupts=may-crash-dom0: a guest needs no event channels");
+    guest = PVIOMMU_TRY(find_guest(**calls, domain));
   }
-  std::unique_ptr<XenHypervisor> xen(new XenHypervisor(std::move(*host), std::move(*calls), std::move(guest)));
+  std::unique_ptr<XenHypervisor> xen(new XenHypervisor(std::move(host), std::move(*calls), std::move(guest)));
   if (const Status channels = xen->use_channels(interrupts == "may-crash-dom0", interrupts == "none"); !channels)
-    return failed(channels.error(),
-                  to_string(channels.error()) + ": load the kernel's event channel device (modprobe xen-evtchn)");
+    return channels.error().with_sentence(to_string(channels.error()) +
+                                          ": load the kernel's event channel device (modprobe xen-evtchn)");
   xen->fail_ = fail;
-  return {std::move(xen), {}};
+  return xen;
 }
 
 /// This is found out at the start, because it decides which interrupts devices are said to
@@ -371,7 +366,7 @@ Status XenHypervisor::frames_of_mmio(Sbdf sbdf, unsigned bar, std::uint64_t offs
 namespace {
 
 void* open_xen(const pviommu_open_args* args, int* error) {
-  return open_instance_for_module<Hypervisor>(args, error, &XenHypervisor::open);
+  return open_for_module<Hypervisor>(args, error, &XenHypervisor::open);
 }
 
 }  // namespace

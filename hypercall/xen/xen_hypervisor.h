@@ -56,7 +56,7 @@ class XenHypervisor final : public Hypervisor, public Spaces, public Interrupts 
   /// `conf`: interrupts=auto|none|may-crash-dom0 (the last: also on Linux before
   /// 6.6, see Delivery::swap_port), domain=NAME|ID|UUID (guest mode), fail=N (for
   /// tests: the N-th hypercall fails).
-  static Opened<XenHypervisor> open(std::string_view conf);
+  static Result<std::unique_ptr<XenHypervisor>> open(std::string_view conf);
   ~XenHypervisor() override;
 
   std::string_view name() const override { return "xen"; }

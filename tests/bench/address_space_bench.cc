@@ -118,11 +118,11 @@ BENCHMARK(null_pin)->Name("space/pin")->Iterations(2'000'000);
 /// in a space with as many live mappings.
 void model_pair(benchmark::State& state) {
   auto opened = open_hypervisor("model:nvme,size=1M");
-  if (!opened.instance) {
-    state.SkipWithError(opened.failure.message.c_str());
+  if (!opened) {
+    state.SkipWithError(to_string(opened.error()).c_str());
     return;
   }
-  Spaces& model = opened.instance->spaces();
+  Spaces& model = (*opened)->spaces();
   const SpaceId space = *model.create_space({"bench"});
   NullFrames::Pin memory(HvaRange::from_size(Hva(0x10000000), kPageSize).value());
   NullFrames::Pin others(HvaRange::from_size(Hva(0x20000000), kLive * kPageSize).value());
@@ -214,12 +214,12 @@ void measure_hypercalls_per_gib() {
       const std::string name = std::string("gib/") + limits + "/" + frames;
       const std::string conf = std::string("model:limits=") + limits + ",frames=" + frames;
       auto hypervisor = open_hypervisor(conf);
-      if (!hypervisor.instance) continue;
-      auto driver = open_iommu_driver("", *hypervisor.instance);
+      if (!hypervisor) continue;
+      auto driver = open_iommu_driver("", **hypervisor);
       NullFrames source;
-      auto space = AddressSpace::create(*driver.instance, hypervisor.instance->spaces(), source, {});
+      auto space = AddressSpace::create(**driver, (*hypervisor)->spaces(), source, {});
       if (!space) continue;
-      const std::uint64_t first = hypervisor.instance->capabilities().iova_ranges.back().first().raw();
+      const std::uint64_t first = (*hypervisor)->capabilities().iova_ranges.back().first().raw();
       const Iova iova((first + kGiB - 1) / kGiB * kGiB);
       const double before = calls(HypercallOp::map), unmaps = calls(HypercallOp::unmap);
       const Status mapped = (*space)->map(iova, Hva(kGiB), kGiB, Access::read_write);

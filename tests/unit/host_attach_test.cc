@@ -20,7 +20,8 @@ namespace pviommu::command {
 
 // That of command/main.cc, which has main().
 std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config) {
-  return open_hypervisor(config.hypervisor).instance;
+  auto opened = open_hypervisor(config.hypervisor);
+  return opened ? std::move(*opened) : nullptr;
 }
 
 namespace {

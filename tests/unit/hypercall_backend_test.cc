@@ -42,10 +42,19 @@ class BackendTest : public testing::Test {
   /// Asks for the hypervisor; the message of the failure, which must be ENOENT.
   static std::string missing(std::string_view name) {
     const auto opened = open_hypervisor(name);
-    EXPECT_EQ(opened.instance, nullptr);
-    EXPECT_EQ(opened.failure.error.code, ENOENT);
-    EXPECT_FALSE(has(opened.failure.message, "\n"));
-    return opened.failure.message;
+    if (opened) {
+      ADD_FAILURE() << name << " is there";
+      return "";
+    }
+    EXPECT_EQ(opened.error().code, ENOENT);
+    EXPECT_FALSE(has(to_string(opened.error()), "\n"));
+    return to_string(opened.error());
+  }
+  /// The entry of the module, or null with a failure of the test.
+  static const pviommu_module* entry_of(std::string_view name, std::uint32_t kind = PVIOMMU_MODULE_HYPERVISOR) {
+    const auto found = find_module(name, kind);
+    EXPECT_TRUE(found) << to_string(found.error());
+    return found ? *found : nullptr;
   }
 
   fs::path folder_;
@@ -62,46 +71,88 @@ TEST(SplitNameConf, FirstColon) {
 TEST_F(BackendTest, OpensAModule) {
   install("testgood");
   const auto opened = open_hypervisor("testgood:anything");
-  ASSERT_NE(opened.instance, nullptr) << opened.failure.message;
-  EXPECT_EQ(opened.instance->name(), "testgood");
-  OpenFailure failure;
-  const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
-  EXPECT_EQ(entry, find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure)) << "loaded once";
+  ASSERT_TRUE(opened) << to_string(opened.error());
+  EXPECT_EQ((*opened)->name(), "testgood");
+  const auto* entry = entry_of("testgood");
+  EXPECT_EQ(entry, entry_of("testgood")) << "loaded once";
 }
 
 TEST_F(BackendTest, CallsOfAModuleAreCounted) {
   install("testgood");
   const auto opened = open_hypervisor("testgood");
-  ASSERT_NE(opened.instance, nullptr) << opened.failure.message;
+  ASSERT_TRUE(opened) << to_string(opened.error());
   constexpr auto kOp = static_cast<std::size_t>(HypercallOp::create_space);
   const auto calls = statistics().hypercalls[kOp].count.load(), failures = statistics().hypercall_failures[kOp].load();
-  EXPECT_EQ(opened.instance->spaces().create_space({}).error().code, EOPNOTSUPP);
+  EXPECT_EQ((*opened)->spaces().create_space({}).error().code, EOPNOTSUPP);
   EXPECT_EQ(statistics().hypercalls[kOp].count, calls + 1);
   EXPECT_EQ(statistics().hypercall_failures[kOp], failures + 1);
-  EXPECT_EQ(opened.instance->interrupts().free_vectors(make_sbdf(0, 0, 5, 0), VectorKind::msi).error().code, EOPNOTSUPP);
+  EXPECT_EQ((*opened)->interrupts().free_vectors(make_sbdf(0, 0, 5, 0), VectorKind::msi).error().code, EOPNOTSUPP);
 }
 
 TEST_F(BackendTest, OpenFailuresCarryTheMessage) {
   install("testgood");
   auto opened = open_hypervisor("testgood:fail");
-  EXPECT_EQ(opened.failure.error.code, ENXIO);
-  EXPECT_EQ(opened.failure.message, "testgood: told to fail, second line");
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ENXIO);
+  EXPECT_EQ(to_string(opened.error()), "testgood: told to fail, second line");
   opened = open_hypervisor("testgood:silent");
-  EXPECT_EQ(opened.failure.error.code, EIO);
-  EXPECT_TRUE(has(opened.failure.message, "testgood: "));
-  EXPECT_TRUE(has(opened.failure.message, "Input/output error"));
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, EIO);
+  EXPECT_TRUE(has(to_string(opened.error()), "testgood: "));
+  EXPECT_TRUE(has(to_string(opened.error()), "Input/output error"));
+}
+
+/// Its base `Second` does not begin where it begins itself.
+struct First {
+  virtual ~First() = default;
+};
+struct Second {
+  virtual ~Second() = default;
+  int number = 7;
+};
+struct Both final : First, Second {};
+
+TEST(OpenForModule, GivesTheInterfaceOrTheSentence) {
+  char message[64] = "";
+  pviommu_open_args args{};
+  args.size = sizeof args;
+  args.conf = "conf";
+  args.message = message;
+  args.message_size = sizeof message;
+  int error = 0;
+  void* made = open_for_module<Second>(&args, &error, [](const char* conf) -> Result<std::unique_ptr<Both>> {
+    EXPECT_STREQ(conf, "conf");
+    return std::make_unique<Both>();
+  });
+  ASSERT_NE(made, nullptr);
+  EXPECT_EQ(error, 0);
+  const std::unique_ptr<Second> second(static_cast<Second*>(made));
+  EXPECT_EQ(second->number, 7);
+
+  using Made = Result<std::unique_ptr<Both>>;
+  EXPECT_EQ(open_for_module<Second>(
+                &args, &error, [](const char*) -> Made { return Error{ENXIO, "x"}.with_sentence("a sentence"); }),
+            nullptr);
+  EXPECT_EQ(error, ENXIO);
+  EXPECT_STREQ(message, "a sentence");
+  EXPECT_EQ(open_for_module<Second>(&args, &error, [](const char*) -> Made { return Error{EBUSY, "the call"}; }),
+            nullptr);
+  EXPECT_EQ(error, EBUSY);
+  EXPECT_STREQ(message, "the call: Device or resource busy");
+  EXPECT_EQ(open_for_module<Second>(&args, &error, [](const char*) -> Made { throw std::bad_alloc(); }), nullptr);
+  EXPECT_EQ(error, ENOMEM);
+  EXPECT_STREQ(message, "out of memory");
 }
 
 TEST_F(BackendTest, NewerModuleMayBeLarger) {
   install("testlarger");
-  EXPECT_NE(open_hypervisor("testlarger").instance, nullptr);
+  EXPECT_TRUE(open_hypervisor("testlarger"));
 }
 
 TEST_F(BackendTest, DiagnosisOfAModule) {
   install("testgood");
-  OpenFailure failure;
-  const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
-  ASSERT_NE(entry, nullptr) << failure.message;
+  const auto* entry = entry_of("testgood");
+  ASSERT_NE(entry, nullptr);
   std::vector<Check> checks = {{"first", CheckState::ok, "", ""}};
   ASSERT_TRUE(diagnose(*entry, "", "0000:00:05.0", checks));
   ASSERT_EQ(checks.size(), 2u) << "appended";
@@ -118,9 +169,8 @@ TEST_F(BackendTest, DiagnosisOfAModule) {
 
 TEST_F(BackendTest, RowsThatAModuleMustNotGive) {
   install("testgood");
-  OpenFailure failure;
-  const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
-  ASSERT_NE(entry, nullptr) << failure.message;
+  const auto* entry = entry_of("testgood");
+  ASSERT_NE(entry, nullptr);
   std::vector<Check> checks;
   ASSERT_TRUE(diagnose(*entry, "odd", "", checks));
   ASSERT_EQ(checks.size(), 1u);
@@ -132,9 +182,8 @@ TEST_F(BackendTest, RowsThatAModuleMustNotGive) {
 // report of what was put back would be lost.
 TEST_F(BackendTest, ReapsOnceHoweverLongTheReport) {
   install("testgood");
-  OpenFailure failure;
-  const auto* entry = find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure);
-  ASSERT_NE(entry, nullptr) << failure.message;
+  const auto* entry = entry_of("testgood");
+  ASSERT_NE(entry, nullptr);
   std::vector<Reaped> rows;
   ASSERT_TRUE(reap(*entry, "", false, rows));
   ASSERT_EQ(rows.size(), 2001u);
@@ -157,10 +206,9 @@ TEST_F(BackendTest, ReapsOnceHoweverLongTheReport) {
 
 TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
   install("testsmaller");
-  OpenFailure failure;
-  const auto* entry = find_module("testsmaller", PVIOMMU_MODULE_HYPERVISOR, failure);
-  ASSERT_NE(entry, nullptr) << failure.message;
-  EXPECT_NE(open_hypervisor("testsmaller").instance, nullptr);
+  const auto* entry = entry_of("testsmaller");
+  ASSERT_NE(entry, nullptr);
+  EXPECT_TRUE(open_hypervisor("testsmaller"));
   std::vector<Check> checks;
   std::vector<Reaped> rows;
   EXPECT_EQ(diagnose(*entry, "", "", checks).error().code, EOPNOTSUPP);
@@ -206,12 +254,14 @@ TEST_F(BackendTest, KindsAreKeptApart) {
   install("testdriver");
   const std::string message = missing("testdriver");
   EXPECT_TRUE(has(message, "no hypervisor \"testdriver\"")) << message;
-  OpenFailure failure;
-  EXPECT_NE(find_module("testdriver", PVIOMMU_MODULE_IOMMU_DRIVER, failure), nullptr) << failure.message;
+  EXPECT_NE(entry_of("testdriver", PVIOMMU_MODULE_IOMMU_DRIVER), nullptr);
   missing("testdriver");  // also now that it is loaded
-  EXPECT_EQ(find_module("nosuch", PVIOMMU_MODULE_IOMMU_DRIVER, failure), nullptr);
-  EXPECT_TRUE(has(failure.message, "no iommu-driver \"nosuch\"")) << failure.message;
-  EXPECT_TRUE(has(failure.message, " testdriver")) << failure.message;
+  const auto found = find_module("nosuch", PVIOMMU_MODULE_IOMMU_DRIVER);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, ENOENT);
+  const std::string why = to_string(found.error());
+  EXPECT_TRUE(has(why, "no iommu-driver \"nosuch\"")) << why;
+  EXPECT_TRUE(has(why, " testdriver")) << why;
 }
 
 TEST_F(BackendTest, NamesAreNotPaths) {
@@ -228,7 +278,7 @@ TEST_F(BackendTest, FirstFolderWinsAndMissingFoldersAreSkipped) {
   fs::copy_file(kModules / "pviommu-testpath.so", folder_ / "pviommu-testpath.so");
   fs::copy_file(kModules / "pviommu-testpath.so", second / "pviommu-testpath.so");
   use("/nonexistent::" + folder_.string() + ":" + second.string());
-  ASSERT_NE(open_hypervisor("testpath").instance, nullptr);
+  ASSERT_TRUE(open_hypervisor("testpath"));
   int usable = 0;
   int hidden = 0;
   for (const auto& module : list_modules()) {
@@ -251,7 +301,7 @@ TEST_F(BackendTest, BrokenFileDoesNotHideALaterGoodOne) {
   std::ofstream(folder_ / "pviommu-testsecond.so") << "not a shared object\n";
   fs::copy_file(kModules / "pviommu-testsecond.so", second / "pviommu-testsecond.so");
   use(folder_.string() + ":" + second.string());
-  EXPECT_NE(open_hypervisor("testsecond").instance, nullptr);
+  EXPECT_TRUE(open_hypervisor("testsecond"));
 }
 
 void* open_nothing(const pviommu_open_args*, int* error) {
@@ -270,12 +320,12 @@ const pviommu_module kBuiltin = {sizeof(pviommu_module),
 TEST_F(BackendTest, BuiltinEntries) {
   register_builtin_module(&kBuiltin);
   install("testbuiltin");
-  OpenFailure failure;
-  EXPECT_EQ(find_module("testbuiltin", PVIOMMU_MODULE_HYPERVISOR, failure), &kBuiltin);
-  EXPECT_EQ(find_module("testbuiltin", PVIOMMU_MODULE_IOMMU_DRIVER, failure), nullptr);
+  EXPECT_EQ(entry_of("testbuiltin"), &kBuiltin);
+  EXPECT_FALSE(find_module("testbuiltin", PVIOMMU_MODULE_IOMMU_DRIVER));
   const auto opened = open_hypervisor("testbuiltin:x");
-  EXPECT_EQ(opened.failure.error.code, ENODEV);
-  EXPECT_EQ(opened.failure.message, "testbuiltin: open module: No such device");
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ENODEV);
+  EXPECT_EQ(to_string(opened.error()), "testbuiltin: open module: No such device");
 
   const auto all = list_modules();
   const auto builtin = std::find_if(all.begin(), all.end(), [](const auto& m) {
@@ -298,10 +348,9 @@ TEST_F(BackendTest, ConcurrentFinding) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([] {
-      OpenFailure failure;
       for (int n = 0; n < 20; ++n) {
-        EXPECT_NE(find_module("testgood", PVIOMMU_MODULE_HYPERVISOR, failure), nullptr);
-        EXPECT_EQ(find_module("nosuch", PVIOMMU_MODULE_HYPERVISOR, failure), nullptr);
+        EXPECT_TRUE(find_module("testgood", PVIOMMU_MODULE_HYPERVISOR));
+        EXPECT_FALSE(find_module("nosuch", PVIOMMU_MODULE_HYPERVISOR));
       }
     });
   for (auto& thread : threads) thread.join();

@@ -34,8 +34,8 @@ class LibvirtTest : public testing::Test {
   static void SetUpTestSuite() { ::setenv("PVIOMMU_MODULE_PATH", PVIOMMU_TEST_BUILDDIR "/.libs", 1); }
   std::unique_ptr<HostConnection> open(const char* uri) {
     auto opened = open_host_connection(uri);
-    EXPECT_NE(opened.instance, nullptr) << opened.failure.message;
-    return std::move(opened.instance);
+    EXPECT_TRUE(opened) << to_string(opened.error());
+    return opened ? std::move(*opened) : nullptr;
   }
   /// The commands' own functions: their exit status, `out` and `err`.
   template <class Command, class Options>

@@ -13,11 +13,13 @@ namespace {
 
 std::string refusal(const std::string& conf) {
   register_device_type({"probe", "test device", &make_probe});
-  Opened<Model> opened = Model::open(conf);
-  if (opened.instance != nullptr) return "";
-  EXPECT_NE(opened.failure.error.code, 0);
-  EXPECT_EQ(opened.failure.message.find('\n'), std::string::npos);
-  return opened.failure.message;
+  const auto opened = Model::open(conf);
+  if (opened) return "";
+  EXPECT_NE(opened.error().code, 0);
+  const std::string sentence(opened.error().sentence.view());
+  EXPECT_NE(sentence, "");
+  EXPECT_EQ(sentence.find('\n'), std::string::npos);
+  return sentence;
 }
 
 TEST(ModelMachine, GroupsAddressesAndBars) {
@@ -80,17 +82,17 @@ TEST(ModelMachine, BadConfigurations) {
 
 TEST(ModelMachine, DefaultMachineByName) {
   auto opened = open_hypervisor("model");
-  ASSERT_NE(opened.instance, nullptr) << opened.failure.message;
-  EXPECT_EQ(opened.instance->name(), "model");
-  const auto devices = opened.instance->devices().value();
+  ASSERT_TRUE(opened) << to_string(opened.error());
+  EXPECT_EQ((*opened)->name(), "model");
+  const auto devices = (*opened)->devices().value();
   ASSERT_EQ(devices.size(), 3u);
   EXPECT_EQ(to_string(devices[0].sbdf), "0000:00:05.0");
   EXPECT_EQ(devices[0].class_code, 0x010802u);
   EXPECT_EQ(devices[1].device, 0x11e8);
   EXPECT_EQ(devices[2].vendor, 0x1af4);
   auto refused = open_hypervisor("model:floppy");
-  EXPECT_EQ(refused.instance, nullptr);
-  EXPECT_NE(refused.failure.message.find("virtio-net"), std::string::npos);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(to_string(refused.error()).find("virtio-net"), std::string::npos);
 }
 
 TEST(ModelMachine, DeviceInOneHandOnly) {

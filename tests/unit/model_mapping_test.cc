@@ -374,8 +374,8 @@ TEST(ModelMapping, HistoryAndCounters) {
   // Statistics count round the model, not in it.
   const std::uint64_t before = statistics().hypercalls[static_cast<std::size_t>(HypercallOp::map)].count;
   const auto opened = open_hypervisor("model:edu");
-  ASSERT_TRUE(opened.instance) << opened.failure.message;
-  for (int i = 0; i < 2; ++i) EXPECT_EQ(code(opened.instance->spaces().map(SpaceId(99), {}).status), ENOENT);
+  ASSERT_TRUE(opened) << to_string(opened.error());
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(code((*opened)->spaces().map(SpaceId(99), {}).status), ENOENT);
   EXPECT_EQ(statistics().hypercalls[static_cast<std::size_t>(HypercallOp::map)].count, before + 2);
   for (int i = 0; i < 1000; ++i) ASSERT_TRUE(machine.unmap(space, memory, 0x1000).status || true);
   EXPECT_EQ(machine.model->calls().history().size(), CallLog::kHistory);

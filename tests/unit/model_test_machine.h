@@ -212,9 +212,9 @@ class Machine {
  public:
   explicit Machine(const std::string& conf = "", const std::string& devices = "probe;probe") {
     register_device_type({"probe", "test device", &make_probe});
-    Opened<Model> opened = Model::open(conf.empty() ? devices : conf + ";" + devices);
-    EXPECT_NE(opened.instance, nullptr) << opened.failure.message;
-    model = std::move(opened.instance);
+    auto opened = Model::open(conf.empty() ? devices : conf + ";" + devices);
+    EXPECT_TRUE(opened) << to_string(opened.error());
+    if (opened) model = std::move(*opened);
   }
   static constexpr Sbdf kFirst = make_sbdf(0, 0, 5, 0);
   static constexpr Sbdf kSecond = make_sbdf(0, 0, 6, 0);

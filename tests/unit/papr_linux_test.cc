@@ -463,19 +463,22 @@ TEST_F(PaprLinuxTest, ArrivalsGoToTheirSinks) {
 }
 
 TEST_F(PaprLinuxTest, WhatIsMissingIsSaid) {
-  std::string message;
   const std::string nowhere = "device=" + (top_ / "none").string();
-  auto opened = open_over_module(nowhere, message);
+  auto opened = open_over_module(nowhere);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, ENOENT);
+  std::string message = to_string(opened.error());
   EXPECT_NE(message.find("insmod pviommu_papr.ko"), std::string::npos) << message;
   write(top_ / "file", "");
-  opened = open_over_module("device=" + (top_ / "file").string(), message);
-  EXPECT_EQ(opened.error().code, EPROTO) << message;
-  opened = open_over_module("via=module,colour=red", message);
+  opened = open_over_module("device=" + (top_ / "file").string());
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, EPROTO) << to_string(opened.error());
+  opened = open_over_module("via=module,colour=red");
+  ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, EINVAL);
+  message = to_string(opened.error());
   EXPECT_NE(message.find("colour"), std::string::npos) << message;
-  EXPECT_EQ(open_over_module("red", message).error().code, EINVAL);
+  EXPECT_EQ(open_over_module("red").error().code, EINVAL);
 }
 
 // ---- the shadow ------------------------------------------------------------------

@@ -147,21 +147,21 @@ TEST_F(HypercallIommu, UnmapThatCannotBeUndoneSaysSo) {
 
 TEST(IommuRegistry, DefaultUnknownAndBadConfiguration) {
   const auto model = open_hypervisor("model:edu");
-  ASSERT_TRUE(model.instance) << model.failure.message;
-  Hypervisor& hypervisor = *model.instance;
+  ASSERT_TRUE(model) << to_string(model.error());
+  Hypervisor& hypervisor = **model;
   for (const char* name : {"", "hypercall", "hypercall:"}) {
     auto opened = open_iommu_driver(name, hypervisor);
-    ASSERT_TRUE(opened.instance) << name;
-    EXPECT_EQ(opened.instance->name(), "hypercall");
+    ASSERT_TRUE(opened) << name;
+    EXPECT_EQ((*opened)->name(), "hypercall");
   }
   auto opened = open_iommu_driver("hypercall:fast", hypervisor);
-  EXPECT_FALSE(opened.instance);
-  EXPECT_EQ(opened.failure.error.code, EINVAL);
-  EXPECT_NE(opened.failure.message.find("fast"), std::string::npos);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, EINVAL);
+  EXPECT_NE(to_string(opened.error()).find("fast"), std::string::npos);
   opened = open_iommu_driver("nosuch", hypervisor);
-  EXPECT_FALSE(opened.instance);
-  EXPECT_EQ(opened.failure.error.code, ENOENT);
-  EXPECT_FALSE(opened.failure.message.empty());
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ENOENT);
+  EXPECT_FALSE(opened.error().sentence.empty());
 }
 
 }  // namespace

@@ -17,21 +17,21 @@ INSTANTIATE_TEST_SUITE_P(Configurations, OnTheModel,
 
 TEST_P(OnTheModel, MapsAndGivesBackEverything) {
   auto hypervisor = open_hypervisor(GetParam());
-  ASSERT_TRUE(hypervisor.instance) << hypervisor.failure.message;
-  auto driver = open_iommu_driver("", *hypervisor.instance);
-  ASSERT_TRUE(driver.instance) << driver.failure.message;
+  ASSERT_TRUE(hypervisor) << to_string(hypervisor.error());
+  auto driver = open_iommu_driver("", **hypervisor);
+  ASSERT_TRUE(driver) << to_string(driver.error());
   std::string notice;
   auto frames = make_frame_source("auto", notice);
   ASSERT_TRUE(frames);
   const auto pinned = statistics().pinned_pages.load(), live = statistics().live_pages();
-  const Capabilities& limits = driver.instance->capabilities();
+  const Capabilities& limits = (*driver)->capabilities();
   const std::uint64_t page = limits.page_sizes & -limits.page_sizes;
   constexpr std::uint64_t kBytes = 4 << 20;
   void* memory = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
   const Hva hva(reinterpret_cast<std::uintptr_t>(memory));
   {
-    auto space = AddressSpace::create(*driver.instance, hypervisor.instance->spaces(), **frames, {});
+    auto space = AddressSpace::create(**driver, (*hypervisor)->spaces(), **frames, {});
     ASSERT_TRUE(space);
     const std::uint64_t iova = limits.iova_ranges.back().first().raw() + (1 << 20);
     const Status whole = (*space)->map(Iova(iova), hva, kBytes, Access::read_write);

@@ -21,8 +21,7 @@ FakeKernel* the_kernel = nullptr;
 SpaprHypervisor::Config the_config;
 
 void* open_test(const pviommu_open_args*, int* error) {
-  std::string message;
-  auto opened = SpaprHypervisor::open(the_config, the_kernel->make_calls(), message);
+  auto opened = SpaprHypervisor::open(the_config, the_kernel->make_calls());
   if (opened) return static_cast<Hypervisor*>(opened->release());
   *error = opened.error().code;
   return nullptr;

@@ -62,10 +62,9 @@ TEST(SpaprModuleTest, ConfThatIsRefused) {
 }
 
 TEST(SpaprModuleTest, ConfThatIsUnderstood) {
-  std::string message;
-  const auto parsed = [&](const char* conf) {
-    auto choice = parse_conf_text(conf, message);
-    EXPECT_TRUE(choice) << message;
+  const auto parsed = [](const char* conf) {
+    auto choice = parse_conf_text(conf);
+    EXPECT_TRUE(choice) << to_string(choice.error());
     return choice ? *choice : Choice{};
   };
   EXPECT_EQ(parsed("").via, "auto");

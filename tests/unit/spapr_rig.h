@@ -144,7 +144,8 @@ class SpaprTest : public testing::Test {
     kernel_.add_device(sbdf, group);
   }
   int open_error() {
-    auto opened = SpaprHypervisor::open(config_, kernel_.make_calls(), message_);
+    auto opened = SpaprHypervisor::open(config_, kernel_.make_calls());
+    message_ = opened ? "" : to_string(opened.error());
     if (!opened) return opened.error().code;
     spapr_ = std::move(*opened);
     return 0;

@@ -44,8 +44,8 @@ class SysfsTree : public ::testing::Test {
   static constexpr const char* kDevice = "0000:00:05.0";
   void SetUp() override {
     auto opened = open_hypervisor("model:nvme,size=16M,addr=0000:00:05.0;edu,addr=0001:02:06.0");
-    ASSERT_TRUE(opened.instance) << opened.failure.message;
-    hypervisor_ = std::move(opened.instance);
+    ASSERT_TRUE(opened) << to_string(opened.error());
+    hypervisor_ = std::move(*opened);
     auto folder = make_run_folder();
     ASSERT_TRUE(folder.ok());
     folder_ = *folder;

@@ -189,16 +189,6 @@ TEST_F(XenCallsTest, AListThatFailsIsAnErrorAndNotAnEmptyOne) {
   EXPECT_EQ(list_carriers(**calls).error().code, EIO);
 }
 
-// Whether its line comes in the error or beside it.
-template <class Calls>
-Result<std::unique_ptr<Guest>> ask_for(Calls& calls, std::string_view text) {
-  std::string line;
-  if constexpr (requires { find_guest(calls, text); })
-    return find_guest(calls, text);
-  else
-    return find_guest(calls, text, line);
-}
-
 // By number, UUID and name, with holes below them; what is none of them is not found.
 TEST_F(XenCallsTest, GuestsAreFoundBehindHoles) {
   char folder[] = "/tmp/pviommu-store-XXXXXX";
@@ -215,7 +205,7 @@ TEST_F(XenCallsTest, GuestsAreFoundBehindHoles) {
     xen.domains[30] = {{0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 2}, kHvm, "second"};
     xen.domains[31] = {handle_of({1, 2, 3}), kHvm, {}};
     const auto find = [&](const char* text) -> int {
-      auto guest = ask_for(**calls, text);
+      auto guest = find_guest(**calls, text);
       return guest ? (*guest)->domid.raw() : -guest.error().code;
     };
     EXPECT_EQ(find("30"), 30) << version.minor;
@@ -228,7 +218,7 @@ TEST_F(XenCallsTest, GuestsAreFoundBehindHoles) {
     EXPECT_EQ(find("31"), -EINVAL) << "a carrier";
     EXPECT_EQ(find("0"), -EINVAL) << "dom0";
 
-    auto guest = ask_for(**calls, "7");
+    auto guest = find_guest(**calls, "7");
     ASSERT_TRUE(guest);
     EXPECT_TRUE(guest_lives(**calls, **guest));
     xen.domains.erase(7);

@@ -18,11 +18,9 @@ std::unique_ptr<Hypervisor> open(const vfio::EngineConfig& config) {
     return nullptr;
   }
   auto opened = open_hypervisor(config.hypervisor);
-  if (!opened.instance)
-    complain(opened.failure.message.empty()
-                 ? "hypervisor '" + config.hypervisor + "': " + to_string(opened.failure.error)
-                 : opened.failure.message);
-  return std::move(opened.instance);
+  if (opened) return std::move(*opened);
+  complain(to_string(opened.error()));
+  return nullptr;
 }
 
 }  // namespace pviommu::command

@@ -91,11 +91,11 @@ bool resolve(const AttachOptions& options, LibvirtGuest& guest) {
   const std::size_t scheme = uri.find("://");
   if (scheme != uri.npos && scheme + 3 < uri.size() && uri[scheme + 3] != '/') return elsewhere();
   auto opened = host::open_host_connection(*options.uri);
-  if (!opened.instance) {
-    complain(opened.failure.message);
+  if (!opened) {
+    complain(to_string(opened.error()));
     return false;
   }
-  guest.connection = std::move(opened.instance);
+  guest.connection = std::move(*opened);
   if (!guest.connection->devices().is_this_machine()) return elsewhere();
   host::GuestDomains& domains = guest.connection->domains();
   std::string message;

@@ -204,11 +204,11 @@ int HostAccess::open(const HostOptions& options) {
     return 0;
   }
   auto opened = host::open_host_connection(*options.uri);
-  if (!opened.instance) {
-    complain(opened.failure.message);
-    return opened.failure.error.code == EINVAL || opened.failure.error.code == ENOENT ? kBadInput : kFailed;
+  if (!opened) {
+    complain(to_string(opened.error()));
+    return opened.error().code == EINVAL || opened.error().code == ENOENT ? kBadInput : kFailed;
   }
-  connection = std::move(opened.instance);
+  connection = std::move(*opened);
   devices = &connection->devices();
   return 0;
 }

@@ -98,11 +98,11 @@ void check_device(Checks& checks, Hypervisor& hypervisor, Sbdf sbdf) {
 
 void check_by_opening(Checks& checks, const DoctorOptions& options, const std::optional<Sbdf>& device) {
   const auto opened = open_hypervisor(options.engine.hypervisor);
-  if (!opened.instance) {
-    checks.push_back({"hypervisor", CheckState::problem, opened.failure.message, "see pviommu(1)"});
+  if (!opened) {
+    checks.push_back({"hypervisor", CheckState::problem, to_string(opened.error()), "see pviommu(1)"});
   } else {
     checks.push_back({"hypervisor", CheckState::ok, options.engine.hypervisor + " opens", ""});
-    if (device) check_device(checks, *opened.instance, *device);
+    if (device) check_device(checks, **opened, *device);
   }
   if (!device) return;
   const auto step = [&](std::string what) {
@@ -137,16 +137,16 @@ int doctor(const DoctorOptions& options) {
   check_front_end(checks);
   check_memory(checks, options.engine.frame_source);
   const auto [name, conf] = split_name_conf(options.engine.hypervisor);
-  OpenFailure failure;
-  if (const pviommu_module* module = find_module(name, PVIOMMU_MODULE_HYPERVISOR, failure);
-      module == nullptr) {
-    checks.push_back({"module", CheckState::problem, failure.message, "pviommu info lists the modules there are"});
+  const auto module = find_module(name, PVIOMMU_MODULE_HYPERVISOR);
+  if (!module) {
+    checks.push_back(
+        {"module", CheckState::problem, to_string(module.error()), "pviommu info lists the modules there are"});
   } else {
-    const Status diagnosed = diagnose(*module, conf, device ? to_string(*device) : "", checks);
+    const Status diagnosed = diagnose(**module, conf, device ? to_string(*device) : "", checks);
     if (!diagnosed && diagnosed.error().code == EOPNOTSUPP)
       check_by_opening(checks, options, device);
     else if (!diagnosed)
-      checks.push_back({"module", CheckState::problem, module->name + (": " + to_string(diagnosed.error())), ""});
+      checks.push_back({"module", CheckState::problem, (*module)->name + (": " + to_string(diagnosed.error())), ""});
   }
   const std::string out = options.json ? checks_as_json(checks) : checks_as_text(checks);
   std::fputs(out.c_str(), stdout);

@@ -76,10 +76,10 @@ int info(const QueryOptions& options) {
     json.set("hypervisor", hypervisor->name());
     json.set("capabilities", capabilities(hypervisor->capabilities()));
     auto driver = open_iommu_driver(options.engine.iommu_driver, *hypervisor);
-    if (driver.instance) {
-      json.set("iommu_driver", driver.instance->name());
+    if (driver) {
+      json.set("iommu_driver", (*driver)->name());
     } else {
-      complain(driver.failure.message);
+      complain(to_string(driver.error()));
       status = kBadInput;
     }
   } else {

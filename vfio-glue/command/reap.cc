@@ -11,14 +11,13 @@ namespace pviommu::command {
 
 int reap(const ReapOptions& options) {
   const auto [name, conf] = split_name_conf(options.engine.hypervisor);
-  OpenFailure failure;
-  const pviommu_module* module = find_module(name, PVIOMMU_MODULE_HYPERVISOR, failure);
-  if (module == nullptr) {
-    complain(failure.message);
+  const auto module = find_module(name, PVIOMMU_MODULE_HYPERVISOR);
+  if (!module) {
+    complain(to_string(module.error()));
     return kBadInput;
   }
   std::vector<Reaped> rows;
-  const Status reaped = pviommu::reap(*module, conf, options.dry_run, rows);
+  const Status reaped = pviommu::reap(**module, conf, options.dry_run, rows);
   // Without a reaper its state is in the program's process and went with it.
   const bool failed = !reaped && reaped.error().code != EOPNOTSUPP;
   bool clean = !failed;

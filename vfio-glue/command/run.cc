@@ -171,8 +171,8 @@ int run_in(RunFolder& folder, const RunOptions& options, int& status) {
     const auto hypervisor = open(options.engine);
     if (!hypervisor) return kBadInput;
     const auto driver = open_iommu_driver(options.engine.iommu_driver, *hypervisor);
-    if (!driver.instance) {
-      complain(driver.failure.message);
+    if (!driver) {
+      complain(to_string(driver.error()));
       return kBadInput;
     }
     std::string notice;

@@ -20,19 +20,8 @@ class EngineImpl final : public Engine, private GroupOwner {
   explicit EngineImpl(EngineConfig config) : config_(std::move(config)) {}
 
   Status open(std::string& message) {
-    auto hypervisor = open_hypervisor(config_.hypervisor);
-    if (!hypervisor.instance) {
-      message = hypervisor.failure.message;
-      return hypervisor.failure.error;
-    }
-    hypervisor_ = std::move(hypervisor.instance);
-
-    auto driver = open_iommu_driver(config_.iommu_driver, *hypervisor_);
-    if (!driver.instance) {
-      message = driver.failure.message;
-      return driver.failure.error;
-    }
-    driver_ = std::move(driver.instance);
+    hypervisor_ = PVIOMMU_TRY(open_hypervisor(config_.hypervisor));
+    driver_ = PVIOMMU_TRY(open_iommu_driver(config_.iommu_driver, *hypervisor_));
 
     std::string notice;
     auto frames = hypervisor_->capabilities().pins_memory ? Result<std::unique_ptr<FrameSource>>(make_naming_source())
@@ -109,7 +98,10 @@ class EngineImpl final : public Engine, private GroupOwner {
 
 Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config, std::string& message) {
   auto engine = std::make_unique<EngineImpl>(config);
-  if (Status opened = engine->open(message); !opened) return opened.error();
+  if (Status opened = engine->open(message); !opened) {
+    if (message.empty()) message = to_string(opened.error());
+    return opened.error();
+  }
   return std::unique_ptr<Engine>(std::move(engine));
 }
 

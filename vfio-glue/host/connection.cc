@@ -2,21 +2,20 @@
 // The module is found by the name "libvirt", whatever the URI's scheme: libvirt sorts those out.
 #include "vfio-glue/host/connection.h"
 
+#include <string>
+
 namespace pviommu::host {
 
-Opened<HostConnection> open_host_connection(std::string_view uri) {
-  Opened<HostConnection> opened;
-  const pviommu_module* module = find_module("libvirt", PVIOMMU_MODULE_HOST, opened.failure);
-  if (module == nullptr) {
-    // What the registry says of modules that cannot be loaded is worth keeping.
-    const std::string all = opened.failure.message;
-    const auto why = all.find("; cannot be loaded");
-    opened.failure.message = "no module \"libvirt\"; configure makes it with --with-libvirt=yes" +
-                             (why == all.npos ? "" : all.substr(why));
-    return opened;
+Result<std::unique_ptr<HostConnection>> open_host_connection(std::string_view uri) {
+  const auto module = find_module("libvirt", PVIOMMU_MODULE_HOST);
+  if (!module) {
+    std::string why = "no module \"libvirt\"; configure makes it with --with-libvirt=yes";
+    for (const ModuleDescription& other : list_modules())
+      if (!other.problem.empty()) why += "; cannot be loaded: " + other.problem;
+    return module.error().with_sentence(why);
   }
-  opened.instance.reset(static_cast<HostConnection*>(open_instance(*module, uri, nullptr, opened.failure)));
-  return opened;
+  void* instance = PVIOMMU_TRY(open_instance(**module, uri, nullptr));
+  return std::unique_ptr<HostConnection>(static_cast<HostConnection*>(instance));
 }
 
 std::string_view to_string(GuestState state) {

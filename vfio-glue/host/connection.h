@@ -21,8 +21,8 @@ class HostConnection {
   virtual GuestDomains& domains() = 0;
 };
 
-/// By the module "libvirt".  An empty URI: libvirt's default.  The failure's message is
-/// one line: the module is not there, the URI is wrong, nobody answers.
-Opened<HostConnection> open_host_connection(std::string_view uri);
+/// By the module "libvirt".  An empty URI: libvirt's default.  Errors have a sentence:
+/// the module is not there, the URI is wrong, nobody answers.
+Result<std::unique_ptr<HostConnection>> open_host_connection(std::string_view uri);
 
 }  // namespace pviommu::host

@@ -108,29 +108,26 @@ class KernelModule final : public ModuleCalls {
 
 }  // namespace
 
-Result<std::unique_ptr<ModuleCalls>> open_module(const std::string& path, std::string& message) {
+Result<std::unique_ptr<ModuleCalls>> open_module(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (!fd) {
     const Error error{errno, "open " PVIOMMU_PAPR_DEVICE};
     if (error.code == ENOENT || error.code == ENXIO || error.code == ENODEV)
-      message =
+      return error.with_sentence(
           path +
           " is not there: the kernel module is not loaded; build it in hypercall/papr/kernel with make, "
-          "then: insmod pviommu_papr.ko";
-    else if (error.code == EACCES || error.code == EPERM)
-      message = path + " cannot be opened: it takes root (CAP_SYS_RAWIO)";
-    else
-      message = path + " cannot be opened: " + std::strerror(error.code);
-    return error;
+          "then: insmod pviommu_papr.ko");
+    if (error.code == EACCES || error.code == EPERM)
+      return error.with_sentence(path + " cannot be opened: it takes root (CAP_SYS_RAWIO)");
+    return error.with_sentence(path + " cannot be opened: " + std::strerror(error.code));
   }
   auto module = std::make_unique<KernelModule>(std::move(fd));
   pviommu_papr_info info{};
   const Status status = module->call(PVIOMMU_PAPR_INFO, &info, "PVIOMMU_PAPR_INFO");
-  if (!status || info.api != PVIOMMU_PAPR_API) {
-    message = path + " is not of the kernel module pviommu_papr, or of another version of it than " +
-              std::to_string(PVIOMMU_PAPR_API);
-    return Error{EPROTO, "PVIOMMU_PAPR_INFO"};
-  }
+  if (!status || info.api != PVIOMMU_PAPR_API)
+    return Error{EPROTO, "PVIOMMU_PAPR_INFO"}.with_sentence(
+        path + " is not of the kernel module pviommu_papr, or of another version of it than " +
+        std::to_string(PVIOMMU_PAPR_API));
   return std::unique_ptr<ModuleCalls>(std::move(module));
 }
 

@@ -44,7 +44,7 @@ class ModuleCalls {
 };
 
 /// ENOENT: the module is not loaded.  EACCES, EPERM: not root.  EPROTO: another
-/// version of it.  `message` is one line that says what to do.
-Result<std::unique_ptr<ModuleCalls>> open_module(const std::string& path, std::string& message);
+/// version of it.  The sentence says what to do.
+Result<std::unique_ptr<ModuleCalls>> open_module(const std::string& path);
 
 }  // namespace pviommu::papr

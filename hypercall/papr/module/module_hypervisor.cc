@@ -69,7 +69,7 @@ ModuleHypervisor::ModuleHypervisor(std::unique_ptr<ModuleCalls> calls, std::stri
   }
 }
 
-Result<std::unique_ptr<Hypervisor>> open_over_module(std::string_view conf, std::string& message) {
+Result<std::unique_ptr<Hypervisor>> open_over_module(std::string_view conf) {
   ConfError problem;
   const auto elements = parse_conf(conf, problem);
   std::string device = PVIOMMU_PAPR_DEVICE, sysfs = "/sys";
@@ -81,11 +81,9 @@ Result<std::unique_ptr<Hypervisor>> open_over_module(std::string_view conf, std:
     device = reader.text("device", device);
     problem.message = elements.front().head.empty() ? reader.finish() : "\"" + elements.front().head + "\" is no key";
   }
-  if (!problem.message.empty()) {
-    message = "papr: " + problem.message;
-    return Error{EINVAL, "papr: configuration"};
-  }
-  auto calls = PVIOMMU_TRY(open_module(device, message));
+  if (!problem.message.empty())
+    return Error{EINVAL, "papr: configuration"}.with_sentence("papr: " + problem.message);
+  auto calls = PVIOMMU_TRY(open_module(device));
   return std::unique_ptr<Hypervisor>(std::make_unique<ModuleHypervisor>(std::move(calls), std::move(sysfs)));
 }
 

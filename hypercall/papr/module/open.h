@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 #include <string_view>
 
 #include "hypercall/hypervisor.h"
@@ -11,7 +10,7 @@
 namespace pviommu::papr {
 
 /// Over /dev/pviommu-papr.  `conf`: "key=value,..."; via=module (or auto), sysfs=FOLDER,
-/// device=FILE.  Takes no device yet.  `message` on failure: one line for people.
-Result<std::unique_ptr<Hypervisor>> open_over_module(std::string_view conf, std::string& message);
+/// device=FILE.  Takes no device yet.  Errors have a sentence.
+Result<std::unique_ptr<Hypervisor>> open_over_module(std::string_view conf);
 
 }  // namespace pviommu::papr

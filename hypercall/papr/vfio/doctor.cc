@@ -139,12 +139,11 @@ std::vector<Check> judge(const HostFacts& facts, std::string_view via, std::stri
 int diagnose(const char* conf, const char* device, void (*row)(void* to, const pviommu_check* check),
              void* to) noexcept {
   try {
-    std::string message;
-    const auto choice = parse_conf_text(conf, message);
+    const auto choice = parse_conf_text(conf);
     if (choice)
       hand_over(judge(gather(), choice->via, device), row, to);
     else
-      hand_over({{"configuration", CheckState::problem, message, ""}}, row, to);
+      hand_over({{"configuration", CheckState::problem, to_string(choice.error()), ""}}, row, to);
     return 0;
   } catch (const std::exception&) {
     return -ENOMEM;

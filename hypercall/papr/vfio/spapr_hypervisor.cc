@@ -28,25 +28,20 @@ SpaprHypervisor::SpaprHypervisor(const Config& config, std::unique_ptr<VfioCalls
 
 SpaprHypervisor::~SpaprHypervisor() = default;
 
-Result<std::unique_ptr<SpaprHypervisor>> SpaprHypervisor::open(const Config& config, std::unique_ptr<VfioCalls> calls,
-                                                               std::string& message) {
+Result<std::unique_ptr<SpaprHypervisor>> SpaprHypervisor::open(const Config& config,
+                                                               std::unique_ptr<VfioCalls> calls) {
   auto container = calls->open("/dev/vfio/vfio");
-  if (!container) {
-    message = std::string("/dev/vfio/vfio: ") + std::strerror(container.error().code) +
-              (container.error().code == ENOENT ? " (modprobe vfio-pci vfio_iommu_spapr_tce)" : "");
-    return container.error();
-  }
+  if (!container)
+    return container.error().with_sentence(
+        std::string("/dev/vfio/vfio: ") + std::strerror(container.error().code) +
+        (container.error().code == ENOENT ? " (modprobe vfio-pci vfio_iommu_spapr_tce)" : ""));
   const std::uintptr_t type = config.container == ContainerType::v2 ? VFIO_SPAPR_TCE_v2_IOMMU : VFIO_SPAPR_TCE_IOMMU;
   const auto extension = calls->ioctl(container->get(), VFIO_CHECK_EXTENSION, type);
-  if (!extension || *extension == 0) {
-    message = "the kernel's VFIO has no sPAPR IOMMU (modprobe vfio_iommu_spapr_tce; Linux 6.11 or newer on a Power LPAR)";
-    return Error{ENODEV, "check extension"};
-  }
+  if (!extension || *extension == 0)
+    return Error{ENODEV, "check extension"}.with_sentence(
+        "the kernel's VFIO has no sPAPR IOMMU (modprobe vfio_iommu_spapr_tce; Linux 6.11 or newer on a Power LPAR)");
   auto devices = list_platform_devices(config.sysfs);
-  if (!devices) {
-    message = "no PCI bus: " + to_string(devices.error());
-    return devices.error();
-  }
+  if (!devices) return devices.error().with_sentence("no PCI bus: " + to_string(devices.error()));
 
   std::unique_ptr<SpaprHypervisor> spapr(new SpaprHypervisor(config, std::move(calls)));
   Capabilities& limits = spapr->capabilities_;
@@ -58,10 +53,9 @@ Result<std::unique_ptr<SpaprHypervisor>> SpaprHypervisor::open(const Config& con
     const IovaRange& window = device.default_window;
     const auto both = !common ? Result<IovaRange>(window)
                               : IovaRange::from_last(std::max(common->first(), window.first()), std::min(common->last(), window.last()));
-    if (!both) {
-      message = "the DMA windows of the devices have nothing in common: give fewer devices to vfio-pci";
-      return Error{EOPNOTSUPP, "windows"};
-    }
+    if (!both)
+      return Error{EOPNOTSUPP, "windows"}.with_sentence(
+          "the DMA windows of the devices have nothing in common: give fewer devices to vfio-pci");
     common = *both;
   }
   // A machine without a device still has limits to tell.

@@ -38,9 +38,8 @@ class SpaprHypervisor final : public Hypervisor, public Spaces, public Interrupt
     std::string sysfs = "/sys";
     std::string pagemap;  ///< v2, see RegisteredMemory
   };
-  /// Takes nothing yet.  `message`: one line for people on failure.
-  static Result<std::unique_ptr<SpaprHypervisor>> open(const Config& config, std::unique_ptr<VfioCalls> calls,
-                                                       std::string& message);
+  /// Takes nothing yet.  Errors have a sentence.
+  static Result<std::unique_ptr<SpaprHypervisor>> open(const Config& config, std::unique_ptr<VfioCalls> calls);
   ~SpaprHypervisor() override;
 
   std::string_view name() const override { return "papr"; }

@@ -56,8 +56,8 @@ class GuestMode : public testing::Test {
     const std::uint32_t domid = tiny::Guest::make({});
     guest = std::make_unique<tiny::Guest>(domid);
     auto opened = open_hypervisor("xen:domain=" + std::to_string(domid));
-    ASSERT_TRUE(opened.instance) << opened.failure.message;
-    hypervisor = std::move(opened.instance);
+    ASSERT_TRUE(opened) << to_string(opened.error());
+    hypervisor = std::move(*opened);
     edu = Edu::open(*hypervisor, kFirstEdu);
     ASSERT_TRUE(edu);
     auto made = hypervisor->spaces().create_space({});
@@ -309,7 +309,7 @@ TEST_F(GuestMode, TheGuestEndsUnderTheProgram) {
 TEST(GuestNames, EachWrongOneHasALine) {
   const auto said = [](const std::string& domain) {
     const auto opened = open_hypervisor("xen:domain=" + domain);
-    return opened.instance ? std::string("opened") : opened.failure.message;
+    return opened ? std::string("opened") : to_string(opened.error());
   };
   const std::uint32_t pv = tiny::Guest::make({.hvm = false, .uuid_last = 2});
   const std::uint32_t bare = tiny::Guest::make({.iommu = false, .uuid_last = 3});
@@ -329,11 +329,11 @@ TEST(GuestNames, EachWrongOneHasALine) {
 
 int hold(std::uint32_t id, unsigned offset, std::uint32_t pirq) {
   const auto opened = open_hypervisor("xen:domain=" + std::to_string(id));
-  if (!opened.instance) {
-    std::fprintf(stderr, "%s\n", opened.failure.message.c_str());
+  if (!opened) {
+    std::fprintf(stderr, "%s\n", to_string(opened.error()).c_str());
     return 1;
   }
-  Hypervisor& hypervisor = *opened.instance;
+  Hypervisor& hypervisor = **opened;
   const auto edu = Edu::open(hypervisor, kFirstEdu), other = Edu::open(hypervisor, kSecondEdu);
   const auto space = hypervisor.spaces().create_space({});
   if (!edu || !other || !space) return 1;

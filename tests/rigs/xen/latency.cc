@@ -71,8 +71,8 @@ struct Eventfd final : EventSink {
 
 std::unique_ptr<Hypervisor> open_xen(const std::string& conf) {
   auto opened = open_hypervisor(conf);
-  if (opened.instance) return std::move(opened.instance);
-  std::fprintf(stderr, "latency: %s\n", opened.failure.message.c_str());
+  if (opened) return std::move(*opened);
+  std::fprintf(stderr, "latency: %s\n", to_string(opened.error()).c_str());
   std::exit(1);
 }
 

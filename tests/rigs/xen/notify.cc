@@ -63,8 +63,8 @@ class Notify : public testing::Test {
  protected:
   void SetUp() override {
     auto opened = open_hypervisor("xen");
-    ASSERT_TRUE(opened.instance) << opened.failure.message;
-    hypervisor = std::move(opened.instance);
+    ASSERT_TRUE(opened) << to_string(opened.error());
+    hypervisor = std::move(*opened);
     edu = Edu::open(*hypervisor, kFirstEdu);
     ASSERT_TRUE(edu);
     auto made = hypervisor->spaces().create_space({});

@@ -25,9 +25,11 @@ class LibvirtConnection final : public HostConnection {
   Domains domains_;
 };
 
-Result<std::unique_ptr<HostConnection>> open_connection(const char* uri, std::string& message) {
-  const auto connection = PVIOMMU_TRY(connect(uri, message));
-  return std::unique_ptr<HostConnection>(new LibvirtConnection(connection));
+Result<std::unique_ptr<HostConnection>> open_connection(const char* uri) {
+  std::string message;
+  const auto connection = connect(uri, message);
+  if (!connection) return connection.error().with_sentence(message);
+  return std::unique_ptr<HostConnection>(new LibvirtConnection(*connection));
 }
 
 void* open_libvirt(const pviommu_open_args* args, int* error) {
