@@ -41,7 +41,9 @@ std::optional<HypercallOp> parse_op(std::string_view name) {
   return {};
 }
 
-std::string read_failures(std::string text, MachineOptions& options) {
+Error wrong(const std::string& what) { return Error{EINVAL, "machine options"}.with_sentence(what); }
+
+Status read_failures(std::string text, MachineOptions& options) {
   while (!text.empty()) {
     const auto slash = text.find('/');
     const std::string one = text.substr(0, slash);
@@ -54,11 +56,11 @@ std::string read_failures(std::string text, MachineOptions& options) {
         std::string names;
         for (std::size_t i = 0; i < kHypercallOps; ++i)
           names += std::string(i == 0 ? "" : ", ") + to_string(static_cast<HypercallOp>(i));
-        return "fail=" + one + ": no such call; there are " + names;
+        return wrong("fail=" + one + ": no such call; there are " + names);
       }
     }
     const auto nth = parse_size(std::string_view(one).substr(colon == std::string::npos ? 0 : colon + 1));
-    if (!nth || *nth == 0) return "fail=" + one + ": expected N or CALL:N with N from 1";
+    if (!nth || *nth == 0) return wrong("fail=" + one + ": expected N or CALL:N with N from 1");
     failure.nth = *nth;
     options.failures.push_back(failure);
   }
@@ -67,7 +69,7 @@ std::string read_failures(std::string text, MachineOptions& options) {
 
 }  // namespace
 
-MachineOptions read_machine_options(ConfReader& conf, std::string& problem) {
+Result<MachineOptions> read_machine_options(ConfReader& conf) {
   MachineOptions options;
   Capabilities& caps = options.capabilities;
   const std::string limits = conf.choice("limits", "none", {"none", "xen", "papr"});
@@ -94,33 +96,26 @@ MachineOptions read_machine_options(ConfReader& conf, std::string& problem) {
   const std::string failures = conf.text("fail", "");
   const std::string code = conf.text("fail-errno", "ENOMEM");
   options.failure_after_pages = conf.size("fail-after-pages", 0);
-  problem = conf.finish();
-  if (!problem.empty()) return options;
+  if (const std::string unread = conf.finish(); !unread.empty()) return wrong(unread);
 
-  problem = read_failures(failures, options);
-  if (!problem.empty()) return options;
+  PVIOMMU_TRY(read_failures(failures, options));
   const auto named = std::find_if(std::begin(kErrnoNames), std::end(kErrnoNames),
                                   [&](const ErrnoName& e) { return code == e.name; });
   if (named == std::end(kErrnoNames)) {
-    problem = "fail-errno=" + code + ": there are";
-    for (const ErrnoName& e : kErrnoNames) problem += std::string(" ") + e.name;
-    return options;
+    std::string known = "fail-errno=" + code + ": there are";
+    for (const ErrnoName& e : kErrnoNames) known += std::string(" ") + e.name;
+    return wrong(known);
   }
   options.failure_code = named->code;
 
   std::vector<IovaRange> ranges;
   if (!iova.empty()) {
     const auto range = parse_range(iova);
-    if (!range) {
-      problem = "iova=" + iova + ": expected FIRST-LAST in whole pages, like 0x1000-0xffffffff";
-      return options;
-    }
+    if (!range) return wrong("iova=" + iova + ": expected FIRST-LAST in whole pages, like 0x1000-0xffffffff");
     ranges.push_back(*range);
   } else if (limits == "papr") {
-    if (window == 0 || !page_aligned(window) || window > kDynamicWindow) {
-      problem = "window: expected whole pages up to 2^59 bytes";
-      return options;
-    }
+    if (window == 0 || !page_aligned(window) || window > kDynamicWindow)
+      return wrong("window: expected whole pages up to 2^59 bytes");
     ranges.push_back(IovaRange::from_size(Iova(0), k1G).value());
     ranges.push_back(IovaRange::from_size(Iova(kDynamicWindow), window).value());
   } else {
@@ -132,16 +127,14 @@ MachineOptions read_machine_options(ConfReader& conf, std::string& problem) {
       {IovaRange::from_last(Iova(kMsiWindowFirst), Iova(kMsiWindowLast)).value(), ReservedKind::msi_window});
   if (!rmrr.empty()) {
     const auto range = parse_range(rmrr);
-    if (!range || range->overlaps(caps.reserved[0].range)) {
-      problem = "rmrr=" + rmrr + ": expected FIRST-LAST in whole pages, outside the MSI window";
-      return options;
-    }
+    if (!range || range->overlaps(caps.reserved[0].range))
+      return wrong("rmrr=" + rmrr + ": expected FIRST-LAST in whole pages, outside the MSI window");
     caps.reserved.push_back({*range, ReservedKind::device_direct});
   }
   std::sort(caps.reserved.begin(), caps.reserved.end(),
             [](const ReservedRange& a, const ReservedRange& b) { return a.range.first() < b.range.first(); });
   for (const ReservedRange& reserved : caps.reserved) ranges = without(ranges, reserved.range);
-  if (ranges.empty()) problem = "nothing is left that can be mapped";
+  if (ranges.empty()) return wrong("nothing is left that can be mapped");
   caps.iova_ranges = std::move(ranges);
   return options;
 }

@@ -10,6 +10,7 @@
 
 #include "hypercall/conf.h"
 #include "hypercall/capabilities.h"
+#include "hypercall/result.h"
 #include "hypercall/statistics.h"
 
 namespace pviommu::model {
@@ -48,7 +49,7 @@ struct MachineOptions {
   std::uint64_t failure_after_pages = 0;
 };
 
-/// Reads all keys and calls finish().  On failure `problem` is one line.
-MachineOptions read_machine_options(ConfReader& conf, std::string& problem);
+/// Reads all keys and calls finish().  EINVAL, with a sentence that names the value.
+Result<MachineOptions> read_machine_options(ConfReader& conf);
 
 }  // namespace pviommu::model

@@ -53,12 +53,10 @@ Result<std::unique_ptr<Model>> Model::open(std::string_view conf) {
     elements.erase(elements.begin());
   }
   ConfReader reader(machine);
-  std::string problem;
-  MachineOptions options = read_machine_options(reader, problem);
-  if (!problem.empty()) return wrong(problem);
+  MachineOptions options = PVIOMMU_TRY(read_machine_options(reader));
 
   std::unique_ptr<Model> model(new Model(std::move(options)));
-  problem = model->add_devices(elements);
+  std::string problem = model->add_devices(elements);
   if (problem.empty()) problem = model->finish_machine();
   if (!problem.empty()) return wrong(problem);
   for (const auto& failure : model->options_.failures)
@@ -119,13 +117,10 @@ std::string Model::add_device(const ConfElement& element, unsigned position, boo
     device->info.group = static_cast<unsigned>(*number);
   }
 
-  std::string problem;
-  device->function = type->create(*this, device->sbdf, reader, problem);
-  if (device->function == nullptr) {
-    // Readers of the configuration say the element's name themselves.
-    return problem.starts_with(element.head + ":") ? problem : element.head + ": " + problem;
-  }
-  if (problem = reader.finish(); !problem.empty()) return problem;
+  auto function = type->create(*this, device->sbdf, reader);
+  if (!function) return element.head + ": " + to_string(function.error());
+  device->function = std::move(*function);
+  if (std::string problem = reader.finish(); !problem.empty()) return problem;
   if (!mappable) device->function->forbid_mapping();
   for (const auto& [key, value] : element.items)
     if (key == "file") device->lock_name = lock_name_of(value);

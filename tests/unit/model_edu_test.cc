@@ -443,9 +443,9 @@ TEST(EduConf, ReadsItsKeys) {
   const auto make = [&](const char* key, const char* value, std::string& problem) {
     ConfElement element{"edu", {{key, value}}};
     ConfReader conf(element);
-    auto edu = make_edu(bus, make_sbdf(0, 0, 6, 0), conf, problem);
-    if (problem.empty()) problem = conf.finish();
-    return edu;
+    auto edu = make_edu(bus, make_sbdf(0, 0, 6, 0), conf);
+    problem = edu ? conf.finish() : to_string(edu.error());
+    return edu ? *std::move(edu) : nullptr;
   };
   std::string problem;
   EXPECT_NE(make("dma_mask", "0xffffffffffffffff", problem), nullptr);

@@ -62,6 +62,9 @@ TEST(ModelMachine, BadConfigurations) {
   };
   says("floppy", "nvme");
   says("floppy", "probe");
+  // The model names the device, once.
+  EXPECT_EQ(refusal("probe,broken=on"), "probe: broken=on: it is");
+  EXPECT_EQ(refusal("nvme,size=0"), "nvme: size=0 is not a positive multiple of lba=512");
   says("probe,colour=red", "colour");
   says("probe,broken=on", "broken=on");
   says("probe,addr=5", "addr=5");

@@ -431,12 +431,12 @@ std::string problem_of(const std::string& conf) {
   const auto elements = parse_conf(conf, error);
   ConfReader reader(elements.at(0));
   PagedBus bus(1 << 20);
-  std::string problem;
-  const auto device = make_nvme(bus, make_sbdf(0, 0, 5, 0), reader, problem);
-  const std::string rest = reader.finish();
-  EXPECT_EQ(device == nullptr, !problem.empty());
+  const auto device = make_nvme(bus, make_sbdf(0, 0, 5, 0), reader);
+  if (device) return reader.finish();
+  const std::string problem(device.error().sentence.view());
+  EXPECT_NE(problem, "");
   EXPECT_EQ(problem.find('\n'), std::string::npos);
-  return problem.empty() ? rest : problem;
+  return problem;
 }
 
 class ScratchFile {

@@ -292,10 +292,10 @@ TEST(NvmeMedium, FileErrorsAreNotTransferErrors) {
   char path[] = "/tmp/pviommu-nvme-XXXXXX";
   const int fd = ::mkstemp(path);
   ASSERT_EQ(::ftruncate(fd, 1 << 20), 0);
-  std::string problem;
-  Rig rig({}, Backing::open_file(path, false, 512, problem));
+  auto backing = Backing::open_file(path, false, 512);
+  ASSERT_TRUE(backing) << to_string(backing.error());
+  Rig rig({}, *std::move(backing));
   ::unlink(path);
-  ASSERT_EQ(problem, "");
   rig.enable();
   QueuePair q = rig.create_pair(1, 8);
   EXPECT_EQ(status_of(rig.send(q, Rig::make_io(IoOpcode::write, 4, 1, Rig::kData))), 0);

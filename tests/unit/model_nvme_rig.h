@@ -157,10 +157,9 @@ class Rig {
   static constexpr std::uint64_t kListPage = PagedBus::kBase + 0xf0000;
 
   explicit Rig(Options options = {}, Backing backing = {}, Way way = Way::trap) : way_(way) {
-    std::string problem;
     if (!backing) {
       options.size = options.size == 64 << 20 ? 8 << 20 : options.size;
-      backing = Backing::memory(options.size, options.read_only, options.lba, problem);
+      backing = Backing::memory(options.size, options.read_only, options.lba).value();
     }
     fd_ = backing.fd();
     controller_ = std::make_unique<Controller>(bus, make_sbdf(0, 0, 5, 0), options, std::move(backing));

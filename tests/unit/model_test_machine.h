@@ -193,18 +193,15 @@ class Probe final : public PciFunction {
   std::byte ports_[32] = {};
 };
 
-inline std::unique_ptr<PciFunction> make_probe(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem) {
+inline Result<std::unique_ptr<PciFunction>> make_probe(Bus& bus, Sbdf sbdf, ConfReader& conf) {
   Probe::Shape shape;
   shape.msix = static_cast<unsigned>(conf.size("msix", shape.msix));
   shape.msi = static_cast<unsigned>(conf.size("msi", shape.msi));
   shape.msi_mask = conf.flag("msi-mask", true);
   shape.express = conf.flag("express", true);
   conf.text("file", "");
-  if (conf.flag("broken", false)) {
-    problem = "broken=on: it is";
-    return nullptr;
-  }
-  return std::make_unique<Probe>(bus, sbdf, shape);
+  if (conf.flag("broken", false)) return Error{EINVAL, "probe"}.with_sentence("broken=on: it is");
+  return std::unique_ptr<PciFunction>(std::make_unique<Probe>(bus, sbdf, shape));
 }
 
 /// A machine with two probes at 00:05.0 and 00:06.0 unless told otherwise.

@@ -424,11 +424,11 @@ TEST_F(VirtioNetTest, ResetsUnderTraffic) {
 TEST(VirtioNetConf, ReadsItsKeys) {
   TestBus bus(4096);
   const auto make = [&](std::vector<std::pair<std::string, std::string>> items, std::string& problem) {
-    problem.clear();
     ConfElement element{"virtio-net", std::move(items)};
     ConfReader conf(element);
-    auto net = make_virtio_net(bus, make_sbdf(0, 0, 7, 0), conf, problem);
-    if (problem.empty()) problem = conf.finish();
+    auto made = make_virtio_net(bus, make_sbdf(0, 0, 7, 0), conf);
+    problem = made ? conf.finish() : to_string(made.error());
+    std::unique_ptr<PciFunction> net = made ? *std::move(made) : nullptr;
     if (net) net->config_write(test::kCommand, 2, test::kCommandIo);
     return net;
   };

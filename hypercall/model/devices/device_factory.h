@@ -5,7 +5,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,10 +16,9 @@ namespace pviommu::model {
 
 /// Makes a function that is not started yet.  The model has read the keys that
 /// every device has (addr, group, mmap, busy) already, and calls
-/// ConfReader::finish() itself.  Null: it failed, and `problem` is one line that
-/// names the value and what would be right.
-using DeviceMaker = std::unique_ptr<PciFunction> (*)(Bus& bus, Sbdf sbdf, ConfReader& conf,
-                                                     std::string& problem);
+/// ConfReader::finish() itself.  The result is never null; an error's sentence names the
+/// value and what would be right, and leaves naming the device to the model.
+using DeviceMaker = Result<std::unique_ptr<PciFunction>> (*)(Bus& bus, Sbdf sbdf, ConfReader& conf);
 
 struct DeviceType {
   std::string_view type;         ///< the word in the configuration
@@ -36,9 +34,9 @@ const DeviceType* find_device_type(std::string_view type);
 /// have static lifetime.
 void register_device_type(const DeviceType& type);
 
-std::unique_ptr<PciFunction> make_nvme(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem);
-std::unique_ptr<PciFunction> make_edu(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem);
-std::unique_ptr<PciFunction> make_e1000e(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem);
-std::unique_ptr<PciFunction> make_virtio_net(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem);
+Result<std::unique_ptr<PciFunction>> make_nvme(Bus& bus, Sbdf sbdf, ConfReader& conf);
+Result<std::unique_ptr<PciFunction>> make_edu(Bus& bus, Sbdf sbdf, ConfReader& conf);
+Result<std::unique_ptr<PciFunction>> make_e1000e(Bus& bus, Sbdf sbdf, ConfReader& conf);
+Result<std::unique_ptr<PciFunction>> make_virtio_net(Bus& bus, Sbdf sbdf, ConfReader& conf);
 
 }  // namespace pviommu::model

@@ -99,8 +99,8 @@ class E1000e final : public PciFunction {
 
 }  // namespace
 
-std::unique_ptr<PciFunction> make_e1000e(Bus& bus, Sbdf sbdf, ConfReader&, std::string&) {
-  return std::make_unique<E1000e>(bus, sbdf);
+Result<std::unique_ptr<PciFunction>> make_e1000e(Bus& bus, Sbdf sbdf, ConfReader&) {
+  return std::unique_ptr<PciFunction>(std::make_unique<E1000e>(bus, sbdf));
 }
 
 }  // namespace pviommu::model

@@ -94,20 +94,20 @@ FunctionIdentity edu_identity() {
 
 }  // namespace
 
-EduOptions EduOptions::from(ConfReader& conf, std::string& problem) {
+Result<EduOptions> EduOptions::from(ConfReader& conf) {
   EduOptions options;
   options.dma_mask = conf.size("dma_mask", options.dma_mask);
   const std::uint64_t delay = conf.size("dma-delay", 0);
   if (delay > kMaxDelay)
-    problem = "dma-delay=" + std::to_string(delay) + " is more than " + std::to_string(kMaxDelay) + " ms";
+    return Error{EINVAL, "edu"}.with_sentence("dma-delay=" + std::to_string(delay) + " is more than " +
+                                              std::to_string(kMaxDelay) + " ms");
   options.dma_delay = std::chrono::milliseconds(delay);
   return options;
 }
 
-std::unique_ptr<PciFunction> make_edu(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem) {
-  const EduOptions options = EduOptions::from(conf, problem);
-  if (!problem.empty()) return nullptr;
-  return std::make_unique<Edu>(bus, sbdf, options);
+Result<std::unique_ptr<PciFunction>> make_edu(Bus& bus, Sbdf sbdf, ConfReader& conf) {
+  const EduOptions options = PVIOMMU_TRY(EduOptions::from(conf));
+  return std::unique_ptr<PciFunction>(std::make_unique<Edu>(bus, sbdf, options));
 }
 
 Edu::Edu(Bus& bus, Sbdf sbdf, const EduOptions& options)

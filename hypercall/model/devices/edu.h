@@ -44,8 +44,8 @@ struct EduOptions {
   std::chrono::milliseconds dma_delay{0};
 
   /// Keys dma_mask, dma-delay (milliseconds, at most one minute).  What is not a
-  /// number shows in conf.finish(); `problem` is set for one out of range.
-  static EduOptions from(ConfReader& conf, std::string& problem);
+  /// number shows in conf.finish(); EINVAL: one is out of range.
+  static Result<EduOptions> from(ConfReader& conf);
 };
 
 class Edu final : public PciFunction {

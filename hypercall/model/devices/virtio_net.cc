@@ -90,7 +90,7 @@ bool parse_mac(const std::string& text, MacAddress& mac) {
 
 }  // namespace
 
-VirtioNetOptions VirtioNetOptions::from(Sbdf sbdf, ConfReader& conf, std::string& problem) {
+Result<VirtioNetOptions> VirtioNetOptions::from(Sbdf sbdf, ConfReader& conf) {
   VirtioNetOptions options;
   const std::string mac = conf.text("mac", "");
   const std::uint32_t number = sbdf.raw();
@@ -101,16 +101,16 @@ VirtioNetOptions VirtioNetOptions::from(Sbdf sbdf, ConfReader& conf, std::string
                  static_cast<std::uint8_t>(number >> 8),
                  static_cast<std::uint8_t>(number)};
   if (!mac.empty() && !parse_mac(mac, options.mac))
-    problem = "mac=" + mac + " is not an address of one card, like 52:54:00:12:34:56";
+    return Error{EINVAL, "virtio-net"}.with_sentence("mac=" + mac +
+                                                     " is not an address of one card, like 52:54:00:12:34:56");
   options.mergeable = conf.flag("mrg_rxbuf", options.mergeable);
   options.indirect = conf.flag("indirect_desc", options.indirect);
   return options;
 }
 
-std::unique_ptr<PciFunction> make_virtio_net(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem) {
-  const VirtioNetOptions options = VirtioNetOptions::from(sbdf, conf, problem);
-  if (!problem.empty()) return nullptr;
-  return std::make_unique<VirtioNet>(bus, sbdf, options);
+Result<std::unique_ptr<PciFunction>> make_virtio_net(Bus& bus, Sbdf sbdf, ConfReader& conf) {
+  const VirtioNetOptions options = PVIOMMU_TRY(VirtioNetOptions::from(sbdf, conf));
+  return std::unique_ptr<PciFunction>(std::make_unique<VirtioNet>(bus, sbdf, options));
 }
 
 VirtioNet::VirtioNet(Bus& bus, Sbdf sbdf, const VirtioNetOptions& options)

@@ -44,8 +44,8 @@ struct VirtioNetOptions {
   bool indirect = true;   ///< offer VIRTIO_RING_F_INDIRECT_DESC
 
   /// Keys mac, mrg_rxbuf, indirect_desc; without mac= one is made from the
-  /// function's number.  `problem` is set for a bad address.
-  static VirtioNetOptions from(Sbdf sbdf, ConfReader& conf, std::string& problem);
+  /// function's number.  EINVAL: a bad address.
+  static Result<VirtioNetOptions> from(Sbdf sbdf, ConfReader& conf);
 };
 
 class VirtioNet final : public PciFunction, private DmaPort {

@@ -21,50 +21,37 @@ std::string suggest_truncate(const std::string& path, std::uint64_t bytes) {
   return "try: truncate -s " + std::to_string(bytes) + " " + path;
 }
 
-std::string open_problem(const std::string& path, bool read_only, int error) {
-  std::string line = "nvme: file=" + path + ": " + std::strerror(error);
+Error wrong(int code, const std::string& what) { return Error{code, "nvme"}.with_sentence(what); }
+
+Error not_opened(const std::string& path, bool read_only, int error) {
+  std::string line = "file=" + path + ": " + std::strerror(error);
   if (error == ENOENT) {
     line += "; make it first, for example: truncate -s 64M " + path;
   } else if ((error == EACCES || error == EROFS || error == EPERM) && !read_only) {
     line += "; readonly=on needs less";
   }
-  return line;
+  return wrong(error, line);
 }
 
 }  // namespace
 
-Backing Backing::open_file(const std::string& path, bool read_only, unsigned lba_bytes, std::string& problem) {
+Result<Backing> Backing::open_file(const std::string& path, bool read_only, unsigned lba_bytes) {
   Backing backing;
   UniqueFd fd(::open(path.c_str(), (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
-  if (!fd) {
-    problem = open_problem(path, read_only, errno);
-    return backing;
-  }
+  if (!fd) return not_opened(path, read_only, errno);
   struct stat about;
-  if (::fstat(fd.get(), &about) != 0) {
-    problem = open_problem(path, read_only, errno);
-    return backing;
-  }
-  if (!S_ISREG(about.st_mode) && !S_ISBLK(about.st_mode)) {
-    problem = "nvme: file=" + path + ": neither a file nor a block device";
-    return backing;
-  }
+  if (::fstat(fd.get(), &about) != 0) return not_opened(path, read_only, errno);
+  if (!S_ISREG(about.st_mode) && !S_ISBLK(about.st_mode))
+    return wrong(ENOTBLK, "file=" + path + ": neither a file nor a block device");
   const off_t end = ::lseek(fd.get(), 0, SEEK_END);
-  if (end < 0) {
-    problem = open_problem(path, read_only, errno);
-    return backing;
-  }
+  if (end < 0) return not_opened(path, read_only, errno);
   const auto bytes = static_cast<std::uint64_t>(end);
-  if (bytes == 0) {
-    problem = "nvme: file=" + path + " is empty; " + suggest_truncate(path, 64 << 20);
-    return backing;
-  }
-  if (bytes % lba_bytes != 0) {
-    problem = "nvme: file=" + path + " has " + std::to_string(bytes) + " bytes, not a multiple of lba=" +
-              std::to_string(lba_bytes) + "; " +
-              suggest_truncate(path, (bytes + lba_bytes - 1) / lba_bytes * lba_bytes);
-    return backing;
-  }
+  if (bytes == 0)
+    return wrong(EINVAL, "file=" + path + " is empty; " + suggest_truncate(path, 64 << 20));
+  if (bytes % lba_bytes != 0)
+    return wrong(EINVAL, "file=" + path + " has " + std::to_string(bytes) + " bytes, not a multiple of lba=" +
+                             std::to_string(lba_bytes) + "; " +
+                             suggest_truncate(path, (bytes + lba_bytes - 1) / lba_bytes * lba_bytes));
   backing.fd_ = std::move(fd);
   backing.bytes_ = bytes;
   backing.read_only_ = read_only;
@@ -76,18 +63,15 @@ Backing Backing::open_file(const std::string& path, bool read_only, unsigned lba
   return backing;
 }
 
-Backing Backing::memory(std::uint64_t bytes, bool read_only, unsigned lba_bytes, std::string& problem) {
+Result<Backing> Backing::memory(std::uint64_t bytes, bool read_only, unsigned lba_bytes) {
   Backing backing;
-  if (bytes == 0 || bytes % lba_bytes != 0) {
-    problem = "nvme: size=" + std::to_string(bytes) + " is not a positive multiple of lba=" +
-              std::to_string(lba_bytes);
-    return backing;
-  }
+  if (bytes == 0 || bytes % lba_bytes != 0)
+    return wrong(EINVAL, "size=" + std::to_string(bytes) + " is not a positive multiple of lba=" +
+                             std::to_string(lba_bytes));
   UniqueFd fd(::memfd_create("pviommu-nvme", MFD_CLOEXEC));
   if (!fd || bytes > INT64_MAX || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
     const int error = fd && bytes > INT64_MAX ? EFBIG : errno;
-    problem = "nvme: size=" + std::to_string(bytes) + ": " + std::strerror(error);
-    return backing;
+    return wrong(error, "size=" + std::to_string(bytes) + ": " + std::strerror(error));
   }
   backing.fd_ = std::move(fd);
   backing.bytes_ = bytes;

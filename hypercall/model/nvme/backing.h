@@ -14,11 +14,10 @@ class Backing {
  public:
   Backing() = default;
 
-  /// Opens `path` as it is.  On failure empty, and `problem` is one line that
-  /// names the path and what would help.
-  static Backing open_file(const std::string& path, bool read_only, unsigned lba_bytes, std::string& problem);
-  /// `bytes` of zeroed memory.
-  static Backing memory(std::uint64_t bytes, bool read_only, unsigned lba_bytes, std::string& problem);
+  /// Opens `path` as it is.  An error's sentence names the path and what would help.
+  static Result<Backing> open_file(const std::string& path, bool read_only, unsigned lba_bytes);
+  /// `bytes` of zeroed memory.  An error's sentence names the size.
+  static Result<Backing> memory(std::uint64_t bytes, bool read_only, unsigned lba_bytes);
 
   explicit operator bool() const { return static_cast<bool>(fd_); }
   int fd() const { return fd_.get(); }

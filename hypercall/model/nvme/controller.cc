@@ -15,15 +15,12 @@
 
 namespace pviommu::model {
 
-std::unique_ptr<PciFunction> make_nvme(Bus& bus, Sbdf sbdf, ConfReader& conf, std::string& problem) {
-  nvme::Options options = nvme::Options::from(conf, problem);
-  if (!problem.empty()) return nullptr;
+Result<std::unique_ptr<PciFunction>> make_nvme(Bus& bus, Sbdf sbdf, ConfReader& conf) {
+  const nvme::Options options = PVIOMMU_TRY(nvme::Options::from(conf));
   nvme::Backing backing =
-      options.file.empty()
-          ? nvme::Backing::memory(options.size, options.read_only, options.lba, problem)
-          : nvme::Backing::open_file(options.file, options.read_only, options.lba, problem);
-  if (!backing) return nullptr;
-  return std::make_unique<nvme::Controller>(bus, sbdf, options, std::move(backing));
+      PVIOMMU_TRY(options.file.empty() ? nvme::Backing::memory(options.size, options.read_only, options.lba)
+                                       : nvme::Backing::open_file(options.file, options.read_only, options.lba));
+  return std::unique_ptr<PciFunction>(std::make_unique<nvme::Controller>(bus, sbdf, options, std::move(backing)));
 }
 
 namespace nvme {
@@ -43,35 +40,32 @@ FunctionIdentity make_identity() {
   return id;
 }
 
-/// A number from 1 to `most`, or a problem.
-unsigned count_from(ConfReader& conf, std::string_view key, unsigned fallback, unsigned most,
-                    std::string& problem) {
+Error wrong(const std::string& what) { return Error{EINVAL, "nvme"}.with_sentence(what); }
+
+/// A number from 1 to `most`.
+Result<unsigned> count_from(ConfReader& conf, std::string_view key, unsigned fallback, unsigned most) {
   const std::uint64_t value = conf.size(key, fallback);
-  if (value < 1 || value > most) {
-    problem = "nvme: " + std::string(key) + "=" + std::to_string(value) + " is not between 1 and " +
-              std::to_string(most);
-    return fallback;
-  }
-  return static_cast<unsigned>(value);
+  if (value >= 1 && value <= most) return static_cast<unsigned>(value);
+  return wrong(std::string(key) + "=" + std::to_string(value) + " is not between 1 and " + std::to_string(most));
 }
 
 }  // namespace
 
-Options Options::from(ConfReader& conf, std::string& problem) {
+Result<Options> Options::from(ConfReader& conf) {
   Options options;
   options.file = conf.text("file", "");
   constexpr std::uint64_t kNotGiven = ~std::uint64_t{0};
   const std::uint64_t size = conf.size("size", kNotGiven);
   if (size != kNotGiven) {
     options.size = size;
-    if (!options.file.empty()) problem = "nvme: file= and size= exclude each other; a file is as large as it is";
+    if (!options.file.empty()) return wrong("file= and size= exclude each other; a file is as large as it is");
   }
   options.read_only = conf.flag("readonly", options.read_only);
   options.serial = conf.text("serial", options.serial);
   if (options.serial.size() > sizeof(IdentifyController::sn))
-    problem = "nvme: serial=" + options.serial + " is longer than 20 characters";
-  options.queues = count_from(conf, "queues", options.queues, kMostQueues, problem);
-  options.vectors = count_from(conf, "vectors", options.vectors, kMostVectors, problem);
+    return wrong("serial=" + options.serial + " is longer than 20 characters");
+  options.queues = PVIOMMU_TRY(count_from(conf, "queues", options.queues, kMostQueues));
+  options.vectors = PVIOMMU_TRY(count_from(conf, "vectors", options.vectors, kMostVectors));
   options.lba = conf.choice("lba", "512", {"512", "4096"}) == "4096" ? 4096 : 512;
   return options;
 }

@@ -43,9 +43,9 @@ struct Options {
   unsigned vectors = 65;            ///< MSI-X
   unsigned lba = 512;               ///< bytes of a block
 
-  /// Keys file, size, readonly, serial, queues, vectors, lba.  What is
-  /// out of range is told in `problem`; the rest shows in conf.finish().
-  static Options from(ConfReader& conf, std::string& problem);
+  /// Keys file, size, readonly, serial, queues, vectors, lba.  EINVAL:
+  /// something is out of range; the rest shows in conf.finish().
+  static Result<Options> from(ConfReader& conf);
 };
 
 class Controller final : public PciFunction {
