@@ -10,27 +10,20 @@
 
 namespace pviommu {
 
-Result<std::unique_ptr<FrameSource>> make_frame_source(std::string_view kind, std::string& notice) {
-  notice.clear();
-  if (kind == "copy") {
-    notice = "program memory is not pinned: devices follow its addresses";
-    return make_copying_source();
-  }
-  if (kind != "io_uring" && kind != "auto") {
-    notice = "unknown frame source \"" + std::string(kind) + "\": one of auto, io_uring, copy";
-    return Error{EINVAL, "frame source"};
-  }
+Result<ChosenFrames> make_frame_source(std::string_view kind) {
+  if (kind == "copy")
+    return ChosenFrames{make_copying_source(), "program memory is not pinned: devices follow its addresses"};
+  if (kind != "io_uring" && kind != "auto")
+    return Error{EINVAL, "frame source"}.with_sentence("unknown frame source \"" + std::string(kind) +
+                                                       "\": one of auto, io_uring, copy");
   auto source = make_io_uring_source();
-  if (source) return source;
+  if (source) return ChosenFrames{*std::move(source), ""};
   const std::string why = std::string(source.error().operation) + ": " +
                           std::strerror(static_cast<int>(source.error().raw));
-  if (kind == "io_uring") {
-    notice = "io_uring registered buffers are not available (" + why + ")";
-    return source.error();
-  }
-  notice = "program memory is not pinned, devices follow its addresses: io_uring registered buffers are not available (" +
-           why + ")";
-  return make_copying_source();
+  const std::string missing = "io_uring registered buffers are not available (" + why + ")";
+  if (kind == "io_uring") return source.error().with_sentence(missing);
+  return ChosenFrames{make_copying_source(),
+                      "program memory is not pinned, devices follow its addresses: " + missing};
 }
 
 }  // namespace pviommu

@@ -45,10 +45,14 @@ class FrameSource {
   virtual void uncount(std::uint64_t pages) noexcept = 0;
 };
 
+struct ChosenFrames {
+  std::unique_ptr<FrameSource> source;  ///< never null
+  std::string notice;  ///< one line for people: pages are not really held, and why; empty: they are
+};
+
 /// `kind` is "io_uring", "copy" or "auto": io_uring where the kernel has
-/// registered buffers, else the copying source.  `notice` is set to one line
-/// for people when pages are not really held and why.  ENOSYS: io_uring was asked for,
-/// and this kernel does not have it.  EINVAL: there is no such kind.
-Result<std::unique_ptr<FrameSource>> make_frame_source(std::string_view kind, std::string& notice);
+/// registered buffers, else the copying source.  Errors have a sentence.  ENOSYS:
+/// io_uring was asked for, and this kernel does not have it.  EINVAL: there is no such kind.
+Result<ChosenFrames> make_frame_source(std::string_view kind);
 
 }  // namespace pviommu

@@ -149,9 +149,8 @@ void model_pair(benchmark::State& state) {
 BENCHMARK(model_pair)->Name("model/map+unmap")->Iterations(1'000'000);
 
 std::unique_ptr<FrameSource> source_of(const char* kind) {
-  std::string notice;
-  auto source = make_frame_source(kind, notice);
-  return source ? std::move(*source) : nullptr;
+  auto chosen = make_frame_source(kind);
+  return chosen ? std::move(chosen->source) : nullptr;
 }
 
 HvaRange fresh_memory(std::uint64_t bytes) {

@@ -54,9 +54,8 @@ struct Machine {
     config.max_mappings = variant.max_mappings;
     config.strict = variant.strict;
     config.quiet = true;
-    std::string message;
-    auto created = vfio::Engine::create(config, message);
-    FUZZ_CHECK(created, "%s", message.c_str());
+    auto created = vfio::Engine::create(config);
+    FUZZ_CHECK(created, "%s", to_string(created.error()).c_str());
     engine = std::move(*created);
     model = dynamic_cast<model::Model*>(&dynamic_cast<Counted&>(engine->hypervisor()).inner());
     devices = *engine->hypervisor().devices();

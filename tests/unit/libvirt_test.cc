@@ -55,7 +55,7 @@ class LibvirtTest : public testing::Test {
     return options;
   }
   bool says(const std::string& text) const { return err.find(text) != err.npos; }
-  std::string out, err, message;
+  std::string out, err;
 };
 
 // ---- connections ----------------------------------------------------------------
@@ -82,8 +82,8 @@ TEST_F(LibvirtTest, BadInputIsOneLine) {
 TEST_F(LibvirtTest, ListsPciFunctionsByAddress) {
   const auto connection = open(kFile);
   EXPECT_FALSE(connection->devices().is_this_machine());
-  const auto devices = connection->devices().list(message);
-  ASSERT_TRUE(devices) << message;
+  const auto devices = connection->devices().list();
+  ASSERT_TRUE(devices) << to_string(devices.error());
   ASSERT_EQ(devices->size(), 2u);  // not the bridge, not the computer
   const HostDevice &nvme = (*devices)[0], &network = (*devices)[1];
   EXPECT_EQ(to_string(nvme.address), "0000:00:05.0");
@@ -185,8 +185,8 @@ TEST_F(LibvirtTest, ResolvesByNameIdAndUuid) {
   const auto connection = open(kFile);
   GuestDomains& domains = connection->domains();
   for (const char* text : {"guest", "1", kUuid}) {
-    const auto guest = resolve_running(domains, text, message);
-    ASSERT_TRUE(guest) << message;
+    const auto guest = resolve_running(domains, text);
+    ASSERT_TRUE(guest) << to_string(guest.error());
     EXPECT_EQ(guest->name, "guest");
     EXPECT_EQ(guest->uuid, kUuid);
     EXPECT_EQ(guest->id, 1u);
@@ -197,15 +197,19 @@ TEST_F(LibvirtTest, ResolvesByNameIdAndUuid) {
 TEST_F(LibvirtTest, AGuestThatIsNotThereOrNotRunningIsOneLine) {
   const auto connection = open(kFile);
   for (const char* text : {"nobody", "99", "6695eb01-f6a4-8304-79aa-000000000000", ""}) {
-    EXPECT_EQ(connection->domains().resolve(text, message).error().code, ENOENT) << text;
-    EXPECT_EQ(message, std::string(kFile) + ": there is no domain " + text);
+    const auto guest = connection->domains().resolve(text);
+    ASSERT_FALSE(guest) << text;
+    EXPECT_EQ(guest.error().code, ENOENT) << text;
+    EXPECT_EQ(to_string(guest.error()), std::string(kFile) + ": there is no domain " + text);
   }
   // A name of digits, which is no id.
-  const auto guest = connection->domains().resolve("1234", message);
-  ASSERT_TRUE(guest) << message;
+  const auto guest = connection->domains().resolve("1234");
+  ASSERT_TRUE(guest) << to_string(guest.error());
   EXPECT_FALSE(guest->id);
-  EXPECT_EQ(resolve_running(connection->domains(), "1234", message).error().code, ESRCH);
-  EXPECT_EQ(message, "the domain 1234 is not running: it is shut off");
+  const auto running = resolve_running(connection->domains(), "1234");
+  ASSERT_FALSE(running);
+  EXPECT_EQ(running.error().code, ESRCH);
+  EXPECT_EQ(to_string(running.error()), "the domain 1234 is not running: it is shut off");
 }
 
 /// test:///default is one node for the whole process: what is done to its domain by
@@ -218,8 +222,8 @@ class LibvirtEventTest : public LibvirtTest {
     ASSERT_NE(own_, nullptr);
     domain_ = ::virDomainLookupByName(own_, "test");
     ASSERT_NE(domain_, nullptr);
-    const auto guest = connection_->domains().resolve("test", message);
-    ASSERT_TRUE(guest) << message;
+    const auto guest = connection_->domains().resolve("test");
+    ASSERT_TRUE(guest) << to_string(guest.error());
     guest_ = *guest;
   }
   void TearDown() override {
@@ -234,9 +238,8 @@ class LibvirtEventTest : public LibvirtTest {
           const std::lock_guard guard(lock_);
           events_.emplace_back(to_string(event));
           changed_.notify_all();
-        },
-        message);
-    EXPECT_TRUE(watch) << message;
+        });
+    EXPECT_TRUE(watch) << to_string(watch.error());
     return watch ? std::move(watch).value() : nullptr;
   }
   /// The events there are, once they are so many.
@@ -259,7 +262,7 @@ TEST_F(LibvirtEventTest, StopAndCrashAreReported) {
   const auto one = watch();
   ASSERT_EQ(::virDomainDestroy(domain_), 0);
   EXPECT_EQ(events(1), std::vector<std::string>{"stopped"});
-  EXPECT_EQ(resolve_running(connection_->domains(), "test", message).error().code, ESRCH);
+  EXPECT_EQ(resolve_running(connection_->domains(), "test").error().code, ESRCH);
   ASSERT_EQ(::virDomainCreate(domain_), 0);  // a start is no event for us
   ASSERT_EQ(::virDomainCoreDump(domain_, "/dev/null", VIR_DUMP_CRASH), 0) << ::virGetLastErrorMessage();
   EXPECT_EQ(events(2), (std::vector<std::string>{"stopped", "crashed"}));
@@ -308,12 +311,10 @@ TEST_F(LibvirtEventTest, WatchesComeAndGoWhileEventsArrive) {
 
 TEST_F(LibvirtEventTest, AnUnknownGuestIsOneLine) {
   guest_.uuid = "6695eb01-f6a4-8304-79aa-000000000000";
-  EXPECT_EQ(connection_->domains()
-                .watch(
-                    guest_, [](GuestEvent) {}, message)
-                .error()
-                .code,
-            ENOENT);
+  const auto watch = connection_->domains().watch(guest_, [](GuestEvent) {});
+  ASSERT_FALSE(watch);
+  EXPECT_EQ(watch.error().code, ENOENT);
+  const std::string message = to_string(watch.error());
   EXPECT_NE(message.find("domain test"), message.npos) << message;
   EXPECT_EQ(message.find('\n'), message.npos);
 }

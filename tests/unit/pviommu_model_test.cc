@@ -20,9 +20,8 @@ TEST_P(OnTheModel, MapsAndGivesBackEverything) {
   ASSERT_TRUE(hypervisor) << to_string(hypervisor.error());
   auto driver = open_iommu_driver("", **hypervisor);
   ASSERT_TRUE(driver) << to_string(driver.error());
-  std::string notice;
-  auto frames = make_frame_source("auto", notice);
-  ASSERT_TRUE(frames);
+  const auto frames = make_frame_source("auto");
+  ASSERT_TRUE(frames) << to_string(frames.error());
   const auto pinned = statistics().pinned_pages.load(), live = statistics().live_pages();
   const Capabilities& limits = (*driver)->capabilities();
   const std::uint64_t page = limits.page_sizes & -limits.page_sizes;
@@ -31,7 +30,7 @@ TEST_P(OnTheModel, MapsAndGivesBackEverything) {
   ASSERT_NE(memory, MAP_FAILED);
   const Hva hva(reinterpret_cast<std::uintptr_t>(memory));
   {
-    auto space = AddressSpace::create(**driver, (*hypervisor)->spaces(), **frames, {});
+    auto space = AddressSpace::create(**driver, (*hypervisor)->spaces(), *frames->source, {});
     ASSERT_TRUE(space);
     const std::uint64_t iova = limits.iova_ranges.back().first().raw() + (1 << 20);
     const Status whole = (*space)->map(Iova(iova), hva, kBytes, Access::read_write);

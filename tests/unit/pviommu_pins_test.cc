@@ -53,11 +53,10 @@ UniqueFd memory_file(std::size_t bytes) {
 class Pins : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    std::string notice;
-    auto made = make_frame_source(GetParam(), notice);
-    if (!made && made.error().code == ENOSYS) GTEST_SKIP() << notice;
-    ASSERT_TRUE(made);
-    source = std::move(*made);
+    auto made = make_frame_source(GetParam());
+    if (!made && made.error().code == ENOSYS) GTEST_SKIP() << to_string(made.error());
+    ASSERT_TRUE(made) << to_string(made.error());
+    source = std::move(made->source);
     EXPECT_EQ(source->name(), GetParam());
   }
   bool holds() const { return source->holds_pages(); }
@@ -298,16 +297,17 @@ TEST(IoUringPins, PinOutlivesTheSource) {
 }
 
 TEST(FrameSource, NamesAndNotices) {
-  std::string notice;
-  EXPECT_EQ(make_frame_source("nosuch", notice).error().code, EINVAL);
-  EXPECT_NE(notice.find("nosuch"), std::string::npos);
-  auto source = make_frame_source("auto", notice);
-  ASSERT_TRUE(source);
-  EXPECT_EQ(notice.empty(), (*source)->holds_pages());
-  source = make_frame_source("copy", notice);
-  ASSERT_TRUE(source);
-  EXPECT_FALSE(notice.empty());
-  EXPECT_EQ(notice.find('\n'), std::string::npos);
+  const auto nosuch = make_frame_source("nosuch");
+  ASSERT_FALSE(nosuch);
+  EXPECT_EQ(nosuch.error().code, EINVAL);
+  EXPECT_EQ(to_string(nosuch.error()), "unknown frame source \"nosuch\": one of auto, io_uring, copy");
+  auto chosen = make_frame_source("auto");
+  ASSERT_TRUE(chosen);
+  EXPECT_EQ(chosen->notice.empty(), chosen->source->holds_pages());
+  chosen = make_frame_source("copy");
+  ASSERT_TRUE(chosen);
+  EXPECT_FALSE(chosen->notice.empty());
+  EXPECT_EQ(chosen->notice.find('\n'), std::string::npos);
 }
 
 }  // namespace

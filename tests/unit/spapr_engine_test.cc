@@ -46,7 +46,7 @@ class SpaprEngineTest : public SpaprTest, public testing::WithParamInterface<Con
     the_config = config_;
     vfio::EngineConfig engine;
     engine.hypervisor = "spaprtest";
-    engine_ = vfio::Engine::create(engine, message_).value();
+    engine_ = vfio::Engine::create(engine).value();
     memory_ = static_cast<std::byte*>(
         ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0));
     ASSERT_NE(memory_, MAP_FAILED);

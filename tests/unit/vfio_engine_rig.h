@@ -27,9 +27,8 @@ struct EngineRig {
     config.hypervisor = hypervisor;
     config.frame_source = frames;
     config.quiet = true;
-    std::string message;
-    auto created = Engine::create(config, message);
-    if (!created) throw std::runtime_error(message);
+    auto created = Engine::create(config);
+    if (!created) throw std::runtime_error(to_string(created.error()));
     engine = std::move(*created);
     model = dynamic_cast<model::Model*>(&dynamic_cast<Counted&>(engine->hypervisor()).inner());
   }

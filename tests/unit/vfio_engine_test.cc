@@ -30,11 +30,14 @@ class EngineTest : public testing::Test {
   }
   /// The message of an engine that cannot be.
   static std::string refused(EngineConfig config, int code) {
-    std::string message;
     config.quiet = true;
-    const auto engine = Engine::create(config, message);
-    EXPECT_EQ(engine ? 0 : engine.error().code, code) << message;
-    return message;
+    const auto engine = Engine::create(config);
+    if (engine) {
+      ADD_FAILURE() << "an engine that should not be";
+      return "";
+    }
+    EXPECT_EQ(engine.error().code, code) << to_string(engine.error());
+    return std::string(engine.error().sentence.view());
   }
 
  private:
@@ -42,10 +45,9 @@ class EngineTest : public testing::Test {
 };
 
 TEST_F(EngineTest, EmptyVariablesAreNone) {
-  std::string message;
   for (const char* name : kVariables) ::setenv(name, "", 1);
-  const auto config = EngineConfig::from_environment(message);
-  ASSERT_TRUE(config.ok()) << message;
+  const auto config = EngineConfig::from_environment();
+  ASSERT_TRUE(config.ok()) << to_string(config.error());
   const EngineConfig plain;
   EXPECT_EQ(config->hypervisor, plain.hypervisor);
   EXPECT_EQ(config->iommu_driver, plain.iommu_driver);
@@ -63,9 +65,8 @@ TEST_F(EngineTest, EveryVariableIsRead) {
   ::setenv("PVIOMMU_SESSION", "/somewhere", 1);
   ::setenv("PVIOMMU_STRICT", "1", 1);
   ::setenv("PVIOMMU_QUIET", "0", 1);
-  std::string message;
-  const auto config = EngineConfig::from_environment(message);
-  ASSERT_TRUE(config.ok()) << message;
+  const auto config = EngineConfig::from_environment();
+  ASSERT_TRUE(config.ok()) << to_string(config.error());
   EXPECT_EQ(config->hypervisor, "model:edu");
   EXPECT_EQ(config->iommu_driver, "hypercall");
   EXPECT_EQ(config->frame_source, "copy");
@@ -78,17 +79,19 @@ TEST_F(EngineTest, EveryVariableIsRead) {
 TEST_F(EngineTest, ABadVariableIsNamed) {
   for (const char* value : {"0", "x", "12x", "4294967296", "-1", " 1"}) {
     ::setenv("PVIOMMU_MAX_MAPPINGS", value, 1);
-    std::string message;
-    EXPECT_EQ(EngineConfig::from_environment(message).error().code, EINVAL) << value;
-    EXPECT_EQ(message,
+    const auto config = EngineConfig::from_environment();
+    ASSERT_FALSE(config) << value;
+    EXPECT_EQ(config.error().code, EINVAL) << value;
+    EXPECT_EQ(to_string(config.error()),
               std::string("PVIOMMU_MAX_MAPPINGS='") + value + "': must be a number from 1 to 4294967295");
   }
   ::unsetenv("PVIOMMU_MAX_MAPPINGS");
   for (const char* name : {"PVIOMMU_STRICT", "PVIOMMU_QUIET"}) {
     ::setenv(name, "yes", 1);
-    std::string message;
-    EXPECT_EQ(EngineConfig::from_environment(message).error().code, EINVAL);
-    EXPECT_EQ(message, std::string(name) + "='yes': must be 0 or 1");
+    const auto config = EngineConfig::from_environment();
+    ASSERT_FALSE(config) << name;
+    EXPECT_EQ(config.error().code, EINVAL);
+    EXPECT_EQ(to_string(config.error()), std::string(name) + "='yes': must be 0 or 1");
     ::unsetenv(name);
   }
 }
@@ -109,9 +112,8 @@ TEST_F(EngineTest, AGroupIsOpenOnce) {
   config.hypervisor = "model:edu";
   config.frame_source = "copy";
   config.quiet = true;
-  std::string message;
-  const auto engine = std::move(Engine::create(config, message)).value();
-  ASSERT_NE(engine, nullptr) << message;
+  const auto engine = Engine::create(config).value();
+  ASSERT_NE(engine, nullptr);
   EXPECT_EQ(engine->open_group(1).error().code, ENOENT);
   auto group = engine->open_group(0);
   ASSERT_TRUE(group.ok());
@@ -126,9 +128,8 @@ TEST_F(EngineTest, FilesThatAreNoDevicesHaveNoMemory) {
   config.hypervisor = "model:edu";
   config.frame_source = "copy";
   config.quiet = true;
-  std::string message;
-  const auto engine = std::move(Engine::create(config, message)).value();
-  ASSERT_NE(engine, nullptr) << message;
+  const auto engine = Engine::create(config).value();
+  ASSERT_NE(engine, nullptr);
   for (const FileRef& file : {*engine->open_container(), *engine->open_group(0)}) {
     EXPECT_EQ(file->mmap(0, 4096, 3, 1).error().code, ENODEV) << file->kind();
     file->mapping_changed(0, 1);

@@ -23,7 +23,7 @@ namespace {
 class FrontEndTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    front_.set_engine_factory([](std::string&) -> Result<std::unique_ptr<Engine>> {
+    front_.set_engine_factory([]() -> Result<std::unique_ptr<Engine>> {
       return std::unique_ptr<Engine>(new FakeEngine);
     });
   }
@@ -92,9 +92,8 @@ TEST_F(FrontEndTest, NodesThatDoNotExist) {
 }
 
 TEST_F(FrontEndTest, FailureOfTheEngineIsAnErrno) {
-  front_.set_engine_factory([](std::string& message) -> Result<std::unique_ptr<Engine>> {
-    message = "(expected line) no such hypervisor";
-    return Error{ENODEV, "engine"};
+  front_.set_engine_factory([]() -> Result<std::unique_ptr<Engine>> {
+    return Error{ENODEV, "engine"}.with_sentence("(expected line) no such hypervisor");
   });
   ::testing::internal::CaptureStderr();
   EXPECT_EQ(front_.open_node("vfio", O_RDWR), -ENODEV);

@@ -104,7 +104,7 @@ TEST(OwnStack, KnowsItsBounds) {
 class MappingTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    front_.set_engine_factory([](std::string&) -> Result<std::unique_ptr<Engine>> {
+    front_.set_engine_factory([]() -> Result<std::unique_ptr<Engine>> {
       return std::unique_ptr<Engine>(new FakeEngine);
     });
     const int group = front_.open_node("3", O_RDWR);

@@ -49,9 +49,8 @@ class SysfsTree : public ::testing::Test {
     auto folder = make_run_folder();
     ASSERT_TRUE(folder.ok());
     folder_ = *folder;
-    std::string message;
-    auto built = SysfsView::build(folder_ + "/sys", *hypervisor_, message);
-    ASSERT_TRUE(built.ok()) << message;
+    auto built = SysfsView::build(folder_ + "/sys", *hypervisor_);
+    ASSERT_TRUE(built.ok()) << to_string(built.error());
     view_.emplace(std::move(*built));
   }
   void TearDown() override {
@@ -159,19 +158,20 @@ TEST_F(SysfsTree, RealPathsComeBackAsSys) {
 TEST_F(SysfsTree, ADeviceInUseHasNoResourcesButIsThere) {
   auto device = hypervisor_->open_device(*parse_sbdf(kDevice));
   ASSERT_TRUE(device.ok());
-  std::string message;
-  auto second = SysfsView::build(folder_ + "/second", *hypervisor_, message);
-  ASSERT_TRUE(second.ok()) << message;
+  auto second = SysfsView::build(folder_ + "/second", *hypervisor_);
+  ASSERT_TRUE(second.ok()) << to_string(second.error());
   EXPECT_EQ(content(second->root() + "/bus/pci/devices/0000:00:05.0/resource").substr(0, 18),
             "0x0000000000000000");
 }
 
 TEST_F(SysfsTree, FoldersThatCannotBeUsed) {
-  std::string message;
-  EXPECT_FALSE(SysfsView::build(view_->root(), *hypervisor_, message).ok());
-  EXPECT_NE(message.find("not empty"), std::string::npos) << message;
-  EXPECT_FALSE(SysfsView::build("/proc/no/such", *hypervisor_, message).ok());
-  EXPECT_NE(message.find("/proc/no/such"), std::string::npos) << message;
+  const auto full = SysfsView::build(view_->root(), *hypervisor_);
+  ASSERT_FALSE(full);
+  EXPECT_EQ(to_string(full.error()), "device tree in " + view_->root() + ": the folder is not empty");
+  const auto nowhere = SysfsView::build("/proc/no/such", *hypervisor_);
+  ASSERT_FALSE(nowhere);
+  EXPECT_NE(to_string(nowhere.error()).find("device tree in /proc/no/such: "), std::string::npos)
+      << to_string(nowhere.error());
   EXPECT_FALSE(SysfsView::open("/etc").ok());
   EXPECT_TRUE(SysfsView::open(view_->root()).ok());
 }

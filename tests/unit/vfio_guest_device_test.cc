@@ -32,9 +32,8 @@ constexpr Domid kGuest{7};
 
 struct Guest {
   explicit Guest(const char* name) {
-    std::string message;
-    auto opened = GuestDevice::open(*rig.engine, bus, *parse_sbdf(name), kGuest, message);
-    EXPECT_TRUE(opened) << message;
+    auto opened = GuestDevice::open(*rig.engine, bus, *parse_sbdf(name), kGuest);
+    EXPECT_TRUE(opened) << to_string(opened.error());
     if (opened) device = std::move(*opened);
   }
   std::uint32_t read(std::size_t offset, unsigned width = 4) { return device->config_read(offset, width); }
@@ -266,13 +265,17 @@ TEST(GuestDevice, MsixOfPirqs) {
 TEST(GuestDevice, WhatCannotBeAttached) {
   EngineRig rig;
   FakeBus bus;
-  std::string message;
-  EXPECT_EQ(GuestDevice::open(*rig.engine, bus, *parse_sbdf("0000:00:09.0"), kGuest, message).error().code, ENODEV);
-  EXPECT_NE(message.find("there is no device 0000:00:09.0"), std::string::npos);
-  auto first = GuestDevice::open(*rig.engine, bus, *parse_sbdf("0000:00:05.0"), kGuest, message);
+  const auto open = [&](const char* name) { return GuestDevice::open(*rig.engine, bus, *parse_sbdf(name), kGuest); };
+  const auto nosuch = open("0000:00:09.0");
+  ASSERT_FALSE(nosuch);
+  EXPECT_EQ(nosuch.error().code, ENODEV);
+  EXPECT_EQ(to_string(nosuch.error()), "there is no device 0000:00:09.0; `pviommu list` shows those there are");
+  const auto first = open("0000:00:05.0");
   ASSERT_TRUE(first);
-  EXPECT_EQ(GuestDevice::open(*rig.engine, bus, *parse_sbdf("0000:00:05.0"), kGuest, message).error().code, EBUSY);
-  EXPECT_NE(message.find("0000:00:05.0: its group cannot be had"), std::string::npos);
+  const auto second = open("0000:00:05.0");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, EBUSY);
+  EXPECT_EQ(to_string(second.error()), "0000:00:05.0: its group cannot be had: Device or resource busy");
 }
 
 }  // namespace

@@ -98,10 +98,9 @@ bool resolve(const AttachOptions& options, LibvirtGuest& guest) {
   guest.connection = std::move(*opened);
   if (!guest.connection->devices().is_this_machine()) return elsewhere();
   host::GuestDomains& domains = guest.connection->domains();
-  std::string message;
-  const auto domain = host::resolve_running(domains, options.domain, message);
+  const auto domain = host::resolve_running(domains, options.domain);
   if (!domain) {
-    complain(message);
+    complain(to_string(domain.error()));
     return false;
   }
   guest.domid = std::to_string(*domain->id);
@@ -110,11 +109,11 @@ bool resolve(const AttachOptions& options, LibvirtGuest& guest) {
       complain(uri + ": libvirt has gone; " + device +
                " stays with the guest until the guest ends, which the hypervisor tells");
   };
-  auto watch = domains.watch(*domain, tell, message);
+  auto watch = domains.watch(*domain, tell);
   if (watch)
     guest.watch = std::move(*watch);
   else
-    complain(message + "; the end of libvirt will not be noticed");
+    complain(to_string(watch.error()) + "; the end of libvirt will not be noticed");
   return true;
 }
 
@@ -145,10 +144,9 @@ int attach(AttachOptions options) {
 
   options.engine.hypervisor =
       with_domain(options.engine.hypervisor, options.uri ? guest.domid : options.domain);
-  std::string message;
-  const auto engine = vfio::Engine::create(options.engine, message);
+  const auto engine = vfio::Engine::create(options.engine);
   if (!engine) {
-    complain(message);
+    complain(to_string(engine.error()));
     return kBadInput;
   }
   const auto bus = (*engine)->hypervisor().guest_bus();
@@ -156,9 +154,9 @@ int attach(AttachOptions options) {
     complain("hypervisor '" + options.engine.hypervisor + "': " + to_string(bus.error()));
     return bus.error().code == EOPNOTSUPP ? kBadInput : kFailed;
   }
-  const auto device = vfio::GuestDevice::open(**engine, **bus, *sbdf, (*bus)->guest(), message);
+  const auto device = vfio::GuestDevice::open(**engine, **bus, *sbdf, (*bus)->guest());
   if (!device) {
-    complain(message.empty() ? options.device + ": " + to_string(device.error()) : message);
+    complain((device.error().sentence.empty() ? options.device + ": " : "") + to_string(device.error()));
     return kFailed;
   }
   if (const Status added = (*bus)->add(*place, **device); !added) {

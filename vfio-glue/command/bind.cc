@@ -94,12 +94,11 @@ int change(const BindOptions& options, bool binds) {
   HostAccess access;
   if (const int status = access.open(options); status != 0) return status;
   host::HostDevices& devices = *access.devices;
-  std::string message;
   const auto failed = [&](const Error& error) {
-    complain(message.empty() ? devices.name() + ": " + to_string(error) : message);
+    complain((error.sentence.empty() ? devices.name() + ": " : "") + to_string(error));
     return kFailed;
   };
-  auto before = devices.list(message);
+  auto before = devices.list();
   if (!before) return failed(before.error());
   std::vector<Item> items;
   if (const int status = find(options.addresses, *before, items); status != 0) return status;
@@ -115,8 +114,7 @@ int change(const BindOptions& options, bool binds) {
   const std::string driver = options.driver.empty() ? devices.default_driver() : options.driver;
   for (Item& item : items) {
     const HostDevice& device = item.device;
-    auto planned =
-        binds ? devices.bind_steps(device, driver, message) : devices.unbind_steps(device, message);
+    auto planned = binds ? devices.bind_steps(device, driver) : devices.unbind_steps(device);
     if (!planned) return failed(planned.error());
     if (const std::string why =
             planned->empty() && !options.reset ? "" : refusal(options, devices, binds, item);
@@ -126,17 +124,17 @@ int change(const BindOptions& options, bool binds) {
     }
     // The device is nobody's for its reset: after it was taken, before it goes back.
     if (options.reset && !binds)
-      if (const Status added = append(item, devices.reset_steps(device, message)); !added)
+      if (const Status added = append(item, devices.reset_steps(device)); !added)
         return failed(added.error());
     if (const Status added = append(item, std::move(planned)); !added) return failed(added.error());
     if (options.reset && binds)
-      if (const Status added = append(item, devices.reset_steps(device, message)); !added)
+      if (const Status added = append(item, devices.reset_steps(device)); !added)
         return failed(added.error());
   }
 
   if (!options.dry_run)
-    if (const Status taken = host::take_steps(steps, message); !taken) return failed(taken.error());
-  auto after = options.dry_run ? std::move(before) : devices.list(message);
+    if (const Status taken = host::take_steps(steps); !taken) return failed(taken.error());
+  auto after = options.dry_run ? std::move(before) : devices.list();
   if (!after) return failed(after.error());
 
   if (!binds && !options.dry_run)

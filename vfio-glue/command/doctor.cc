@@ -32,18 +32,17 @@ void check_front_end(Checks& checks) {
 }
 
 void check_memory(Checks& checks, const std::string& wanted) {
-  std::string notice;
-  const auto source = make_frame_source(wanted, notice);
-  if (!source)
-    checks.push_back({"frame source", CheckState::problem, wanted + ": " + to_string(source.error()),
+  const auto chosen = make_frame_source(wanted);
+  if (!chosen)
+    checks.push_back({"frame source", CheckState::problem, wanted + ": " + to_string(chosen.error().with_sentence("")),
                       "use a kernel with io_uring, and have sysctl kernel.io_uring_disabled=0"});
-  else if ((*source)->holds_pages())
+  else if (chosen->source->holds_pages())
     checks.push_back(
-        {"frame source", CheckState::ok, std::string((*source)->name()) + " holds the pages of mappings", ""});
+        {"frame source", CheckState::ok, std::string(chosen->source->name()) + " holds the pages of mappings", ""});
   else
     checks.push_back(
         {"frame source", CheckState::warning,
-         notice.empty() ? std::string((*source)->name()) + " does not hold the pages of mappings" : notice,
+         chosen->notice.empty() ? std::string(chosen->source->name()) + " does not hold the pages of mappings" : chosen->notice,
          wanted == "copy" ? "use --frames=auto"
                           : "use a kernel with io_uring, and have sysctl kernel.io_uring_disabled=0"});
 

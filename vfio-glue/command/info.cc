@@ -86,11 +86,12 @@ int info(const QueryOptions& options) {
     status = kBadInput;  // the rest is of use for finding out why
   }
 
-  std::string notice;
-  const auto frames = make_frame_source(options.engine.frame_source, notice);
-  json.set("frame_source", frames ? std::string((*frames)->name()) : "none: " + to_string(frames.error()));
-  json.set("pages_are_held", frames ? (*frames)->holds_pages() : false);
-  json.set("frame_source_notice", notice);
+  const auto frames = make_frame_source(options.engine.frame_source);
+  // The sentence of an error is the notice.
+  json.set("frame_source", frames ? std::string(frames->source->name())
+                                  : "none: " + to_string(frames.error().with_sentence("")));
+  json.set("pages_are_held", frames ? frames->source->holds_pages() : false);
+  json.set("frame_source_notice", frames ? frames->notice : to_string(frames.error()));
   json.set("max_mappings", options.engine.max_mappings);
 
   if (options.json)

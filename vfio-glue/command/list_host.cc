@@ -11,10 +11,9 @@ namespace pviommu::command {
 int list_host(const HostOptions& options) {
   HostAccess access;
   if (const int status = access.open(options); status != 0) return status;
-  std::string message;
-  const auto devices = access.devices->list(message);
+  const auto devices = access.devices->list();
   if (!devices) {
-    complain(message);
+    complain(to_string(devices.error()));
     return kFailed;
   }
   Json array = Json::array();

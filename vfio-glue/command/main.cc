@@ -260,10 +260,9 @@ std::string subcommand_names() {
 }
 
 int main(int argc, char** argv) {
-  std::string message;
-  const auto environment = vfio::EngineConfig::from_environment(message);
+  const auto environment = vfio::EngineConfig::from_environment();
   if (!environment) {
-    complain(message);
+    complain(to_string(environment.error()));
     return kBadInput;
   }
   if (std::ranges::find(kFrameSources, environment->frame_source) == kFrameSources.end()) {

@@ -175,21 +175,18 @@ int run_in(RunFolder& folder, const RunOptions& options, int& status) {
       complain(to_string(driver.error()));
       return kBadInput;
     }
-    std::string notice;
-    if (const auto frames = make_frame_source(options.engine.frame_source, notice); !frames) {
-      complain(notice.empty() ? "--frames=" + options.engine.frame_source + ": " + to_string(frames.error())
-                              : notice);
+    if (const auto frames = make_frame_source(options.engine.frame_source); !frames) {
+      complain(to_string(frames.error()));
       return kFailed;
     }
     if (const Status made = folder.make(); !made) {
       complain("no folder for the run: " + to_string(made.error()));
       return kFailed;
     }
-    std::string message;
     const auto view = vfio::SysfsView::build(options.sysfs.empty() ? folder.path() + "/sys" : options.sysfs,
-                                             *hypervisor, message);
+                                             *hypervisor);
     if (!view) {
-      complain(message);
+      complain(to_string(view.error()));
       return options.sysfs.empty() ? kFailed : kBadInput;
     }
     tree = view->root();

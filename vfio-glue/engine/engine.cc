@@ -19,30 +19,28 @@ class EngineImpl final : public Engine, private GroupOwner {
  public:
   explicit EngineImpl(EngineConfig config) : config_(std::move(config)) {}
 
-  Status open(std::string& message) {
+  Status open() {
     hypervisor_ = PVIOMMU_TRY(open_hypervisor(config_.hypervisor));
     driver_ = PVIOMMU_TRY(open_iommu_driver(config_.iommu_driver, *hypervisor_));
 
     std::string notice;
-    auto frames = hypervisor_->capabilities().pins_memory ? Result<std::unique_ptr<FrameSource>>(make_naming_source())
-                                                          : make_frame_source(config_.frame_source, notice);
-    if (!frames) {
-      message = notice.empty() ? "frame source '" + config_.frame_source + "': " + to_string(frames.error()) : notice;
-      return frames.error();
+    if (hypervisor_->capabilities().pins_memory) {
+      frames_ = make_naming_source();
+    } else {
+      ChosenFrames chosen = PVIOMMU_TRY(make_frame_source(config_.frame_source));
+      frames_ = std::move(chosen.source);
+      notice = std::move(chosen.notice);
     }
-    frames_ = std::move(*frames);
-    if (hypervisor_->capabilities().held_frames_only && !frames_->holds_pages()) {
-      message = "'" + config_.hypervisor + "' needs memory that is really held, and the frame source '" +
-                std::string(frames_->name()) + "' holds none: a kernel with io_uring (sysctl kernel.io_uring_disabled=0) does";
-      return Error{EOPNOTSUPP, "frame source"};
-    }
+    if (hypervisor_->capabilities().held_frames_only && !frames_->holds_pages())
+      return Error{EOPNOTSUPP, "frame source"}.with_sentence(
+          "'" + config_.hypervisor + "' needs memory that is really held, and the frame source '" +
+          std::string(frames_->name()) + "' holds none: a kernel with io_uring (sysctl kernel.io_uring_disabled=0) does");
     if (!notice.empty() && !config_.quiet) std::fprintf(stderr, "pviommu: %s\n", notice.c_str());
 
     auto devices = hypervisor_->devices();
-    if (!devices) {
-      message = "cannot list the devices of '" + config_.hypervisor + "': " + to_string(devices.error());
-      return devices.error();
-    }
+    if (!devices)
+      return devices.error().with_sentence("cannot list the devices of '" + config_.hypervisor +
+                                           "': " + to_string(devices.error()));
     for (auto& info : *devices) {
       auto& slot = groups_[info.group];
       slot.number = info.group;
@@ -96,12 +94,9 @@ class EngineImpl final : public Engine, private GroupOwner {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config, std::string& message) {
+Result<std::unique_ptr<Engine>> Engine::create(const EngineConfig& config) {
   auto engine = std::make_unique<EngineImpl>(config);
-  if (Status opened = engine->open(message); !opened) {
-    if (message.empty()) message = to_string(opened.error());
-    return opened.error();
-  }
+  PVIOMMU_TRY(engine->open());
   return std::unique_ptr<Engine>(std::move(engine));
 }
 

@@ -35,8 +35,8 @@ namespace pviommu::vfio {
 
 class Engine {
  public:
-  /// `message` is one line for people when this fails.
-  static Result<std::unique_ptr<Engine>> create(const EngineConfig& config, std::string& message);
+  /// Errors have a sentence.
+  static Result<std::unique_ptr<Engine>> create(const EngineConfig& config);
   virtual ~Engine() = default;  ///< after all Files
 
   virtual Hypervisor& hypervisor() = 0;

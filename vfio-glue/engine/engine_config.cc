@@ -15,18 +15,19 @@ const char* variable(const char* name) {
   return value && *value ? value : nullptr;
 }
 
+Error wrong(const std::string& what) { return Error{EINVAL, "environment"}.with_sentence(what); }
+
 /// "1" / "0"; anything else is an error that names it.
-Result<bool> boolean_variable(const char* name, std::string& message) {
+Result<bool> boolean_variable(const char* name) {
   const char* value = variable(name);
   if (!value || std::string_view(value) == "0") return false;
   if (std::string_view(value) == "1") return true;
-  message = std::string(name) + "='" + value + "': must be 0 or 1";
-  return Error{EINVAL, "environment"};
+  return wrong(std::string(name) + "='" + value + "': must be 0 or 1");
 }
 
 }  // namespace
 
-Result<EngineConfig> EngineConfig::from_environment(std::string& message) {
+Result<EngineConfig> EngineConfig::from_environment() {
   EngineConfig config;
   if (const char* value = variable("PVIOMMU_HYPERVISOR")) config.hypervisor = value;
   if (const char* value = variable("PVIOMMU_IOMMU_DRIVER")) config.iommu_driver = value;
@@ -34,14 +35,12 @@ Result<EngineConfig> EngineConfig::from_environment(std::string& message) {
   if (const char* value = variable("PVIOMMU_MAX_MAPPINGS")) {
     const std::string_view text(value);
     const auto [end, error] = std::from_chars(text.begin(), text.end(), config.max_mappings);
-    if (error != std::errc() || end != text.end() || config.max_mappings == 0) {
-      message = "PVIOMMU_MAX_MAPPINGS='" + std::string(text) + "': must be a number from 1 to 4294967295";
-      return Error{EINVAL, "environment"};
-    }
+    if (error != std::errc() || end != text.end() || config.max_mappings == 0)
+      return wrong("PVIOMMU_MAX_MAPPINGS='" + std::string(text) + "': must be a number from 1 to 4294967295");
   }
   if (const char* value = variable("PVIOMMU_SESSION")) config.session = value;
-  config.strict = PVIOMMU_TRY(boolean_variable("PVIOMMU_STRICT", message));
-  config.quiet = PVIOMMU_TRY(boolean_variable("PVIOMMU_QUIET", message));
+  config.strict = PVIOMMU_TRY(boolean_variable("PVIOMMU_STRICT"));
+  config.quiet = PVIOMMU_TRY(boolean_variable("PVIOMMU_QUIET"));
   return config;
 }
 

@@ -23,8 +23,8 @@ struct EngineConfig {
   /// Empty: nobody shares.
   std::string session;
 
-  /// Reads the environment; the message names the variable and the value.
-  static Result<EngineConfig> from_environment(std::string& message);
+  /// Reads the environment; EINVAL: the sentence names the variable and the value.
+  static Result<EngineConfig> from_environment();
 };
 
 }  // namespace pviommu::vfio

@@ -46,13 +46,11 @@ class Builder {
  public:
   Builder(std::string root, Hypervisor& hypervisor) : root_(std::move(root)), hypervisor_(hypervisor) {}
 
-  Status build(std::string& message) {
+  Status build() {
     const auto devices = hypervisor_.devices();
-    if (!devices) {
-      message = "hypervisor " + std::string(hypervisor_.name()) +
-                " cannot list its devices: " + to_string(devices.error());
-      return devices.error();
-    }
+    if (!devices)
+      return devices.error().with_sentence("hypervisor " + std::string(hypervisor_.name()) +
+                                           " cannot list its devices: " + to_string(devices.error()));
     folder("bus/pci/devices");
     folder("bus/pci/drivers/vfio-pci");
     folder("kernel/iommu_groups");
@@ -70,9 +68,8 @@ class Builder {
     for (const char* real : {"bus/pci/devices", "bus/pci/drivers", "kernel/iommu_groups"})
       link_entries(std::string("/sys/") + real, real);
     if (status_) return {};
-    message = "device tree in " + root_ + ": " + problem_ + ": " +
-              std::system_category().message(status_.error().code);
-    return status_;
+    return status_.error().with_sentence("device tree in " + root_ + ": " + problem_ + ": " +
+                                         std::system_category().message(status_.error().code));
   }
 
  private:
@@ -236,18 +233,16 @@ bool starts_with_folder(std::string_view path, std::string_view folder) {
 
 }  // namespace
 
-Result<SysfsView> SysfsView::build(const std::string& root, Hypervisor& hypervisor, std::string& message) {
+Result<SysfsView> SysfsView::build(const std::string& root, Hypervisor& hypervisor) {
   std::error_code error;
   fs::create_directories(root, error);
   const bool empty = !error && fs::is_empty(root, error);
-  if (error || !empty) {
-    message = "device tree in " + root + ": " + (error ? error.message() : "the folder is not empty");
-    return Error{error ? error.value() : ENOTEMPTY, "device tree"};
-  }
+  if (error || !empty)
+    return Error{error ? error.value() : ENOTEMPTY, "device tree"}.with_sentence(
+        "device tree in " + root + ": " + (error ? error.message() : "the folder is not empty"));
   const fs::path canonical = fs::canonical(root, error);
   SysfsView view(error ? root : canonical.string());
-  const Status built = Builder(view.root_, hypervisor).build(message);
-  if (!built) return built.error();
+  PVIOMMU_TRY(Builder(view.root_, hypervisor).build());
   return view;
 }
 

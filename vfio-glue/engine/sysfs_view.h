@@ -25,8 +25,8 @@ namespace pviommu::vfio {
 class SysfsView {
  public:
   /// Builds the tree in `root`, which is made if it does not exist and else
-  /// must be empty.  `message` is one line for people on failure.
-  static Result<SysfsView> build(const std::string& root, Hypervisor& hypervisor, std::string& message);
+  /// must be empty.  Errors have a sentence.
+  static Result<SysfsView> build(const std::string& root, Hypervisor& hypervisor);
   /// A tree that somebody built.  ENOENT: there is none.
   static Result<SysfsView> open(const std::string& root);
   /// Removes a tree; what is not there is no error.

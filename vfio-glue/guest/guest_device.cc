@@ -78,28 +78,26 @@ class GuestDevice::Program final : public Client {
   FileRef container, group, device;  // closed in the opposite order
 };
 
-Result<std::unique_ptr<GuestDevice>> GuestDevice::open(Engine& engine, GuestBus& bus, Sbdf sbdf, Domid guest,
-                                                       std::string& message) {
+Result<std::unique_ptr<GuestDevice>> GuestDevice::open(Engine& engine, GuestBus& bus, Sbdf sbdf, Domid guest) {
   std::unique_ptr<GuestDevice> device(new GuestDevice(engine, bus, sbdf, guest));
-  PVIOMMU_TRY(device->start(message));
+  PVIOMMU_TRY(device->start());
   return device;
 }
 
 GuestDevice::GuestDevice(Engine& engine, GuestBus& bus, Sbdf sbdf, Domid guest)
     : sbdf_(sbdf), guest_(guest), bus_(bus), program_(std::make_unique<Program>(engine)) {}
 
-Status GuestDevice::start(std::string& message) {
+Status GuestDevice::start() {
   Program& program = *program_;
   const auto refused = [&](const char* step, long result) -> Status {
-    message = to_string(sbdf_) + ": " + step + ": " + std::strerror(static_cast<int>(-result));
-    return Error{static_cast<int>(-result), step};
+    return Error{static_cast<int>(-result), step}.with_sentence(
+        to_string(sbdf_) + ": " + step + ": " + std::strerror(static_cast<int>(-result)));
   };
   const auto devices = PVIOMMU_TRY(program.engine.hypervisor().devices());
   const auto info = std::find_if(devices.begin(), devices.end(), [&](const auto& d) { return d.sbdf == sbdf_; });
-  if (info == devices.end()) {
-    message = "there is no device " + to_string(sbdf_) + "; `pviommu list` shows those there are";
-    return Error{ENODEV, "attach"};
-  }
+  if (info == devices.end())
+    return Error{ENODEV, "attach"}.with_sentence("there is no device " + to_string(sbdf_) +
+                                                 "; `pviommu list` shows those there are");
   program.container = PVIOMMU_TRY(program.engine.open_container());
   auto group = program.engine.open_group(info->group);
   if (!group) return refused("its group cannot be had", -group.error().code);

@@ -33,10 +33,9 @@ namespace pviommu::vfio {
 /// time.
 class GuestDevice final : public GuestFunction {
  public:
-  /// Opens the device for `guest`.  `engine` and `bus` outlive it.  `message` is one line for
-  /// people when this fails.
-  static Result<std::unique_ptr<GuestDevice>> open(Engine& engine, GuestBus& bus, Sbdf sbdf, Domid guest,
-                                                   std::string& message);
+  /// Opens the device for `guest`.  `engine` and `bus` outlive it.  Errors that do
+  /// not name the device themselves have no sentence.
+  static Result<std::unique_ptr<GuestDevice>> open(Engine& engine, GuestBus& bus, Sbdf sbdf, Domid guest);
   ~GuestDevice();  ///< interrupts off, BARs out of the guest, the device closed
 
   std::uint32_t config_read(std::size_t offset, unsigned width) override;
@@ -64,7 +63,7 @@ class GuestDevice final : public GuestFunction {
   };
 
   GuestDevice(Engine& engine, GuestBus& bus, Sbdf sbdf, Domid guest);
-  Status start(std::string& message);
+  Status start();
   Status read_layout();
   /// Keeps a register here instead of asking the device: `value`, of which the guest can
   /// write the bits in `writable`.

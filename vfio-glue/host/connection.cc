@@ -52,12 +52,11 @@ std::string_view to_string(GuestEvent event) {
   return "lost";
 }
 
-Result<GuestDomain> resolve_running(GuestDomains& domains, std::string_view name_id_or_uuid,
-                                    std::string& message) {
-  GuestDomain domain = PVIOMMU_TRY(domains.resolve(name_id_or_uuid, message));
+Result<GuestDomain> resolve_running(GuestDomains& domains, std::string_view name_id_or_uuid) {
+  GuestDomain domain = PVIOMMU_TRY(domains.resolve(name_id_or_uuid));
   if (domain.id) return domain;
-  message = "the domain " + domain.name + " is not running: it is " + std::string(to_string(domain.state));
-  return Error{ESRCH, "resolve domain"};
+  return Error{ESRCH, "resolve domain"}.with_sentence("the domain " + domain.name + " is not running: it is " +
+                                                      std::string(to_string(domain.state)));
 }
 
 }  // namespace pviommu::host

@@ -32,16 +32,15 @@ struct HostDevice {
 };
 
 /// One change.  `run` and `undo` may be called once each, and `undo` only after a `run`
-/// that succeeded.  Both may set `message` to a sentence that says more than the error.
+/// that succeeded.
 struct HostStep {
   std::string text;  ///< what a dry run prints: the shell command or the call
-  std::function<Status(std::string& message)> run;
-  std::function<Status(std::string& message)> undo;
+  std::function<Status()> run;
+  std::function<Status()> undo;
 };
 using HostSteps = std::vector<HostStep>;
 
-/// Not thread-safe: one thread calls all methods.  With an error `message` is one line for people,
-/// or empty where the Error says it all.
+/// Not thread-safe: one thread calls all methods.
 class HostDevices {
  public:
   virtual ~HostDevices() = default;
@@ -52,17 +51,16 @@ class HostDevices {
   virtual bool is_this_machine() const = 0;
   /// All functions with a type 0 header, ordered by address; bridges are left out.  Those above
   /// domain ffff (PciAddress::sbdf() is empty) can be shown only: no steps may be asked for them.
-  virtual Result<std::vector<HostDevice>> list(std::string& message) = 0;
+  virtual Result<std::vector<HostDevice>> list() = 0;
   /// The driver that bind_steps() takes when none is named; "none": no driver.
   virtual std::string default_driver() const = 0;
   /// The steps that take the device from its driver to `driver`; none: it is there already.
-  virtual Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver,
-                                       std::string& message) = 0;
+  virtual Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver) = 0;
   /// The steps that give it back to whichever driver of the host wants it; none: it has
   /// one already.
-  virtual Result<HostSteps> unbind_steps(const HostDevice& device, std::string& message) = 0;
+  virtual Result<HostSteps> unbind_steps(const HostDevice& device) = 0;
   /// The steps of a reset, to be taken while no driver of the host has the device.
-  virtual Result<HostSteps> reset_steps(const HostDevice& device, std::string& message) = 0;
+  virtual Result<HostSteps> reset_steps(const HostDevice& device) = 0;
 };
 
 /// Where a kernel is looked at and written to; tests have their own.
@@ -85,7 +83,7 @@ inline bool is_parking_driver(std::string_view driver) {
 }
 
 /// Takes all steps, or none: after an error the steps that were taken are undone in
-/// reverse order, and `message` names the step, the reason, and what could not be undone.
-Status take_steps(HostSteps& steps, std::string& message);
+/// reverse order, and the sentence names the step, the reason, and what could not be undone.
+Status take_steps(HostSteps& steps);
 
 }  // namespace pviommu::host

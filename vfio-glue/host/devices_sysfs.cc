@@ -53,15 +53,14 @@ class SysfsHostDevices final : public HostDevices {
 
   const std::string& name() const override { return name_; }
   bool is_this_machine() const override { return true; }
-  Result<std::vector<HostDevice>> list(std::string& message) override;
+  Result<std::vector<HostDevice>> list() override;
   std::string default_driver() const override {
     // The Xen backend wants no driver; Power's, like any VFIO, wants this one.
     return first_line(roots_.sysfs + "/hypervisor/type") == "xen" ? std::string(kNone) : "vfio-pci";
   }
-  Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver,
-                               std::string& message) override;
-  Result<HostSteps> unbind_steps(const HostDevice& device, std::string& message) override;
-  Result<HostSteps> reset_steps(const HostDevice& device, std::string& message) override;
+  Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver) override;
+  Result<HostSteps> unbind_steps(const HostDevice& device) override;
+  Result<HostSteps> reset_steps(const HostDevice& device) override;
 
  private:
   std::string bus() const { return roots_.sysfs + "/bus/pci"; }
@@ -79,12 +78,10 @@ class SysfsHostDevices final : public HostDevices {
   const std::string name_ = "sysfs";
 };
 
-Result<std::vector<HostDevice>> SysfsHostDevices::list(std::string& message) {
+Result<std::vector<HostDevice>> SysfsHostDevices::list() {
   auto functions = list_pci_devices("host", roots_.sysfs);
-  if (!functions) {
-    message = bus() + "/devices: " + to_string(functions.error());
-    return functions.error();
-  }
+  if (!functions)
+    return functions.error().with_sentence(bus() + "/devices: " + to_string(functions.error()));
   std::vector<HostDevice> devices;
   for (const PciDeviceInfo& info : *functions)
     devices.push_back({.address = info.sbdf,
@@ -143,8 +140,8 @@ std::vector<HostDevice> SysfsHostDevices::above_segments() const {
 HostStep SysfsHostDevices::leave(PciAddress function, const std::string& driver) {
   const std::string address = to_string(function), at = bus() + "/drivers/" + driver;
   return {"echo " + address + " > " + at + "/unbind",
-          [=, this](std::string&) { return roots_.write(at + "/unbind", address); },
-          [=, this](std::string&) { return roots_.write(at + "/bind", address); }};
+          [=, this] { return roots_.write(at + "/unbind", address); },
+          [=, this] { return roots_.write(at + "/bind", address); }};
 }
 
 /// pciback takes what it had once at every probe, override or not, until it is told
@@ -159,15 +156,15 @@ bool SysfsHostDevices::in_slots(PciAddress function) const {
 HostStep SysfsHostDevices::leave_slot(PciAddress function) {
   const std::string address = to_string(function), at = bus() + "/drivers/pciback";
   return {"echo " + address + " > " + at + "/remove_slot",
-          [=, this](std::string&) { return roots_.write(at + "/remove_slot", address); },
-          [=, this](std::string&) { return roots_.write(at + "/new_slot", address); }};
+          [=, this] { return roots_.write(at + "/remove_slot", address); },
+          [=, this] { return roots_.write(at + "/new_slot", address); }};
 }
 
 HostStep SysfsHostDevices::override_with(const HostDevice& device, const std::string& driver) {
   const std::string file = folder(device.address) + "/driver_override", before = device.driver_override;
   return {"echo " + (driver.empty() ? "" : driver + ' ') + "> " + file,
-          [=, this](std::string&) { return roots_.write(file, driver + '\n'); },
-          [=, this](std::string&) { return roots_.write(file, before + '\n'); }};
+          [=, this] { return roots_.write(file, driver + '\n'); },
+          [=, this] { return roots_.write(file, before + '\n'); }};
 }
 
 /// `wanted` empty: any driver, or none.  The kernel reports a driver's own refusal
@@ -175,42 +172,39 @@ HostStep SysfsHostDevices::override_with(const HostDevice& device, const std::st
 HostStep SysfsHostDevices::probe(PciAddress function, const std::string& wanted) {
   const std::string address = to_string(function), file = bus() + "/drivers_probe";
   return {"echo " + address + " > " + file,
-          [=, this](std::string& message) -> Status {
+          [=, this]() -> Status {
             PVIOMMU_TRY(roots_.write(file, address));
             const std::string driver = driver_of(function);
             if (wanted.empty() || driver == wanted) return {};
-            message = "the driver " + wanted + " did not take " + address +
-                      (driver.empty() ? "" : ", " + driver + " did") + "; dmesg may say why";
             // A step that fails undoes itself.
             if (!driver.empty()) (void)roots_.write(bus() + "/drivers/" + driver + "/unbind", address);
-            return Error{EIO, "bind"};
+            return Error{EIO, "bind"}.with_sentence("the driver " + wanted + " did not take " + address +
+                                                    (driver.empty() ? "" : ", " + driver + " did") +
+                                                    "; dmesg may say why");
           },
-          [=, this](std::string&) -> Status {
+          [=, this]() -> Status {
             const std::string driver = driver_of(function);
             return driver.empty() ? Status()
                                   : roots_.write(bus() + "/drivers/" + driver + "/unbind", address);
           }};
 }
 
-Result<HostSteps> SysfsHostDevices::bind_steps(const HostDevice& device, const std::string& driver,
-                                               std::string& message) {
+Result<HostSteps> SysfsHostDevices::bind_steps(const HostDevice& device, const std::string& driver) {
   const bool none = driver == kNone;
   // The kernel module of this driver has another name than the driver.
   const std::string wanted = driver == "xen-pciback" ? "pciback" : driver;
   HostSteps steps;
   if (!none && device.driver == wanted) return steps;
-  if (!none && ::access((bus() + "/drivers/" + wanted).c_str(), F_OK) != 0) {
-    message =
-        "the driver " + wanted + " is not loaded: modprobe " + (wanted == "pciback" ? "xen-pciback" : wanted);
-    return Error{ENOENT, "bind"};
-  }
+  if (!none && ::access((bus() + "/drivers/" + wanted).c_str(), F_OK) != 0)
+    return Error{ENOENT, "bind"}.with_sentence("the driver " + wanted + " is not loaded: modprobe " +
+                                               (wanted == "pciback" ? "xen-pciback" : wanted));
   if (!device.driver.empty()) steps.push_back(leave(device.address, device.driver));
   if (device.driver_override != wanted) steps.push_back(override_with(device, wanted));
   if (!none) steps.push_back(probe(device.address, wanted));
   return steps;
 }
 
-Result<HostSteps> SysfsHostDevices::unbind_steps(const HostDevice& device, std::string&) {
+Result<HostSteps> SysfsHostDevices::unbind_steps(const HostDevice& device) {
   HostSteps steps;
   if (!device.driver.empty() && !is_parking_driver(device.driver)) return steps;
   if (!device.driver.empty()) steps.push_back(leave(device.address, device.driver));
@@ -220,15 +214,13 @@ Result<HostSteps> SysfsHostDevices::unbind_steps(const HostDevice& device, std::
   return steps;
 }
 
-Result<HostSteps> SysfsHostDevices::reset_steps(const HostDevice& device, std::string& message) {
+Result<HostSteps> SysfsHostDevices::reset_steps(const HostDevice& device) {
   const std::string file = folder(device.address) + "/reset";
-  if (::access(file.c_str(), F_OK) != 0) {
-    message = "the kernel knows no way to reset " + to_string(device.address);
-    return Error{ENOTTY, "reset"};
-  }
+  if (::access(file.c_str(), F_OK) != 0)
+    return Error{ENOTTY, "reset"}.with_sentence("the kernel knows no way to reset " + to_string(device.address));
   HostSteps steps;
-  steps.push_back({"echo 1 > " + file, [=, this](std::string&) { return roots_.write(file, "1"); },
-                   [](std::string&) { return Status(); }});
+  steps.push_back({"echo 1 > " + file, [=, this] { return roots_.write(file, "1"); },
+                   [] { return Status(); }});
   return steps;
 }
 
@@ -238,21 +230,16 @@ std::unique_ptr<HostDevices> make_sysfs_devices(HostRoots roots) {
   return std::make_unique<SysfsHostDevices>(std::move(roots));
 }
 
-Status take_steps(HostSteps& steps, std::string& message) {
+Status take_steps(HostSteps& steps) {
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    message.clear();
-    const Status taken = steps[i].run(message);
+    const Status taken = steps[i].run();
     if (taken) continue;
-    message = steps[i].text + ": " + (message.empty() ? to_string(taken.error()) : message);
-    for (std::size_t left = i; left-- > 0;) {
-      std::string reason;
-      if (const Status undone = steps[left].undo(reason); !undone)
-        message += "; and cannot be undone: " + steps[left].text + ": " +
-                   (reason.empty() ? to_string(undone.error()) : reason);
-    }
-    return taken.error();
+    std::string why = steps[i].text + ": " + to_string(taken.error());
+    for (std::size_t left = i; left-- > 0;)
+      if (const Status undone = steps[left].undo(); !undone)
+        why += "; and cannot be undone: " + steps[left].text + ": " + to_string(undone.error());
+    return taken.error().with_sentence(why);
   }
-  message.clear();
   return {};
 }
 

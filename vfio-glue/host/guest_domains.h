@@ -39,20 +39,18 @@ class GuestWatch {
   virtual ~GuestWatch() = default;
 };
 
-/// Thread-safe.  With an error `message` is one line that names the guest.
+/// Thread-safe.  Errors have a sentence that names the guest.
 class GuestDomains {
  public:
   virtual ~GuestDomains() = default;
   /// ENOENT: there is none.  A number is an id first and a name second.
-  virtual Result<GuestDomain> resolve(std::string_view name_id_or_uuid, std::string& message) = 0;
+  virtual Result<GuestDomain> resolve(std::string_view name_id_or_uuid) = 0;
   /// `callback` runs on a thread of ours, one call at a time; it must not throw.
   virtual Result<std::unique_ptr<GuestWatch>> watch(const GuestDomain& domain,
-                                                    std::function<void(GuestEvent)> callback,
-                                                    std::string& message) = 0;
+                                                    std::function<void(GuestEvent)> callback) = 0;
 };
 
-/// resolve(), and ESRCH with a message when the guest has no id: it is not running.
-Result<GuestDomain> resolve_running(GuestDomains& domains, std::string_view name_id_or_uuid,
-                                    std::string& message);
+/// resolve(), and ESRCH with a sentence when the guest has no id: it is not running.
+Result<GuestDomain> resolve_running(GuestDomains& domains, std::string_view name_id_or_uuid);
 
 }  // namespace pviommu::host

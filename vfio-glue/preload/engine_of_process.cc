@@ -30,9 +30,9 @@ void EngineOfProcess::complain(const std::string& message) {
   say(message);
 }
 
-Result<std::unique_ptr<Engine>> EngineOfProcess::create(std::string& message) {
-  if (factory_) return factory_(message);
-  const EngineConfig config = PVIOMMU_TRY(EngineConfig::from_environment(message));
+Result<std::unique_ptr<Engine>> EngineOfProcess::create() {
+  if (factory_) return factory_();
+  const EngineConfig config = PVIOMMU_TRY(EngineConfig::from_environment());
   if (const char* path = std::getenv("PVIOMMU_STATS_FILE"); path != nullptr && *path != '\0') {
     const UniqueFd file(real().openat(AT_FDCWD, path, O_RDWR | O_CLOEXEC));
     const Status shared = file ? share_statistics(file.get()) : Status(Error{errno, "open"});
@@ -40,7 +40,7 @@ Result<std::unique_ptr<Engine>> EngineOfProcess::create(std::string& message) {
     if (!shared)
       complain("no statistics: PVIOMMU_STATS_FILE=" + std::string(path) + ": " + to_string(shared.error()));
   }
-  return Engine::create(config, message);
+  return Engine::create(config);
 }
 
 Result<Engine*> EngineOfProcess::engine() {
@@ -50,10 +50,9 @@ Result<Engine*> EngineOfProcess::engine() {
   const std::scoped_lock lock(making_);
   forget_parents();
   if (Engine* engine = engine_.load(std::memory_order_relaxed); engine != nullptr) return engine;
-  std::string message;
-  auto created = create(message);
+  auto created = create();
   if (!created) {
-    complain(message.empty() ? to_string(created.error()) : message);
+    complain(to_string(created.error()));
     return created.error();
   }
   engine_incarnation_ = incarnation();
@@ -93,10 +92,9 @@ const SysfsView* EngineOfProcess::view() {
     complain("no folder for the device tree: " + to_string(folder.error()));
     return nullptr;
   }
-  std::string message;
-  auto built = SysfsView::build(*folder, (*ready)->hypervisor(), message);
+  auto built = SysfsView::build(*folder, (*ready)->hypervisor());
   if (!built) {
-    complain(message);
+    complain(to_string(built.error()));
     SysfsView::remove(*folder);
     return nullptr;
   }

@@ -29,7 +29,7 @@ void say(std::string line);
 /// Thread-safe, but for set_factory() and what surrounds fork().
 class EngineOfProcess {
  public:
-  using Factory = std::function<Result<std::unique_ptr<Engine>>(std::string& message)>;
+  using Factory = std::function<Result<std::unique_ptr<Engine>>()>;
   /// Replaces how the engine is made, for tests.  To be called before the first use.
   void set_factory(Factory factory) { factory_ = std::move(factory); }
 
@@ -55,7 +55,7 @@ class EngineOfProcess {
   void finish(bool idle);
 
  private:
-  Result<std::unique_ptr<Engine>> create(std::string& message);
+  Result<std::unique_ptr<Engine>> create();
   void forget_parents();
 
   Factory factory_;

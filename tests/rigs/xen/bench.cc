@@ -57,9 +57,8 @@ struct Program {
   explicit Program(Sbdf sbdf) {
     vfio::EngineConfig config;
     config.hypervisor = "xen";
-    std::string message;
-    auto created = vfio::Engine::create(config, message);
-    if (!created) die(message);
+    auto created = vfio::Engine::create(config);
+    if (!created) die(to_string(created.error()));
     engine = std::move(*created);
     container = *client.install(*engine->open_container());
     unsigned number = 0;

@@ -67,10 +67,9 @@ class Life {
     vfio::EngineConfig config;
     config.hypervisor = hypervisor;
     config.quiet = true;
-    std::string message;
-    auto created = vfio::Engine::create(config, message);
+    auto created = vfio::Engine::create(config);
     if (!created)
-      problem(message);
+      problem(to_string(created.error()));
     else
       engine_ = std::move(*created);
   }

@@ -28,9 +28,8 @@ struct Program {
     vfio::EngineConfig config;
     config.hypervisor = hypervisor;
     config.quiet = true;
-    std::string message;
-    auto created = vfio::Engine::create(config, message);
-    EXPECT_TRUE(created) << message;
+    auto created = vfio::Engine::create(config);
+    EXPECT_TRUE(created) << to_string(created.error());
     if (!created) return;
     engine = std::move(*created);
     container = *client.install(*engine->open_container());

@@ -29,10 +29,10 @@ struct Connection {
 };
 
 /// An empty `uri`: libvirt's default.  EINVAL: no such URI; ECONNREFUSED: nobody answers.
-Result<std::shared_ptr<Connection>> connect(const std::string& uri, std::string& message);
+Result<std::shared_ptr<Connection>> connect(const std::string& uri);
 
-/// libvirt's latest error of this thread as an errno; `message` becomes
-/// "what: libvirt's words", one line.
-Error last_error(const std::string& what, std::string& message);
+/// libvirt's latest error of this thread as an errno; the sentence is
+/// "what: libvirt's words".
+Error last_error(const std::string& what);
 
 }  // namespace pviommu::host

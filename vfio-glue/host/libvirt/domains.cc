@@ -46,20 +46,19 @@ VirDomain look_up(virConnectPtr connection, const std::string& text) {
 
 }  // namespace
 
-Result<GuestDomain> Domains::resolve(std::string_view name_id_or_uuid, std::string& message) {
+Result<GuestDomain> Domains::resolve(std::string_view name_id_or_uuid) {
   const std::string text(name_id_or_uuid);
   const VirDomain domain = look_up(connection_->handle.get(), text);
   if (!domain) {
-    const Error error = last_error(connection_->uri, message);
-    if (error.code == ENOENT) message = connection_->uri + ": there is no domain " + text;
-    return error;
+    const Error error = last_error(connection_->uri);
+    return error.code == ENOENT ? error.with_sentence(connection_->uri + ": there is no domain " + text) : error;
   }
   int state = VIR_DOMAIN_NOSTATE, reason = 0;
   std::array<char, VIR_UUID_STRING_BUFLEN> uuid{};
   const char* name = ::virDomainGetName(domain.get());
   if (::virDomainGetState(domain.get(), &state, &reason, 0) < 0 || name == nullptr ||
       ::virDomainGetUUIDString(domain.get(), uuid.data()) < 0)
-    return last_error(connection_->uri + ": domain " + text, message);
+    return last_error(connection_->uri + ": domain " + text);
   GuestDomain out{{}, name, uuid.data(), state_of(state)};
   if (const unsigned id = ::virDomainGetID(domain.get()); id != static_cast<unsigned>(-1)) out.id = id;
   return out;
@@ -124,14 +123,11 @@ class Domains::Watch final : public GuestWatch {
 };
 
 /// Registers all callbacks, once.
-Status Domains::follow(std::string& message) {
+Status Domains::follow() {
   const std::lock_guard guard(lock_);
   if (following_) return {};
   auto loop = EventLoop::running();
-  if (!loop) {
-    message = connection_->uri + ": " + to_string(loop.error());
-    return loop.error();
-  }
+  if (!loop) return loop.error().with_sentence(connection_->uri + ": " + to_string(loop.error()));
   loop_ = *std::move(loop);
 
   using Share = Watchers::Share;
@@ -156,7 +152,7 @@ Status Domains::follow(std::string& message) {
     ids_[place] = ::virConnectDomainEventRegisterAny(handle, nullptr, event, callback, share, unshare);
     if (ids_[place] >= 0) return {};
     delete share;
-    return last_error(connection_->uri, message);
+    return last_error(connection_->uri);
   };
   PVIOMMU_TRY(add(0, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
                   VIR_DOMAIN_EVENT_CALLBACK(static_cast<virConnectDomainEventCallback>(lifecycle))));
@@ -166,7 +162,7 @@ Status Domains::follow(std::string& message) {
   // never free it.
   if (::virConnectRegisterCloseCallback(handle, &Watchers::closed, watchers_.get(), nullptr) < 0 &&
       ::virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
-    return last_error(connection_->uri, message);
+    return last_error(connection_->uri);
   // A dead peer is noticed after 15 s; 1 or an error: this driver has no peer.
   (void)::virConnectSetKeepAlive(handle, 5, 3);
   following_ = true;
@@ -185,9 +181,8 @@ Domains::~Domains() {
 }
 
 Result<std::unique_ptr<GuestWatch>> Domains::watch(const GuestDomain& domain,
-                                                   std::function<void(GuestEvent)> callback,
-                                                   std::string& message) {
-  PVIOMMU_TRY(follow(message));
+                                                   std::function<void(GuestEvent)> callback) {
+  PVIOMMU_TRY(follow());
   auto report = std::make_shared<Report>(domain.uuid, std::move(callback));
   {
     const std::lock_guard guard(watchers_->lock);
@@ -197,7 +192,7 @@ Result<std::unique_ptr<GuestWatch>> Domains::watch(const GuestDomain& domain,
   auto watch = std::make_unique<Watch>(std::move(report));
   // The guest is looked up last: when it stops meanwhile, either this or an event says so.
   const VirDomain found(::virDomainLookupByUUIDString(connection_->handle.get(), domain.uuid.c_str()));
-  if (!found) return last_error(connection_->uri + ": domain " + domain.name, message);
+  if (!found) return last_error(connection_->uri + ": domain " + domain.name);
   return std::unique_ptr<GuestWatch>(std::move(watch));
 }
 

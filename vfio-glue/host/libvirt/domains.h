@@ -17,16 +17,15 @@ class Domains final : public GuestDomains {
   explicit Domains(std::shared_ptr<Connection> connection);
   ~Domains() override;
 
-  Result<GuestDomain> resolve(std::string_view name_id_or_uuid, std::string& message) override;
+  Result<GuestDomain> resolve(std::string_view name_id_or_uuid) override;
   Result<std::unique_ptr<GuestWatch>> watch(const GuestDomain& domain,
-                                            std::function<void(GuestEvent)> callback,
-                                            std::string& message) override;
+                                            std::function<void(GuestEvent)> callback) override;
 
  private:
   class Watch;
   struct Report;
   struct Watchers;
-  Status follow(std::string& message);
+  Status follow();
 
   std::shared_ptr<Connection> connection_;
   const std::shared_ptr<Watchers> watchers_;

@@ -26,10 +26,8 @@ class LibvirtConnection final : public HostConnection {
 };
 
 Result<std::unique_ptr<HostConnection>> open_connection(const char* uri) {
-  std::string message;
-  const auto connection = connect(uri, message);
-  if (!connection) return connection.error().with_sentence(message);
-  return std::unique_ptr<HostConnection>(new LibvirtConnection(*connection));
+  const auto connection = PVIOMMU_TRY(connect(uri));
+  return std::unique_ptr<HostConnection>(new LibvirtConnection(connection));
 }
 
 void* open_libvirt(const pviommu_open_args* args, int* error) {

@@ -21,11 +21,11 @@ std::string word_of(const std::string& driver) {
 
 }  // namespace
 
-Result<std::vector<HostDevice>> NodeDevices::list(std::string& message) {
+Result<std::vector<HostDevice>> NodeDevices::list() {
   virNodeDevicePtr* all = nullptr;
   const int count = ::virConnectListAllNodeDevices(connection_->handle.get(), &all,
                                                    VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV);
-  if (count < 0) return last_error(name(), message);
+  if (count < 0) return last_error(name());
   std::vector<VirNodeDevice> owned(all, all + count);
   std::free(all);
   std::vector<HostDevice> devices;
@@ -33,15 +33,13 @@ Result<std::vector<HostDevice>> NodeDevices::list(std::string& message) {
     const char* own_name = ::virNodeDeviceGetName(one.get());
     const std::unique_ptr<char, void (*)(void*)> xml(::virNodeDeviceGetXMLDesc(one.get(), 0), &std::free);
     if (own_name == nullptr || xml == nullptr) {
-      const Error error = last_error(name(), message);
+      const Error error = last_error(name());
       if (error.code == ENOENT) continue;  // unplugged meanwhile
       return error;
     }
     auto device = parse_node_device(xml.get());
-    if (!device) {
-      message = name() + ": the description of " + own_name + " cannot be read";
-      return device.error();
-    }
+    if (!device)
+      return device.error().with_sentence(name() + ": the description of " + own_name + " cannot be read");
     if (device->class_code >> 16 == 0x06) continue;  // bridges
     names_[device->address] = own_name;
     devices.push_back(*std::move(device));
@@ -58,12 +56,12 @@ std::string NodeDevices::default_driver() const {
 /// Makes the work of a step: it looks the device up when it runs, and reports in libvirt's
 /// words when it fails.
 template <class Call>
-std::function<Status(std::string&)> NodeDevices::call(PciAddress address, const char* what, Call&& made) const {
-  return [connection = connection_, own_name = names_.at(address), what, made](std::string& message) -> Status {
+std::function<Status()> NodeDevices::call(PciAddress address, const char* what, Call&& made) const {
+  return [connection = connection_, own_name = names_.at(address), what, made]() -> Status {
     const VirNodeDevice device(::virNodeDeviceLookupByName(connection->handle.get(), own_name.c_str()));
-    if (!device) return last_error(connection->uri, message);
+    if (!device) return last_error(connection->uri);
     if (made(device.get()) == 0) return {};
-    Error error = last_error(connection->uri, message);
+    Error error = last_error(connection->uri);
     error.operation = what;
     return error;
   };
@@ -76,12 +74,10 @@ HostStep NodeDevices::reattach(PciAddress address) const {
           {}};
 }
 
-Result<HostSteps> NodeDevices::bind_steps(const HostDevice& device, const std::string& driver,
-                                          std::string& message) {
-  if (driver == "none") {
-    message = name() + ": libvirt cannot leave a device without a driver; without --uri that can be done";
-    return Error{EOPNOTSUPP, "bind"};
-  }
+Result<HostSteps> NodeDevices::bind_steps(const HostDevice& device, const std::string& driver) {
+  if (driver == "none")
+    return Error{EOPNOTSUPP, "bind"}.with_sentence(
+        name() + ": libvirt cannot leave a device without a driver; without --uri that can be done");
   const std::string word = word_of(driver);
   HostSteps steps;
   if (!device.driver.empty() && word == word_of(device.driver)) return steps;
@@ -95,7 +91,7 @@ Result<HostSteps> NodeDevices::bind_steps(const HostDevice& device, const std::s
   return steps;
 }
 
-Result<HostSteps> NodeDevices::unbind_steps(const HostDevice& device, std::string&) {
+Result<HostSteps> NodeDevices::unbind_steps(const HostDevice& device) {
   HostSteps steps;
   if (!device.driver.empty() && !is_parking_driver(device.driver)) return steps;
   HostStep step = reattach(device.address);
@@ -107,12 +103,12 @@ Result<HostSteps> NodeDevices::unbind_steps(const HostDevice& device, std::strin
   return steps;
 }
 
-Result<HostSteps> NodeDevices::reset_steps(const HostDevice& device, std::string&) {
+Result<HostSteps> NodeDevices::reset_steps(const HostDevice& device) {
   HostSteps steps;
   steps.push_back({"virNodeDeviceReset(" + quoted(device.address) + ")",
                    call(device.address, "virNodeDeviceReset",
                         [](virNodeDevicePtr one) { return ::virNodeDeviceReset(one); }),
-                   [](std::string&) { return Status(); }});
+                   [] { return Status(); }});
   return steps;
 }
 

@@ -16,17 +16,16 @@ class NodeDevices final : public HostDevices {
 
   const std::string& name() const override { return connection_->uri; }
   bool is_this_machine() const override { return !connection_->is_remote && connection_->type != "TEST"; }
-  Result<std::vector<HostDevice>> list(std::string& message) override;
+  Result<std::vector<HostDevice>> list() override;
   /// In libvirt's words: "xen" is pciback, "vfio" is vfio-pci.
   std::string default_driver() const override;
-  Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver,
-                               std::string& message) override;
-  Result<HostSteps> unbind_steps(const HostDevice& device, std::string& message) override;
-  Result<HostSteps> reset_steps(const HostDevice& device, std::string& message) override;
+  Result<HostSteps> bind_steps(const HostDevice& device, const std::string& driver) override;
+  Result<HostSteps> unbind_steps(const HostDevice& device) override;
+  Result<HostSteps> reset_steps(const HostDevice& device) override;
 
  private:
   template <class Call>
-  std::function<Status(std::string&)> call(PciAddress address, const char* what, Call&& made) const;
+  std::function<Status()> call(PciAddress address, const char* what, Call&& made) const;
   std::string quoted(PciAddress address) const { return '"' + names_.at(address) + '"'; }
   HostStep reattach(PciAddress address) const;
 
