@@ -87,22 +87,33 @@ endif
 endif
 XEN_BINARIES += rig_isolation
 EXTRA_PROGRAMS += $(XEN_BINARIES)
+# A module, which boot takes along with the others.
+XEN_RIG_MODULES =
+if WITH_XEN
+XEN_RIG_MODULES += librig-xenctrl.la
+librig_xenctrl_la_SOURCES = tests/rigs/xen/own_xenctrl.cc
+librig_xenctrl_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS) -D__XEN_TOOLS__=1
+librig_xenctrl_la_CXXFLAGS = $(COLD_CXXFLAGS)
+librig_xenctrl_la_LDFLAGS = -module -avoid-version -rpath /nowhere
+librig_xenctrl_la_LIBADD = $(XEN_LIBS)
+EXTRA_LTLIBRARIES = librig-xenctrl.la
+endif
 CLEANFILES += $(XEN_BINARIES)
 
 # What a boot needs is made before the tests, two of which would wait for it.
 check-xen: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES)
+	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES)
 	$(srcdir)/tests/rigs/xen/base 12 >/dev/null
 	+$(RUN_TAP) check-xen $(XEN_TESTS)
 
 check-xen-13: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES)
+	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES)
 	XEN_KERNEL=stock $(srcdir)/tests/rigs/xen/base 13 >/dev/null
 	+XEN_DEBIAN=13 XEN_KERNEL=stock XEN_CONFORMANCE=interface; export XEN_DEBIAN XEN_KERNEL XEN_CONFORMANCE; \
 	$(RUN_TAP) check-xen-13 $(XEN_13_TESTS)
 
 check-xen-13-backports: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES)
+	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES)
 	XEN_KERNEL=backports $(srcdir)/tests/rigs/xen/base 13 >/dev/null
 	+XEN_DEBIAN=13 XEN_KERNEL=backports; export XEN_DEBIAN XEN_KERNEL; \
 	$(RUN_TAP) check-xen-13-backports $(XEN_13_BACKPORTS_TESTS)
