@@ -194,7 +194,9 @@ Result<std::unique_ptr<FrameSource>> make_io_uring_source() {
   auto pool = std::make_shared<RingPool>();
   // The first ring shows whether there are any.
   const auto slot = pool->take();
-  if (!slot) return Error{ENOSYS, slot.error().operation, slot.error().code};
+  // ENOSYS: there is no such source here; the reason is the kernel's, as raw code and in words.
+  if (!slot)
+    return Error{ENOSYS, slot.error().operation, slot.error().code}.with_sentence(to_string(slot.error()));
   pool->give(*slot);
   return std::unique_ptr<FrameSource>(std::make_unique<IoUringSource>(std::move(pool)));
 }

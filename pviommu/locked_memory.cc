@@ -23,6 +23,7 @@ namespace {
 // Pages of all address spaces of the process.  Only threads that are limited take the lock.
 std::mutex lock;
 std::atomic<std::uint64_t> held_pages = 0;
+constinit std::atomic<LockedMemory::Refused> listener{nullptr};
 
 bool has_ipc_lock() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -62,12 +63,16 @@ Status LockedMemory::add(std::uint64_t pages) {
     const std::uint64_t most = limit.rlim_cur >> kPageShift;
     // Reading VmLck takes longer than all the rest, but nobody tells us of mlock().
     const std::uint64_t held = held_pages.load(std::memory_order_relaxed);
-    if (pages > most || held > most - pages || held + pages + mlocked_pages() > most)
+    if (pages > most || held > most - pages || held + pages + mlocked_pages() > most) {
+      if (const auto tell = listener.load(); tell != nullptr) tell(limit.rlim_cur);
       return Error{ENOMEM, "RLIMIT_MEMLOCK"};
+    }
   }
   held_pages.fetch_add(pages, std::memory_order_relaxed);
   return {};
 }
+
+void LockedMemory::on_refusal(Refused tell) { listener.store(tell); }
 
 void LockedMemory::remove(std::uint64_t pages) noexcept { held_pages.fetch_sub(pages, std::memory_order_relaxed); }
 

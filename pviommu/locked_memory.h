@@ -19,6 +19,11 @@ class LockedMemory {
   void remove(std::uint64_t pages) noexcept;
   /// False: RLIMIT_MEMLOCK means nothing to the calling thread.
   static bool limited();
+
+  /// Called at each refusal, with the limit in bytes and a lock held: to say what the kernel
+  /// says in its log.  One for the process.
+  using Refused = void (*)(std::uint64_t limit);
+  static void on_refusal(Refused tell);
 };
 
 }  // namespace pviommu

@@ -159,7 +159,7 @@ void judge_kernel(Checks& checks, const HostFacts& host) {
         std::string("a ring cannot be made: ") + std::strerror(host.io_uring_error) +
             "; nothing else holds the pages that a device can reach",
         host.io_uring_error == ENOSYS ? "use a kernel with CONFIG_IO_URING"
-                                      : "sysctl kernel.io_uring_disabled=0");
+                                      : "sysctl kernel.io_uring_disabled=0; in a container, a seccomp profile that allows io_uring");
   if (!host.bind_static)
     add(checks, "interrupts", CheckState::unknown, "/dev/xen/evtchn cannot be asked", "");
   else if (*host.bind_static)

@@ -57,6 +57,20 @@ TEST(LockedMemory, CountsUpToTheLimit) {
   });
 }
 
+TEST(LockedMemory, ARefusalIsTold) {
+  as_user(16, [] {
+    static std::uint64_t told;
+    told = 0;
+    LockedMemory::on_refusal([](std::uint64_t limit) { told = limit; });
+    LockedMemory memory;
+    CHECK_OR_LEAVE(memory.add(16));
+    CHECK_OR_LEAVE(told == 0);
+    CHECK_OR_LEAVE(!memory.add(1));
+    CHECK_OR_LEAVE(told == 16 * kPageSize);
+    return 0;
+  });
+}
+
 TEST(LockedMemory, MlockedMemoryCounts) {
   as_user(16, [] {
     void* memory = ::mmap(nullptr, 8 * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -2,11 +2,17 @@
 // Frame sources on real memory: what is held, what is refused, what a transfer reaches.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -294,6 +300,31 @@ TEST(IoUringPins, PinOutlivesTheSource) {
   source->reset();
   const UniqueFd file = memory_file(4096);
   EXPECT_TRUE((*pin)->to_file(file.get(), 0, 0, 7));
+}
+
+// As a container's seccomp profile does it.
+TEST(FrameSource, SaysWhyThereIsNoRing) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    sock_filter steps[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const sock_fprog program{4, steps};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+      ::_exit(77);
+    const auto source = make_io_uring_source();
+    ::_exit(!source && source.error().raw == EPERM &&
+                    to_string(source.error()).find(std::strerror(EPERM)) != std::string::npos
+                ? 0
+                : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "seccomp filters are not allowed";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(FrameSource, NamesAndNotices) {

@@ -9,6 +9,7 @@
 
 #include "hypercall/backend.h"
 #include "hypercall/device_lock.h"
+#include "pviommu/io_uring_pins.h"
 #include "pviommu/locked_memory.h"
 #include "vfio-glue/command/command.h"
 #include "vfio-glue/command/doctor_report.h"
@@ -31,11 +32,30 @@ void check_front_end(Checks& checks) {
                       "install pviommu, or set PVIOMMU_PRELOAD to where the library is"});
 }
 
+/// What to do where no ring can be made, by the kernel's errno (`raw`).
+std::string io_uring_remedy(std::int64_t raw) {
+  switch (raw) {
+    case EPERM:
+      return "sysctl kernel.io_uring_disabled=0; in a container, let its seccomp profile allow io_uring_setup, "
+             "io_uring_enter and io_uring_register";
+    case ENOMEM:
+      return "raise RLIMIT_MEMLOCK: ulimit -l unlimited, or LimitMEMLOCK=infinity of the service";
+    default:
+      return "use a kernel with io_uring, 5.19 or later, and let a container's seccomp profile allow it";
+  }
+}
+
+/// The kernel's errno; 0: it makes one.
+std::int64_t why_no_ring() {
+  const auto ring = make_io_uring_source();
+  return ring ? 0 : ring.error().raw;
+}
+
 void check_memory(Checks& checks, const std::string& wanted) {
   const auto chosen = make_frame_source(wanted);
   if (!chosen)
-    checks.push_back({"frame source", CheckState::problem, wanted + ": " + to_string(chosen.error().with_sentence("")),
-                      "use a kernel with io_uring, and have sysctl kernel.io_uring_disabled=0"});
+    checks.push_back({"frame source", CheckState::problem, wanted + ": " + to_string(chosen.error()),
+                      io_uring_remedy(chosen.error().raw)});
   else if (chosen->source->holds_pages())
     checks.push_back(
         {"frame source", CheckState::ok, std::string(chosen->source->name()) + " holds the pages of mappings", ""});
@@ -43,8 +63,7 @@ void check_memory(Checks& checks, const std::string& wanted) {
     checks.push_back(
         {"frame source", CheckState::warning,
          chosen->notice.empty() ? std::string(chosen->source->name()) + " does not hold the pages of mappings" : chosen->notice,
-         wanted == "copy" ? "use --frames=auto"
-                          : "use a kernel with io_uring, and have sysctl kernel.io_uring_disabled=0"});
+         wanted == "copy" ? "use --frames=auto" : io_uring_remedy(why_no_ring())});
 
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
