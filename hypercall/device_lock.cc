@@ -23,19 +23,23 @@ std::string run_folder() {
   return "/tmp/pviommu-" + std::to_string(::geteuid());
 }
 
+enum class Owner { us, anybody };
+
 /// The folder opened, or an error: in /tmp anybody could have put something of
 /// that name first, so it must be a real folder, ours, and ours alone to write.
-Result<UniqueFd> open_folder(bool make, const std::string& folder = run_folder()) {
+/// That of a run, which its processes were told, may be another user's.
+Result<UniqueFd> open_folder(bool make, const std::string& folder = run_folder(), Owner owner = Owner::us) {
   if (make && ::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
     return Error{errno, "device lock: make folder"};
-  UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  const int access = owner == Owner::us ? O_RDONLY : O_PATH;  // which another user may search only
+  UniqueFd fd(::open(folder.c_str(), access | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) {
     const int code = errno;
     return Error{code == ELOOP || code == ENOTDIR ? EPERM : code, "device lock: open folder"};
   }
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0) return Error{errno, "device lock: folder"};
-  if (st.st_uid != ::geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+  if ((owner == Owner::us && st.st_uid != ::geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return Error{EPERM, "device lock: folder belongs to others"};
   return fd;
 }
@@ -62,19 +66,9 @@ std::string own_comm() {
   return comm;
 }
 
-}  // namespace
-
-Result<std::string> DeviceLock::folder() {
-  std::string path = run_folder();
-  PVIOMMU_TRY(open_folder(true, path));
-  return path;
-}
-
-Result<DeviceLock> DeviceLock::acquire(std::string_view name) { return acquire(name, run_folder()); }
-
-Result<DeviceLock> DeviceLock::acquire(std::string_view name, const std::string& folder_path) {
+Result<UniqueFd> locked(std::string_view name, const std::string& folder_path, Owner owner) {
   if (!is_file_name(name)) return Error{EINVAL, "device lock: name"};
-  const UniqueFd folder = PVIOMMU_TRY(open_folder(true, folder_path));
+  const UniqueFd folder = PVIOMMU_TRY(open_folder(true, folder_path, owner));
   UniqueFd fd(
       ::openat(folder.get(), std::string(name).c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return Error{errno, "device lock: open"};
@@ -92,7 +86,23 @@ Result<DeviceLock> DeviceLock::acquire(std::string_view name, const std::string&
   if (::pwrite(fd.get(), line.data(), line.size(), 0) != static_cast<ssize_t>(line.size()) ||
       ::ftruncate(fd.get(), static_cast<off_t>(line.size())) != 0)
     return Error{errno, "device lock: write"};
-  return DeviceLock(std::move(fd));
+  return fd;
+}
+
+}  // namespace
+
+Result<std::string> DeviceLock::folder() {
+  std::string path = run_folder();
+  PVIOMMU_TRY(open_folder(true, path));
+  return path;
+}
+
+Result<DeviceLock> DeviceLock::acquire(std::string_view name) {
+  return DeviceLock(PVIOMMU_TRY(locked(name, run_folder(), Owner::us)));
+}
+
+Result<DeviceLock> DeviceLock::acquire(std::string_view name, const std::string& folder) {
+  return DeviceLock(PVIOMMU_TRY(locked(name, folder, Owner::anybody)));
 }
 
 Result<std::optional<DeviceOwner>> DeviceLock::owner(std::string_view name) {

@@ -38,7 +38,7 @@ class DeviceLock {
   /// somebody else's, or writable by others.
   static Result<DeviceLock> acquire(std::string_view name);
   /// The same in another folder than the common one: what is only of concern
-  /// to those who know that folder.
+  /// to those who know that folder.  It may be another user's, with the file in it.
   static Result<DeviceLock> acquire(std::string_view name, const std::string& folder);
 
   /// Who holds `name`; empty when nobody does.  Thread-safe, takes nothing.

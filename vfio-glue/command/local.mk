@@ -23,6 +23,8 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command/list_host.cc \
 	vfio-glue/command/output.cc \
 	vfio-glue/command/reap.cc \
+	vfio-glue/command/program_file.cc \
+	vfio-glue/command/program_file.h \
 	vfio-glue/command/run.cc \
 	vfio-glue/command/run_folder.cc \
 	vfio-glue/command/run_folder.h \

@@ -14,6 +14,7 @@
 #include "hypercall/backend.h"
 #include "hypercall/statistics.h"
 #include "vfio-glue/command/command.h"
+#include "vfio-glue/command/program_file.h"
 #include "vfio-glue/command/run_folder.h"
 #include "vfio-glue/command/stats_report.h"
 #include "vfio-glue/engine/sysfs_view.h"
@@ -50,7 +51,7 @@ class SharedStatistics {
 void set(const char* name, const std::string& value) { ::setenv(name, value.c_str(), 1); }
 
 void set_environment(const RunOptions& options, const std::string& library, const std::string& tree,
-                     const std::string& statistics, const std::string& session) {
+                     const std::string& statistics, const RunFolder& folder) {
   const vfio::EngineConfig& engine = options.engine;
   set("PVIOMMU_HYPERVISOR", engine.hypervisor);
   set("PVIOMMU_IOMMU_DRIVER", engine.iommu_driver);
@@ -59,7 +60,8 @@ void set_environment(const RunOptions& options, const std::string& library, cons
   set("PVIOMMU_STRICT", engine.strict ? "1" : "0");
   set("PVIOMMU_QUIET", engine.quiet ? "1" : "0");
   set("PVIOMMU_SYSFS", tree);
-  set("PVIOMMU_SESSION", session);
+  set("PVIOMMU_SESSION", folder.path());
+  set("PVIOMMU_ALIVE", std::to_string(folder.alive()));
   set("PVIOMMU_STATS_FILE", statistics);
   set("SYSFS_PCI_DEVICES", tree + "/bus/pci/devices");  // DPDK looks here
   const char* others = std::getenv("LD_PRELOAD");
@@ -190,6 +192,12 @@ int run_in(RunFolder& folder, const RunOptions& options, int& status) {
       return options.sysfs.empty() ? kFailed : kBadInput;
     }
     tree = view->root();
+    if (const auto devices = (*hypervisor).devices())
+      for (const PciDeviceInfo& info : *devices)
+        if (const Status made = folder.add_lock("group-" + std::to_string(info.group)); !made) {
+          complain(to_string(made.error()));
+          return kFailed;
+        }
     if (!options.sysfs.empty()) folder.also_remove(tree);
   }
   SharedStatistics statistics;
@@ -198,12 +206,14 @@ int run_in(RunFolder& folder, const RunOptions& options, int& status) {
     return kFailed;
   }
 
+  if (const std::string why = why_not_reached(options.program[0]); !why.empty()) complain(why);
+
   sigset_t handled, before;
   sigemptyset(&handled);
   sigaddset(&handled, SIGCHLD);
   for (const int signal : kForwarded) sigaddset(&handled, signal);
   ::sigprocmask(SIG_BLOCK, &handled, &before);
-  set_environment(options, library, tree, statistics.path(), folder.path());
+  set_environment(options, library, tree, statistics.path(), folder);
   std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child < 0) {

@@ -21,11 +21,12 @@ constexpr char kAlive[] = "/alive";
 constexpr std::string_view kPrefix = "pviommu-";  // make_run_folder(): and six characters
 constexpr time_t kSettled = 60;                   // seconds after which a run without its lock is dead
 
-bool lock(int fd) {
+/// `type`: F_RDLCK by those who use the folder, F_WRLCK by who removes it.
+bool lock(int fd, short type, int command = F_OFD_SETLK) {
   struct flock whole {};
-  whole.l_type = F_WRLCK;
+  whole.l_type = type;
   whole.l_whence = SEEK_SET;
-  return ::fcntl(fd, F_OFD_SETLK, &whole) == 0;
+  return ::fcntl(fd, command, &whole) == 0;
 }
 
 /// True when a folder was a run's whose processes have all ended.
@@ -35,7 +36,7 @@ bool is_left_behind(const std::string& folder) {
   if (::time(nullptr) - st.st_mtime < kSettled) return false;  // perhaps just being made
   const int fd = ::open((folder + kAlive).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return false;  // no folder of ours, or one that is being removed
-  const bool dead = lock(fd);
+  const bool dead = lock(fd, F_WRLCK);
   ::close(fd);
   return dead;
 }
@@ -55,22 +56,63 @@ void remove_left_behind(const std::string& base) {
 
 Status RunFolder::make() {
   path_ = PVIOMMU_TRY(vfio::make_run_folder());
+  // To be searched, not listed: the program may become another user.
+  if (::chmod(path_.c_str(), 0711) != 0) return Error{errno, "folder of the run"};
   // The program inherits the descriptor and with it the lock: the folder is in
   // use until the last of its processes has ended, whatever became of us.  A
   // high number is out of everybody's way.
   const int fd = ::open((path_ + kAlive).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return Error{errno, "folder of the run"};
-  int inherited = ::fcntl(fd, F_DUPFD, 900);
-  if (inherited < 0) inherited = ::fcntl(fd, F_DUPFD, 100);
-  if (inherited < 0 || !lock(inherited)) return Error{errno, "lock of the run"};
+  if (::fchmod(fd, 0644) != 0) return Error{errno, "folder of the run"};
+  alive_ = ::fcntl(fd, F_DUPFD, 900);
+  if (alive_ < 0) alive_ = ::fcntl(fd, F_DUPFD, 100);
+  if (alive_ < 0 || !lock(alive_, F_RDLCK)) return Error{errno, "lock of the run"};
   ::close(fd);
   remove_left_behind(path_.substr(0, path_.rfind('/')));
   return {};
 }
 
-RunFolder::~RunFolder() {
-  if (!path_.empty()) vfio::SysfsView::remove(path_);
+Status RunFolder::add_lock(const std::string& name) {
+  const int fd = ::open((path_ + "/" + name).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const bool made = fd >= 0 && ::fchmod(fd, 0666) == 0;
+  const int code = errno;
+  if (fd >= 0) ::close(fd);
+  return made ? Status() : Status(Error{code, "lock in the folder of the run"});
+}
+
+void RunFolder::remove() const {
+  vfio::SysfsView::remove(path_);
   if (!extra_tree_.empty()) vfio::SysfsView::remove(extra_tree_);
+}
+
+// In a process of its own: waits for the last process of the run, out of everybody's way.
+void RunFolder::wait_and_remove(int fd) const {
+  ::setsid();
+  const int null = ::open("/dev/null", O_RDWR);
+  for (int i = 0; i < 3; ++i) ::dup2(null, i);
+  ::dup2(fd, 3);
+  ::close_range(4, ~0u, 0);
+  if (::chdir("/") != 0) ::_exit(1);
+  while (!lock(3, F_WRLCK, F_OFD_SETLKW))
+    if (errno != EINTR) ::_exit(1);
+  remove();
+  ::_exit(0);
+}
+
+RunFolder::~RunFolder() {
+  if (path_.empty()) return;
+  if (alive_ >= 0) ::close(alive_);
+  const int fd = ::open((path_ + kAlive).c_str(), O_RDWR | O_CLOEXEC);
+  constexpr int kPatience = 40;  // times 5 ms, for processes that are just ending
+  bool last = fd < 0;
+  for (int i = 0; i < kPatience && !last; ++i) {
+    last = lock(fd, F_WRLCK);
+    if (!last) ::usleep(5000);
+  }
+  // A daemon of the run goes on; who started us does not have to wait for it.
+  if (!last && ::fork() == 0) wait_and_remove(fd);
+  if (last) remove();
+  if (fd >= 0) ::close(fd);
 }
 
 }  // namespace pviommu::command

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The file of a program that is to be run: can a preloaded library get into it?
+#pragma once
+
+#include <string>
+
+namespace pviommu::command {
+
+/// Why the preload front end will not be in `program`, as a line for people that says what to
+/// do instead; "": it will, or nothing can be told.  `program` as for execvp(3).
+std::string why_not_reached(const std::string& program);
+
+}  // namespace pviommu::command
