@@ -59,9 +59,11 @@ struct TimedCounter {
 };
 
 struct Statistics {
-  static constexpr std::uint32_t kMagic = 0x70766905;
+  static constexpr std::uint32_t kMagic = 0x70766906;
   std::uint32_t magic = kMagic;
   std::atomic<std::uint32_t> timed{0};  ///< 1: also measure time (two clock reads an operation)
+
+  Counter files_opened;  ///< of /dev/vfio, by programs
 
   TimedCounter maps;    ///< mappings made (VFIO_IOMMU_MAP_DMA that succeeded)
   TimedCounter unmaps;  ///< successful VFIO_IOMMU_UNMAP_DMA

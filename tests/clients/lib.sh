@@ -17,7 +17,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/pviommu-client.XXXXXX") || exit 1
 # Locks and sysfs trees of our runs stay out of the way of other runs.
 export PVIOMMU_RUN_DIR=$work/run
 export XDG_RUNTIME_DIR=$work/runtime
-mkdir -m 700 "$PVIOMMU_RUN_DIR" "$XDG_RUNTIME_DIR" || exit 1
+mkdir -m 700 "$PVIOMMU_RUN_DIR" || exit 1
+mkdir -m 711 "$XDG_RUNTIME_DIR" || exit 1  # where other users get to, for runs of root
 
 started=()  # process ids to end at exit
 

@@ -3,6 +3,7 @@
 
 CLIENT_LIST = \
 	tests/clients/errors.sh \
+	tests/clients/reach.sh \
 	tests/clients/qemu-io.sh \
 	tests/clients/qemu-img.sh \
 	tests/clients/memory.sh \

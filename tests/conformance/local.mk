@@ -13,9 +13,11 @@ vfio_conformance_SOURCES = \
 	tests/conformance/e1000e_test.cc \
 	tests/conformance/fd_test.cc \
 	tests/conformance/group_test.cc \
+	tests/conformance/interruption_test.cc \
 	tests/conformance/irqs_test.cc \
 	tests/conformance/map_test.cc \
 	tests/conformance/memory_test.cc \
+	tests/conformance/path_test.cc \
 	tests/conformance/viability_test.cc \
 	tests/conformance/vfio_client.cc \
 	tests/conformance/vfio_client.h

@@ -95,6 +95,12 @@ std::string hex(std::uint64_t number) {
 std::string stats_table(const Statistics& s) {
   const bool timed = s.timed.load(std::memory_order_relaxed) != 0;
   Table table;
+  if (value(s.files_opened) == 0) {
+    table.text("no VFIO file was opened");
+    return table.take();
+  }
+  table.plain_row("VFIO files opened", std::to_string(value(s.files_opened)));
+  table.gap();
   table.head("DMA", timed);
   table.timed_row("VFIO_IOMMU_MAP_DMA", s.maps, value(s.map_failures));
   table.timed_row("VFIO_IOMMU_UNMAP_DMA", s.unmaps, value(s.unmap_failures));
@@ -149,6 +155,7 @@ command::Json stats_json(const Statistics& s) {
                       {"reason", to_string(fault.reason)}});
   return {
       {"timed", s.timed.load(std::memory_order_relaxed) != 0},
+      {"files_opened", value(s.files_opened)},
       {"maps", timed(s.maps, value(s.map_failures))},
       {"unmaps", timed(s.unmaps, value(s.unmap_failures))},
       {"maps_widened", value(s.maps_widened)},

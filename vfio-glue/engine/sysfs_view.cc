@@ -51,6 +51,7 @@ class Builder {
     if (!devices)
       return devices.error().with_sentence("hypervisor " + std::string(hypervisor_.name()) +
                                            " cannot list its devices: " + to_string(devices.error()));
+    if (::chmod(root_.c_str(), 0755) != 0) failed(root_, errno);
     folder("bus/pci/devices");
     folder("bus/pci/drivers/vfio-pci");
     folder("kernel/iommu_groups");
@@ -82,7 +83,12 @@ class Builder {
   void folder(const std::string& path) {
     std::error_code error;
     fs::create_directories(root_ + "/" + path, error);
-    if (error) failed(path, error.value());
+    if (error) return failed(path, error.value());
+    // As sysfs: for everybody, whatever the umask is.
+    for (std::size_t end = 0; end != path.npos;) {
+      end = path.find('/', end + 1);
+      if (::chmod((root_ + "/" + path.substr(0, end)).c_str(), 0755) != 0) failed(path, errno);
+    }
   }
 
   void file(const std::string& path, std::string_view content, mode_t mode = 0444) {
@@ -140,7 +146,7 @@ class Builder {
     link(group_at + "/devices/" + address, "../../../../" + at);
     file(group_at + "/type", "DMA\n");
     file(group_at + "/reserved_regions", reserved());
-    file("dev/vfio/" + group, "", 0660);
+    file("dev/vfio/" + group, "", 0600);
   }
 
   // The same device, not just another one at the same address.
@@ -247,7 +253,7 @@ Result<SysfsView> SysfsView::build(const std::string& root, Hypervisor& hypervis
 }
 
 Result<SysfsView> SysfsView::open(const std::string& root) {
-  if (!present(root + "/bus/pci/devices")) return Error{ENOENT, "device tree"};
+  if (!present(root + "/bus/pci/devices")) return Error{errno, "device tree"};
   std::error_code error;
   const fs::path canonical = fs::canonical(root, error);
   if (error) return Error{error.value(), "device tree"};
@@ -326,6 +332,9 @@ Result<std::string> make_run_folder() {
   for (const char* variable : {"XDG_RUNTIME_DIR", "TMPDIR", ""}) {
     const char* base = *variable != '\0' ? std::getenv(variable) : "/tmp";
     if (base == nullptr || base[0] != '/') continue;
+    // A program of root's may become another user, who has to find its devices still.
+    struct stat st {};
+    if (::geteuid() == 0 && ::stat(base, &st) == 0 && (st.st_mode & S_IXOTH) == 0) continue;
     std::string folder = std::string(base) + "/pviommu-XXXXXX";
     if (::mkdtemp(folder.data()) != nullptr) return folder;
     code = errno;

@@ -27,7 +27,7 @@ class SysfsView {
   /// Builds the tree in `root`, which is made if it does not exist and else
   /// must be empty.  Errors have a sentence.
   static Result<SysfsView> build(const std::string& root, Hypervisor& hypervisor);
-  /// A tree that somebody built.  ENOENT: there is none.
+  /// A tree that somebody built.  ENOENT: there is none; EACCES: it is not for this user.
   static Result<SysfsView> open(const std::string& root);
   /// Removes a tree; what is not there is no error.
   static void remove(const std::string& root) noexcept;
@@ -51,7 +51,8 @@ class SysfsView {
   std::string root_;
 };
 
-/// A new folder for a run's files, mode 0700: $XDG_RUNTIME_DIR, $TMPDIR or /tmp.
+/// A new folder for a run's files, mode 0700: in $XDG_RUNTIME_DIR, $TMPDIR or /tmp; for root in
+/// the first of these that other users may search.
 Result<std::string> make_run_folder();
 
 }  // namespace pviommu::vfio

@@ -14,6 +14,7 @@
 #include "hypercall/unique_fd.h"
 #include "vfio-glue/preload/process.h"
 #include "vfio-glue/preload/real.h"
+#include "vfio-glue/preload/run_member.h"
 
 namespace pviommu::vfio {
 
@@ -38,7 +39,8 @@ Result<std::unique_ptr<Engine>> EngineOfProcess::create() {
     const Status shared = file ? share_statistics(file.get()) : Status(Error{errno, "open"});
     // Statistics that cannot be kept are no reason to stop a program.
     if (!shared)
-      complain("no statistics: PVIOMMU_STATS_FILE=" + std::string(path) + ": " + to_string(shared.error()));
+      complain("no statistics of this process: PVIOMMU_STATS_FILE=" + std::string(path) + ": " + to_string(shared.error()) +
+               (shared.error().code == EACCES ? ", as the run is another user's" : ""));
   }
   return Engine::create(config);
 }
@@ -67,6 +69,15 @@ void EngineOfProcess::forget_parents() {
     engine_.store(nullptr, std::memory_order_relaxed);
 }
 
+void EngineOfProcess::open_given_view() {
+  const char* given = std::getenv("PVIOMMU_SYSFS");
+  if (given == nullptr || *given == '\0') return;
+  const EngineScope scope;
+  auto opened = SysfsView::open(given);
+  const std::scoped_lock lock(mutex_);
+  if (opened && view_.load() == nullptr) view_.store(new SysfsView(std::move(*opened)), std::memory_order_release);
+}
+
 const SysfsView* EngineOfProcess::view() {
   if (const SysfsView* view = view_.load(std::memory_order_acquire)) return view;
   if (inside_engine()) return nullptr;
@@ -77,7 +88,8 @@ const SysfsView* EngineOfProcess::view() {
     if (view_.load() != nullptr) return view_.load();
     auto opened = SysfsView::open(given);
     if (!opened) {
-      complain("no device tree: PVIOMMU_SYSFS=" + std::string(given) + ": " + to_string(opened.error()));
+      complain("no device tree: PVIOMMU_SYSFS=" + std::string(given) + ": " + to_string(opened.error()) +
+               (opened.error().code == EACCES ? "; user " + std::to_string(::geteuid()) + " may not search a folder of it" : ""));
       return nullptr;
     }
     view_.store(new SysfsView(std::move(*opened)), std::memory_order_release);
@@ -114,6 +126,7 @@ void EngineOfProcess::after_fork_in_child() {
   // their old numbers, which nobody may be given while somebody remembers them.
   int null = -1;
   for (int fd = next_internal_fd(0); fd >= 0; fd = next_internal_fd(fd + 1)) {
+    if (fd == run_descriptor()) continue;  // the child is of the run
     if (null < 0) null = static_cast<int>(::syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC));
     if (null < 0) break;
     ::syscall(SYS_dup3, null, fd, O_CLOEXEC);

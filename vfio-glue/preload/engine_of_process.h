@@ -38,6 +38,9 @@ class EngineOfProcess {
   /// True when this process has made one.
   bool has_engine() const { return engine_.load() != nullptr && engine_incarnation_ == incarnation(); }
 
+  /// Opens the tree that PVIOMMU_SYSFS names, so that known_view() has it from the start on; in
+  /// silence, as the program may never ask for a device.
+  void open_given_view();
   /// The device tree (sysfs_view.h), which is made if need be; null: there is none, or this
   /// thread is inside the engine.
   const SysfsView* view();

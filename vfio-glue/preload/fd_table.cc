@@ -8,6 +8,8 @@
 #include <cstring>
 #include <new>
 
+#include "vfio-glue/preload/large_stack.h"
+
 namespace pviommu::vfio {
 
 // OpenFiles come in chunks that stay for the life of the process.
@@ -92,7 +94,10 @@ void OpenFile::finish(Deferred* deferred) {
     return;
   }
   EngineScope scope;
-  file.reset();
+  with_stack([&] {
+    file.reset();
+    return true;
+  });
 }
 
 Result<OpenFileRef> make_open_file(FileRef file, int access_mode, std::string_view path, int group) {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/vfio.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,14 +19,37 @@
 #include <cstdarg>
 #include <cstdlib>
 
+#include "pviommu/locked_memory.h"
 #include "vfio-glue/preload/front_end.h"
 #include "vfio-glue/preload/real.h"
+#include "vfio-glue/preload/run_member.h"
 #include "vfio-glue/preload/wrap.h"
 
 namespace pviommu::vfio {
 namespace {
 
-OpenFileRef find(int fd) { return fd_table.find(fd); }
+/// A VFIO file for the time of one call; empty: `fd` is none of ours.
+class FoundFile {
+ public:
+  explicit FoundFile(int fd, Cancellation cancellation = Cancellation::off)
+      : call_(fd_table.contains(fd), cancellation), file_(fd_table.find(fd)) {}
+  explicit operator bool() const { return static_cast<bool>(file_); }
+  OpenFile* operator->() const { return &*file_; }
+  OpenFile& operator*() const { return *file_; }
+  const OpenFileRef& reference() const { return file_; }
+
+ private:
+  CallScope call_;    // ends when nothing is held any more
+  OpenFileRef file_;
+};
+
+FoundFile find(int fd) { return FoundFile(fd); }
+
+/// The same in functions that are cancellation points (pthreads(7)); the real ones are it themselves.
+FoundFile find_or_be_cancelled(int fd) {
+  if (fd_table.contains(fd)) ::pthread_testcancel();
+  return FoundFile(fd);
+}
 
 // What the kernel does for every file before it asks the driver (do_vfs_ioctl()), and the
 // stand-in answers as a device node does.
@@ -56,7 +80,7 @@ ssize_t each_segment(const OpenFile& file, const iovec* segments, int count, Tra
 
 // Files that cannot be read at all say so first (vfs_readv()).
 long vectors_refused(int fd) {
-  const OpenFileRef file = find(fd);
+  const FoundFile file = find(fd);
   return file && file->path()[0] != '/' ? -EOPNOTSUPP : -EINVAL;
 }
 
@@ -70,7 +94,7 @@ int fcntl_common(int fd, int command, void* argument) {
     return static_cast<int>(returned(-EINVAL));  // the stand-in's are no business of the program
   const int result = real().fcntl(fd, command, argument);
   if (command != F_GETFL || result < 0) return result;
-  const OpenFileRef file = find(fd);
+  const FoundFile file = find(fd);
   if (!file) return result;
   // The stand-in is a memfd, always O_RDWR.  A device descriptor is an anonymous
   // inode and has no O_LARGEFILE, which fcntl.h defines as 0 here (asm-generic/fcntl.h,
@@ -86,8 +110,8 @@ int fcntl_common(int fd, int command, void* argument) {
 
 void* mmap_common(void* address, size_t bytes, int prot, int flags, int fd, off_t offset) {
   if ((flags & MAP_ANONYMOUS) == 0) {
-    if (const OpenFileRef file = find(fd)) {
-      const std::intptr_t result = front_end().mmap(file, address, bytes, prot, flags, offset);
+    if (const FoundFile file = find(fd)) {
+      const std::intptr_t result = front_end().mmap(file.reference(), address, bytes, prot, flags, offset);
       if (result >= 0 || result < -4095) return reinterpret_cast<void*>(result);
       errno = static_cast<int>(-result);
       return MAP_FAILED;
@@ -109,7 +133,10 @@ void* mmap_common(void* address, size_t bytes, int prot, int flags, int fd, off_
 
 extern "C" {
 
-PVIOMMU_WRAP(int, wrap_close, close, (int fd)) { return close_or_hide(fd); }
+PVIOMMU_WRAP(int, wrap_close, close, (int fd)) {
+  if (fd_table.contains(fd)) ::pthread_testcancel();
+  return close_or_hide(fd);
+}
 
 PVIOMMU_WRAP(int, wrap_close_range, close_range, (unsigned first, unsigned last, int flags)) {
   return static_cast<int>(returned(front_end().close_range(first, last, flags)));
@@ -125,7 +152,10 @@ PVIOMMU_WRAP(int, wrap_ioctl, ioctl, (int fd, unsigned long request, ...)) {
   va_start(list, request);
   void* argument = va_arg(list, void*);
   va_end(list);
-  if (const OpenFileRef file = find(fd)) {
+  // The two that count.  ioctl() is no cancellation point, and on their way there is none but
+  // a message to Xen's guardian, once for many pins.
+  const bool fast = request == VFIO_IOMMU_MAP_DMA || request == VFIO_IOMMU_UNMAP_DMA;
+  if (const FoundFile file(fd, fast ? Cancellation::as_it_is : Cancellation::off); file) {
     const auto number = static_cast<std::uint32_t>(request);
     if (is_ioctl_of_every_file(number)) [[unlikely]]
       return real().ioctl(fd, request, argument);
@@ -136,7 +166,7 @@ PVIOMMU_WRAP(int, wrap_ioctl, ioctl, (int fd, unsigned long request, ...)) {
 }
 
 PVIOMMU_WRAP(ssize_t, wrap_read, read, (int fd, void* buffer, size_t bytes)) {
-  if (const OpenFileRef file = find(fd)) return returned(front_end().read(*file, buffer, bytes));
+  if (const FoundFile file = find_or_be_cancelled(fd)) return returned(front_end().read(*file, buffer, bytes));
   return real().read(fd, buffer, bytes);
 }
 
@@ -146,12 +176,12 @@ PVIOMMU_WRAP(ssize_t, wrap_read_chk, __read_chk, (int fd, void* buffer, size_t b
 }
 
 PVIOMMU_WRAP(ssize_t, wrap_write, write, (int fd, const void* buffer, size_t bytes)) {
-  if (const OpenFileRef file = find(fd)) return returned(front_end().write(*file, buffer, bytes));
+  if (const FoundFile file = find_or_be_cancelled(fd)) return returned(front_end().write(*file, buffer, bytes));
   return real().write(fd, buffer, bytes);
 }
 
 PVIOMMU_WRAP(ssize_t, wrap_pread, pread, (int fd, void* buffer, size_t bytes, off_t offset)) {
-  if (const OpenFileRef file = find(fd)) return returned(front_end().pread(*file, buffer, bytes, offset));
+  if (const FoundFile file = find_or_be_cancelled(fd)) return returned(front_end().pread(*file, buffer, bytes, offset));
   return real().pread(fd, buffer, bytes, offset);
 }
 PVIOMMU_WRAP(ssize_t, wrap_pread64, pread64, (int fd, void* buffer, size_t bytes, off_t offset)) {
@@ -168,7 +198,7 @@ PVIOMMU_WRAP(ssize_t, wrap_pread64_chk, __pread64_chk,
 }
 
 PVIOMMU_WRAP(ssize_t, wrap_pwrite, pwrite, (int fd, const void* buffer, size_t bytes, off_t offset)) {
-  if (const OpenFileRef file = find(fd)) return returned(front_end().pwrite(*file, buffer, bytes, offset));
+  if (const FoundFile file = find_or_be_cancelled(fd)) return returned(front_end().pwrite(*file, buffer, bytes, offset));
   return real().pwrite(fd, buffer, bytes, offset);
 }
 PVIOMMU_WRAP(ssize_t, wrap_pwrite64, pwrite64, (int fd, const void* buffer, size_t bytes, off_t offset)) {
@@ -176,7 +206,7 @@ PVIOMMU_WRAP(ssize_t, wrap_pwrite64, pwrite64, (int fd, const void* buffer, size
 }
 
 PVIOMMU_WRAP(ssize_t, wrap_readv, readv, (int fd, const iovec* segments, int count)) {
-  if (const OpenFileRef file = find(fd))
+  if (const FoundFile file = find_or_be_cancelled(fd))
     return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t) {
       return front_end().read(*file, segment.iov_base, segment.iov_len);
     }));
@@ -184,7 +214,7 @@ PVIOMMU_WRAP(ssize_t, wrap_readv, readv, (int fd, const iovec* segments, int cou
 }
 
 PVIOMMU_WRAP(ssize_t, wrap_writev, writev, (int fd, const iovec* segments, int count)) {
-  if (const OpenFileRef file = find(fd))
+  if (const FoundFile file = find_or_be_cancelled(fd))
     return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t) {
       return front_end().write(*file, segment.iov_base, segment.iov_len);
     }));
@@ -192,7 +222,7 @@ PVIOMMU_WRAP(ssize_t, wrap_writev, writev, (int fd, const iovec* segments, int c
 }
 
 PVIOMMU_WRAP(ssize_t, wrap_preadv, preadv, (int fd, const iovec* segments, int count, off_t offset)) {
-  if (const OpenFileRef file = find(fd))
+  if (const FoundFile file = find_or_be_cancelled(fd))
     return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t done) {
       return front_end().pread(*file, segment.iov_base, segment.iov_len, offset + done);
     }));
@@ -203,7 +233,7 @@ PVIOMMU_WRAP(ssize_t, wrap_preadv64, preadv64, (int fd, const iovec* segments, i
 }
 
 PVIOMMU_WRAP(ssize_t, wrap_pwritev, pwritev, (int fd, const iovec* segments, int count, off_t offset)) {
-  if (const OpenFileRef file = find(fd))
+  if (const FoundFile file = find_or_be_cancelled(fd))
     return returned(each_segment(*file, segments, count, [&](const iovec& segment, ssize_t done) {
       return front_end().pwrite(*file, segment.iov_base, segment.iov_len, offset + done);
     }));
@@ -317,7 +347,12 @@ namespace {
 [[gnu::constructor(101)]] void begin() {
   real();
   incarnation();
-  front_end();
+  join_run();
+  LockedMemory::on_refusal([](std::uint64_t limit) {
+    front_end().complain("a DMA map is refused: RLIMIT_MEMLOCK lets this process hold " + std::to_string(limit >> 10) +
+                         " KiB; raise it with ulimit -l, or LimitMEMLOCK= of the service");
+  });
+  front_end().open_given_view();
   ::pthread_atfork([] { front_end().before_fork(); }, [] { front_end().after_fork_in_parent(); },
                    [] { front_end().after_fork_in_child(); });
 }

@@ -21,6 +21,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "hypercall/statistics.h"
+#include "vfio-glue/preload/large_stack.h"
 #include "vfio-glue/preload/real.h"
 #include "vfio-glue/preload/user_memory.h"
 
@@ -111,10 +113,15 @@ int FrontEnd::open_node(std::string_view node, int flags) {
   if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) return -EEXIST;
   if ((flags & O_DIRECTORY) != 0) return -ENOTDIR;
   const EngineScope scope;
+  return with_stack([&] { return open_node(node, group, flags); });
+}
+
+int FrontEnd::open_node(std::string_view node, int group, int flags) {
   const auto ready = process_.engine();
   if (!ready) return -ready.error().code;
   auto file = group < 0 ? (*ready)->open_container() : (*ready)->open_group(static_cast<unsigned>(group));
   if (!file) return -file.error().code;
+  statistics().files_opened.fetch_add(1, std::memory_order_relaxed);
   const auto fd = install(std::move(*file), flags & O_ACCMODE, (flags & O_CLOEXEC) != 0,
                           "/dev/vfio/" + std::string(node), group);
   return fd ? *fd : -fd.error().code;
@@ -138,8 +145,9 @@ long FrontEnd::ioctl(OpenFile& file, unsigned long request, void* argument) {
   if (const int refused = refuse(file)) return refused;
   const KeepErrno keep;
   const EngineScope scope;
-  return file.file().ioctl(*this, static_cast<std::uint32_t>(request),
-                           reinterpret_cast<std::uintptr_t>(argument));
+  return with_stack([&] {
+    return file.file().ioctl(*this, static_cast<std::uint32_t>(request), reinterpret_cast<std::uintptr_t>(argument));
+  });
 }
 
 ssize_t FrontEnd::pread(OpenFile& file, void* buffer, size_t bytes, off_t offset) {
@@ -148,7 +156,7 @@ ssize_t FrontEnd::pread(OpenFile& file, void* buffer, size_t bytes, off_t offset
   if (offset < 0) return -EINVAL;
   const KeepErrno keep;
   const EngineScope scope;
-  return file.file().pread(*this, reinterpret_cast<std::uintptr_t>(buffer), bytes, offset);
+  return with_stack([&] { return file.file().pread(*this, reinterpret_cast<std::uintptr_t>(buffer), bytes, offset); });
 }
 
 ssize_t FrontEnd::pwrite(OpenFile& file, const void* buffer, size_t bytes, off_t offset) {
@@ -157,7 +165,7 @@ ssize_t FrontEnd::pwrite(OpenFile& file, const void* buffer, size_t bytes, off_t
   if (offset < 0) return -EINVAL;
   const KeepErrno keep;
   const EngineScope scope;
-  return file.file().pwrite(*this, reinterpret_cast<std::uintptr_t>(buffer), bytes, offset);
+  return with_stack([&] { return file.file().pwrite(*this, reinterpret_cast<std::uintptr_t>(buffer), bytes, offset); });
 }
 
 ssize_t FrontEnd::read(OpenFile& file, void* buffer, size_t bytes) {
@@ -184,6 +192,7 @@ int FrontEnd::close(int fd) {
     return real().close(fd) == 0 ? 0 : -errno;
   }
   if (shares_memory_with_another_process()) return kernel_close(fd) == 0 ? 0 : -errno;
+  const CallScope call;
   OpenFileRef open_file = table_.take(fd);
   const int result = kernel_close(fd) == 0 ? 0 : -errno;
   const KeepErrno keep;
@@ -194,6 +203,7 @@ int FrontEnd::close(int fd) {
 int FrontEnd::dup(int fd) { return dup_above(fd, F_DUPFD, 0); }
 
 int FrontEnd::dup_above(int fd, int command, int lowest) {
+  const CallScope call;
   if (is_internal_fd(fd) && fd != lent_ && hidden(fd)) return -EBADF;
   OpenFileRef open_file = table_.find(fd);
   const int made = real().fcntl(fd, command, lowest);
@@ -225,6 +235,7 @@ int FrontEnd::dup_onto(int fd, int target, int flags) {
         " refused: the VFIO engine of this process uses it");
     return -EBUSY;
   }
+  const CallScope call;
   OpenFileRef source = table_.find(fd);
   if (source && target >= FdTable::kSlots) return -EBADF;
   OpenFileRef displaced = table_.take(target);
@@ -248,6 +259,7 @@ int FrontEnd::close_range(unsigned first, unsigned last, int flags) {
       shares_memory_with_another_process())
     return kernel(first, last);
 
+  const CallScope call;
   const int highest = table_.highest();
   for (int fd = static_cast<int>(std::min<unsigned>(first, INT_MAX));
        fd <= highest && static_cast<unsigned>(fd) <= last; ++fd)

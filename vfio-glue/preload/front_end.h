@@ -20,6 +20,7 @@
 #include "vfio-glue/engine/engine.h"
 #include "vfio-glue/preload/engine_of_process.h"
 #include "vfio-glue/preload/fd_table.h"
+#include "vfio-glue/preload/large_stack.h"
 #include "vfio-glue/preload/mappings.h"
 
 namespace pviommu::vfio {
@@ -61,9 +62,16 @@ class FrontEnd final : public Client {
   // ---- paths ----------------------------------------------------------------
 
   /// The device tree (sysfs_view.h), which is made if need be; null: there is none.
-  const SysfsView* view() { return process_.view(); }
+  const SysfsView* view() {
+    const SysfsView* known = known_view();
+    return known != nullptr ? known : with_stack([this] { return process_.view(); });
+  }
   /// The same, only if it has been made already.
   const SysfsView* known_view() const { return process_.known_view(); }
+  /// A line for people on stderr, once for the same line.
+  void complain(const std::string& message) { process_.complain(message); }
+  /// When the library is loaded.
+  void open_given_view() { process_.open_given_view(); }
 
   // ---- Client ---------------------------------------------------------------
 
@@ -86,6 +94,7 @@ class FrontEnd final : public Client {
   void finish();
 
  private:
+  int open_node(std::string_view node, int group, int flags);
   Result<int> install(FileRef file, int access_mode, bool close_on_exec, std::string_view path, int group);
   /// Why an operation on `file` cannot be done now, as -errno; 0: it can.
   int refuse(const OpenFile& file);

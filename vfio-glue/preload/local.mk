@@ -10,12 +10,20 @@ PRELOAD_PARTS = \
 	vfio-glue/preload/fd_table.h \
 	vfio-glue/preload/front_end.cc \
 	vfio-glue/preload/front_end.h \
+	vfio-glue/preload/large_stack.cc \
+	vfio-glue/preload/large_stack.h \
 	vfio-glue/preload/mappings.cc \
 	vfio-glue/preload/mappings.h \
+	vfio-glue/preload/path_walk.cc \
+	vfio-glue/preload/path_walk.h \
 	vfio-glue/preload/process.cc \
 	vfio-glue/preload/process.h \
 	vfio-glue/preload/real.cc \
 	vfio-glue/preload/real.h \
+	vfio-glue/preload/run_member.cc \
+	vfio-glue/preload/run_member.h \
+	vfio-glue/preload/signals.cc \
+	vfio-glue/preload/signals.h \
 	vfio-glue/preload/user_memory.cc \
 	vfio-glue/preload/user_memory.h
 
@@ -23,8 +31,14 @@ pkglib_LTLIBRARIES += libpviommu-preload.la
 libpviommu_preload_la_SOURCES = \
 	$(PRELOAD_PARTS) \
 	vfio-glue/preload/disk_calls.cc \
+	vfio-glue/preload/exec_calls.cc \
 	vfio-glue/preload/files.cc \
+	vfio-glue/preload/folders.cc \
+	vfio-glue/preload/fts.cc \
+	vfio-glue/preload/ftw.cc \
+	vfio-glue/preload/path_calls.cc \
 	vfio-glue/preload/paths.cc \
+	vfio-glue/preload/signal_calls.cc \
 	vfio-glue/preload/wrap.h
 libpviommu_preload_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
 	-Wl,--version-script=$(srcdir)/vfio-glue/preload/preload.map

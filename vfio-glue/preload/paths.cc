@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The wrapped C functions that take a path.
+// The wrapped C functions that open a path, or ask what is there.
 //
-// /dev/vfio/NODE is opened by the engine; all else that asks about it, and what
-// the device tree has of /sys, is answered from the tree (sysfs_view.h).  Only
-// absolute paths are led: a descriptor of a folder of the tree is a real one,
-// and what is relative to it is found without us.
+// path_walk.h says where a path leads.  /dev/vfio/NODE is opened by the engine; all else that
+// asks about it, and what the device tree has of /sys, is answered from the tree
+// (sysfs_view.h).  What else there is to do with a path is in path_calls.cc, folders and
+// walks through them are in folders.h and walks.cc.
 #undef _FORTIFY_SOURCE  // the definitions here are behind the checked ones
-#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -16,10 +16,12 @@
 #include <charconv>
 #include <climits>
 #include <cstdarg>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
 #include "vfio-glue/preload/front_end.h"
+#include "vfio-glue/preload/path_walk.h"
 #include "vfio-glue/preload/real.h"
 #include "vfio-glue/preload/wrap.h"
 
@@ -30,67 +32,7 @@ namespace {
 // a dynamic major number.
 constexpr unsigned kContainerMajor = 10, kContainerMinor = 196, kGroupMajor = 243;
 
-struct Route {
-  bool ours = false;
-  std::string path;  ///< in the tree
-  std::string node;  ///< of /dev/vfio/NODE, else empty
-};
-
-const char* skip_slashes(const char* p) {
-  while (*p == '/' || (p[0] == '.' && p[1] == '/')) ++p;
-  return p;
-}
-
-bool is_component(const char* p, std::string_view name) {
-  return std::strncmp(p, name.data(), name.size()) == 0 && (p[name.size()] == '/' || p[name.size()] == '\0');
-}
-
-// Decides for nearly every path of a program by a few characters.
-bool may_be_ours(const char* path) {
-  if (path == nullptr || path[0] != '/') return false;
-  const char* first = skip_slashes(path);
-  const bool sys = is_component(first, "sys");
-  if (!sys && !is_component(first, "dev")) return false;
-  const char* second = skip_slashes(first + 3);
-  if (!sys) return is_component(second, "vfio");
-  return is_component(second, "bus") || is_component(second, "kernel") || is_component(second, "module") ||
-         is_component(second, "devices");
-}
-
-// The tree may have to be made for this, which takes a hypervisor: only for
-// what a tree can hold.
-bool is_tree_path(std::string_view normalised) {
-  for (const std::string_view prefix :
-       {"/dev/vfio", "/sys/bus/pci", "/sys/kernel/iommu_groups", "/sys/module/vfio", "/sys/devices/pci"})
-    if (normalised.substr(0, prefix.size()) == prefix) return true;
-  return false;
-}
-
-Route route(const char* path) {
-  if (!may_be_ours(path) || inside_engine()) [[likely]]
-    return {};
-  const KeepErrno keep;
-  const std::string name = SysfsView::normalise(path);
-  if (!is_tree_path(name)) return {};
-  Route result;
-  if (const auto node = SysfsView::vfio_node(name)) {
-    result.node = *node;
-    result.ours = true;
-  }
-  const SysfsView* view = front_end().view();
-  if (view == nullptr) return result;
-  const EngineScope scope;
-  if (auto led = view->resolve(name)) {
-    result.ours = true;
-    result.path = std::move(*led);
-  }
-  return result;
-}
-
-// Without a tree (the hypervisor cannot be opened) there is nothing.
-const char* in_tree(const Route& route) { return route.path.empty() ? "" : route.path.c_str(); }
-
-unsigned group_of(const std::string& node) {
+unsigned group_of(std::string_view node) {
   unsigned group = 0;
   std::from_chars(node.data(), node.data() + node.size(), group);
   return group;
@@ -98,73 +40,104 @@ unsigned group_of(const std::string& node) {
 
 bool takes_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
 
-void show_device_node(struct stat& st, const std::string& node) {
-  const bool container = node == "vfio";
-  st.st_mode = S_IFCHR | (container ? 0666 : 0600);
-  st.st_rdev = container ? makedev(kContainerMajor, kContainerMinor) : makedev(kGroupMajor, group_of(node));
+LastLink last_of(int at_flags) { return (at_flags & AT_SYMLINK_NOFOLLOW) != 0 ? LastLink::keep : LastLink::follow; }
+
+/// `st` is of the node's stand-in in the tree: owner and permissions are its.
+void show_device_node(struct stat& st, std::string_view node) {
+  st.st_mode = S_IFCHR | (st.st_mode & 07777);
+  st.st_rdev = node == "vfio" ? makedev(kContainerMajor, kContainerMinor) : makedev(kGroupMajor, group_of(node));
   st.st_size = 0;
   st.st_blocks = 0;
+  st.st_nlink = 1;
 }
 
 void show_open_file(struct stat& st, const OpenFile& file) {
   st.st_nlink = 1;
   st.st_size = 0;
   st.st_blocks = 0;
-  if (file.path()[0] == '/')
-    show_device_node(st, std::strrchr(file.path(), '/') + 1);
-  else
-    st.st_mode = 0600;  // an anonymous inode: no type
+  st.st_mode = 0600;  // an anonymous inode: no type
+  const std::string_view path = file.path();
+  if (path[0] != '/') return;
+  const std::string_view node = path.substr(path.rfind('/') + 1);
+  struct stat stand_in {};
+  const KeepErrno keep;
+  if (const SysfsView* view = front_end().known_view();
+      view != nullptr && real().fstatat(AT_FDCWD, (view->root() + std::string(path)).c_str(), &stand_in, 0) == 0) {
+    st.st_mode = stand_in.st_mode;
+    st.st_uid = stand_in.st_uid;
+    st.st_gid = stand_in.st_gid;
+  } else if (node == "vfio") {
+    st.st_mode = 0666;
+  }
+  show_device_node(st, node);
 }
 
-int stat_common(int folder, const char* path, struct stat* st, int flags) {
-  const Route led = route(path);
-  if (!led.ours) return real().fstatat(folder, path, st, flags);
-  const int result = real().fstatat(AT_FDCWD, in_tree(led), st, flags);
-  if (result == 0 && !led.node.empty()) show_device_node(*st, led.node);
-  return result;
+/// The node whose stand-in `fd` has open (with O_PATH, or behind a stream); "": none.
+std::string node_of_stand_in(int fd, const struct stat& st) {
+  const SysfsView* view = front_end().known_view();
+  if (view == nullptr || !S_ISREG(st.st_mode) || st.st_size != 0) return {};
+  const auto shown = shown_folder(fd);
+  const auto node = shown && shown->in_tree ? SysfsView::vfio_node(shown->path) : std::nullopt;
+  return std::string(node.value_or(""));
 }
 
 int fstat_common(int fd, struct stat* st) {
   const int result = real().fstat(fd, st);
   if (result != 0) return result;
-  if (const OpenFileRef file = fd_table.find(fd)) show_open_file(*st, *file);
+  if (const OpenFileRef file = fd_table.find(fd))
+    show_open_file(*st, *file);
+  else if (const std::string node = node_of_stand_in(fd, *st); !node.empty())
+    show_device_node(*st, node);
   return result;
 }
 
-// /proc/self/fd/N, /proc/<pid>/fd/N -> N, else -1.
-int number_of_proc_link(const char* path) {
-  constexpr std::string_view kProc = "/proc/";
-  if (path == nullptr || std::strncmp(path, kProc.data(), kProc.size()) != 0) return -1;
-  const char* at = path + kProc.size();
-  if (is_component(at, "self")) {
-    at += 4;
-  } else {
-    int pid = 0;
-    const auto [rest, problem] = std::from_chars(at, at + std::strlen(at), pid);
-    if (problem != std::errc() || pid != owner_pid()) return -1;
-    at = rest;
-  }
-  if (std::strncmp(at, "/fd/", 4) != 0) return -1;
-  at += 4;
-  int fd = -1;
-  const char* end = at + std::strlen(at);
-  const auto [rest, problem] = std::from_chars(at, end, fd);
-  return problem == std::errc() && rest == end ? fd : -1;
+int stat_common(int folder, const char* path, struct stat* st, int flags) {
+  if (path != nullptr && *path == '\0' && (flags & AT_EMPTY_PATH) != 0 && folder >= 0) return fstat_common(folder, st);
+  const Place place = find_place(folder, path, last_of(flags));
+  if (place.error != 0) return static_cast<int>(returned(-place.error));
+  if (place.descriptor >= 0 && (flags & AT_SYMLINK_NOFOLLOW) == 0) return fstat_common(place.descriptor, st);
+  const int result = real().fstatat(place.folder(folder), place.name(path), st, flags);
+  if (result == 0 && !place.node.empty()) show_device_node(*st, place.node);
+  return result;
+}
+
+/// The `__xstat` family of programs linked before glibc 2.33; the structure is the same.
+int stat_of_version(int version, int folder, const char* path, struct stat* st, int flags) {
+  if (version != 0 && version != 1) return static_cast<int>(returned(-EINVAL));
+  return stat_common(folder, path, st, flags);
+}
+
+/// Whether the node's owner and mode let this process open it.
+int permission_of(const Place& place, int flags) {
+  if (place.path.empty()) return 0;
+  const int mode = flags & O_ACCMODE;
+  const int wanted = (mode != O_WRONLY ? R_OK : 0) | (mode != O_RDONLY ? W_OK : 0);
+  return real().faccessat(AT_FDCWD, place.path.c_str(), wanted, AT_EACCESS) == 0 || errno != EACCES ? 0 : -EACCES;
+}
+
+int open_node(const Place& place, int flags) {
+  ::pthread_testcancel();
+  const CallScope call;
+  const KeepErrno keep;
+  if (const int refused = permission_of(place, flags)) return refused;
+  return front_end().open_node(place.node, flags);
 }
 
 int open_common(int folder, const char* path, int flags, mode_t mode) {
-  if (const int linked = number_of_proc_link(path); linked >= 0 && (flags & O_PATH) == 0)
-    if (const OpenFileRef file = fd_table.find(linked)) {
-      const std::string_view node = file->path();
-      // Another open of the device node; an anonymous inode has none.
-      return static_cast<int>(
-          returned(node[0] == '/' ? front_end().open_node(node.substr(node.rfind('/') + 1), flags) : -ENXIO));
-    }
-  const Route led = route(path);
-  if (led.ours && !led.node.empty() && (flags & O_PATH) == 0)
-    return static_cast<int>(returned(front_end().open_node(led.node, flags)));
-  const int fd = led.ours ? real().openat(AT_FDCWD, in_tree(led), flags, mode)
-                          : real().openat(folder, path, flags, mode);
+  const bool keeps = (flags & O_NOFOLLOW) != 0 || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+  const Place place = find_place(folder, path, keeps ? LastLink::keep : LastLink::follow);
+  if (place.error != 0) return static_cast<int>(returned(-place.error));
+  if ((flags & O_PATH) == 0) {
+    if (!place.node.empty()) return static_cast<int>(returned(open_node(place, flags)));
+    if (place.descriptor >= 0 && !keeps)
+      if (const OpenFileRef file = fd_table.find(place.descriptor)) {
+        // Another open of the device node; an anonymous inode has none.
+        const std::string node = file->path();
+        if (node[0] != '/') return static_cast<int>(returned(-ENXIO));
+        return static_cast<int>(returned(open_node(find_place(AT_FDCWD, node.c_str()), flags)));
+      }
+  }
+  const int fd = real().openat(place.folder(folder), place.name(path), flags, mode);
   // A number of ours that was closed behind our back comes back as another file.
   if (fd_table.contains(fd)) [[unlikely]] {
     const KeepErrno keep;
@@ -173,53 +146,88 @@ int open_common(int folder, const char* path, int flags, mode_t mode) {
   return fd;
 }
 
+ssize_t give(std::string_view text, char* buffer, size_t bytes) {
+  const size_t length = std::min(text.size(), bytes);
+  std::memcpy(buffer, text.data(), length);
+  return static_cast<ssize_t>(length);
+}
+
 ssize_t readlink_common(int folder, const char* path, char* buffer, size_t bytes) {
-  if (const int fd = number_of_proc_link(path); fd >= 0)
-    if (const OpenFileRef file = fd_table.find(fd)) {
-      const size_t length = std::min(std::strlen(file->path()), bytes);
-      std::memcpy(buffer, file->path(), length);
-      return static_cast<ssize_t>(length);
+  const Place place = find_place(folder, path, LastLink::keep);
+  if (place.error != 0) return returned(-place.error);
+  if (const OpenFileRef file = fd_table.find(place.descriptor)) return give(file->path(), buffer, bytes);
+  const ssize_t length = real().readlinkat(place.folder(folder), place.name(path), buffer, bytes);
+  // /proc's links to folders of the tree.
+  const bool whole = length > 0 && static_cast<size_t>(length) < bytes;
+  if (whole && buffer[0] == '/' && !place.led && !inside_engine() && front_end().known_view() != nullptr) {
+    const KeepErrno keep;
+    const EngineScope scope;
+    if (const auto shown = shown_path({buffer, static_cast<size_t>(length)})) {
+      std::memset(buffer, 0, static_cast<size_t>(length));
+      return give(*shown, buffer, bytes);
     }
-  const Route led = route(path);
-  return led.ours ? real().readlinkat(AT_FDCWD, in_tree(led), buffer, bytes)
-                  : real().readlinkat(folder, path, buffer, bytes);
+  }
+  return length;
 }
 
 char* realpath_common(const char* path, char* resolved) {
-  const Route led = route(path);
-  if (!led.ours) return real().realpath(path, resolved);
-  char* result = real().realpath(in_tree(led), resolved);
-  if (result == nullptr) return nullptr;
-  const KeepErrno keep;
-  const EngineScope scope;
-  // A program that asked about /sys is answered about /sys.
-  const SysfsView* view = front_end().known_view();
-  const auto shown = view != nullptr ? view->unresolve(result) : std::nullopt;
-  if (!shown || shown->size() >= PATH_MAX) return result;
-  if (resolved == nullptr) {
-    char* copy = ::strdup(shown->c_str());
-    std::free(result);
-    return copy;
+  const Place place = find_place(AT_FDCWD, path);
+  if (!place.led && place.error == 0) return real_named<"realpath", char*(const char*, char*)>()(path, resolved);
+  if (place.error != 0 || real().faccessat(AT_FDCWD, place.path.c_str(), F_OK, 0) != 0) {
+    if (place.error != 0) errno = place.error;
+    return nullptr;
   }
-  std::memcpy(resolved, shown->c_str(), shown->size() + 1);
+  if (resolved == nullptr) return ::strdup(place.shown.c_str());
+  std::memcpy(resolved, place.shown.c_str(), place.shown.size() + 1);
   return resolved;
 }
 
 int access_common(int folder, const char* path, int mode, int flags) {
-  const Route led = route(path);
-  return led.ours ? real().faccessat(AT_FDCWD, in_tree(led), mode, flags)
-                  : real().faccessat(folder, path, mode, flags);
+  const Place place = find_place(folder, path, last_of(flags));
+  if (place.error != 0) return static_cast<int>(returned(-place.error));
+  return real().faccessat(place.folder(folder), place.name(path), mode, flags);
 }
 
-int scandir_common(const char* path, dirent*** names, int (*filter)(const dirent*),
-                   int (*compare)(const dirent**, const dirent**)) {
-  const Route led = route(path);
-  return real().scandir(led.ours ? in_tree(led) : path, names, filter, compare);
+using Fopen = FILE*(const char*, const char*);
+using Fdopen = FILE*(int, const char*);
+
+/// open() flags of fopen()'s mode.
+int flags_of(const char* mode) {
+  const bool both = std::strchr(mode, '+') != nullptr;
+  const int close_on_exec = std::strchr(mode, 'e') != nullptr ? O_CLOEXEC : 0;
+  return close_on_exec | (both ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY);
 }
 
 FILE* fopen_common(const char* path, const char* mode) {
-  const Route led = route(path);
-  return real().fopen(led.ours ? in_tree(led) : path, mode);
+  const Place place = find_place(AT_FDCWD, path);
+  if (place.error != 0) {
+    errno = place.error;
+    return nullptr;
+  }
+  if (place.node.empty()) return real_named<"fopen64", Fopen>()(place.name(path), mode);
+  const int fd = static_cast<int>(returned(open_node(place, flags_of(mode))));
+  if (fd < 0) return nullptr;
+  FILE* stream = real_named<"fdopen", Fdopen>()(fd, mode);
+  if (stream == nullptr) front_end().close(fd);
+  return stream;
+}
+
+FILE* freopen_common(const char* path, const char* mode, FILE* stream) {
+  using Freopen = FILE*(const char*, const char*, FILE*);
+  const Place place = find_place(AT_FDCWD, path);
+  const auto freopen = real_named<"freopen64", Freopen>();
+  const int old = ::fileno(stream);
+  if (path != nullptr && fd_table.contains(old)) {  // the stream closes its number without us
+    const KeepErrno keep;
+    const OpenFileRef gone = fd_table.take(old);
+  }
+  if (place.node.empty()) return freopen(place.name(path), mode, stream);  // "" is ENOENT
+  const int fd = static_cast<int>(returned(open_node(place, flags_of(mode))));
+  FILE* again = freopen(fd < 0 ? "" : "/dev/null", mode, stream);
+  if (fd < 0) return again;
+  if (again != nullptr) front_end().dup_onto(fd, ::fileno(again), flags_of(mode) & O_CLOEXEC);
+  front_end().close(fd);
+  return again;
 }
 
 mode_t mode_argument(int flags, std::va_list list) { return takes_mode(flags) ? va_arg(list, mode_t) : 0; }
@@ -278,38 +286,63 @@ PVIOMMU_WRAP(int, wrap_fstat, fstat, (int fd, struct stat* st)) { return fstat_c
 PVIOMMU_WRAP(int, wrap_fstat64, fstat64, (int fd, struct stat* st)) { return fstat_common(fd, st); }
 
 PVIOMMU_WRAP(int, wrap_fstatat, fstatat, (int folder, const char* path, struct stat* st, int flags)) {
-  if (path != nullptr && *path == '\0' && (flags & AT_EMPTY_PATH) != 0 && fd_table.contains(folder))
-    return fstat_common(folder, st);
   return stat_common(folder, path, st, flags);
 }
 PVIOMMU_WRAP(int, wrap_fstatat64, fstatat64, (int folder, const char* path, struct stat* st, int flags)) {
-  return wrap_fstatat(folder, path, st, flags);
+  return stat_common(folder, path, st, flags);
 }
 
+#define PVIOMMU_DEFINE_OLD_STAT(suffix)                                                                       \
+  PVIOMMU_WRAP(int, wrap_xstat##suffix, __xstat##suffix, (int version, const char* path, struct stat* st)) {   \
+    return stat_of_version(version, AT_FDCWD, path, st, 0);                                                    \
+  }                                                                                                            \
+  PVIOMMU_WRAP(int, wrap_lxstat##suffix, __lxstat##suffix, (int version, const char* path, struct stat* st)) { \
+    return stat_of_version(version, AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);                                  \
+  }                                                                                                            \
+  PVIOMMU_WRAP(int, wrap_fxstat##suffix, __fxstat##suffix, (int version, int fd, struct stat* st)) {           \
+    return version != 0 && version != 1 ? static_cast<int>(returned(-EINVAL)) : fstat_common(fd, st);          \
+  }                                                                                                            \
+  PVIOMMU_WRAP(int, wrap_fxstatat##suffix, __fxstatat##suffix,                                                 \
+               (int version, int folder, const char* path, struct stat* st, int flags)) {                      \
+    return stat_of_version(version, folder, path, st, flags);                                                  \
+  }
+PVIOMMU_DEFINE_OLD_STAT()
+PVIOMMU_DEFINE_OLD_STAT(64)
+
 PVIOMMU_WRAP(int, wrap_statx, statx, (int folder, const char* path, int flags, unsigned mask, struct statx* stx)) {
-  const Route led = route(path);
-  const int result = led.ours ? real().statx(AT_FDCWD, in_tree(led), flags, mask, stx)
-                              : real().statx(folder, path, flags, mask, stx);
+  const Place place = find_place(folder, path, last_of(flags));
+  if (place.error != 0) return static_cast<int>(returned(-place.error));
+  const int result = real().statx(place.folder(folder), place.name(path), flags, mask, stx);
   if (result != 0) return result;
+  const bool follows = (flags & AT_SYMLINK_NOFOLLOW) == 0;
+  const int fd = path != nullptr && *path == '\0' ? folder : follows ? place.descriptor : -1;
   struct stat st {};
-  const bool empty = path != nullptr && *path == '\0';
-  const OpenFileRef file = empty ? fd_table.find(folder) : OpenFileRef();
-  if (file)
+  st.st_mode = stx->stx_mode;
+  st.st_uid = stx->stx_uid;
+  st.st_gid = stx->stx_gid;
+  st.st_size = static_cast<off_t>(stx->stx_size);
+  std::string node = place.node;
+  if (const OpenFileRef file = fd_table.find(fd))
     show_open_file(st, *file);
-  else if (!led.node.empty())
-    show_device_node(st, led.node);
+  else if (!node.empty() || (fd >= 0 && !(node = node_of_stand_in(fd, st)).empty()))
+    show_device_node(st, node);
   else
     return result;
   stx->stx_mode = static_cast<std::uint16_t>(st.st_mode);
+  stx->stx_uid = st.st_uid;
+  stx->stx_gid = st.st_gid;
   stx->stx_rdev_major = major(st.st_rdev);
   stx->stx_rdev_minor = minor(st.st_rdev);
   stx->stx_nlink = 1;
   return result;
 }
 
-PVIOMMU_WRAP(int, wrap_access, access, (const char* path, int mode)) {
-  const Route led = route(path);
-  return led.ours ? real().access(in_tree(led), mode) : real().access(path, mode);
+PVIOMMU_WRAP(int, wrap_access, access, (const char* path, int mode)) { return access_common(AT_FDCWD, path, mode, 0); }
+PVIOMMU_WRAP(int, wrap_eaccess, eaccess, (const char* path, int mode)) {
+  return access_common(AT_FDCWD, path, mode, AT_EACCESS);
+}
+PVIOMMU_WRAP(int, wrap_euidaccess, euidaccess, (const char* path, int mode)) {
+  return access_common(AT_FDCWD, path, mode, AT_EACCESS);
 }
 PVIOMMU_WRAP(int, wrap_faccessat, faccessat, (int folder, const char* path, int mode, int flags)) {
   return access_common(folder, path, mode, flags);
@@ -338,31 +371,14 @@ PVIOMMU_WRAP(char*, wrap_realpath_chk, __realpath_chk, (const char* path, char* 
 }
 PVIOMMU_WRAP(char*, wrap_canonicalize_file_name, canonicalize_file_name, (const char* path)) { return realpath_common(path, nullptr); }
 
-PVIOMMU_WRAP(DIR*, wrap_opendir, opendir, (const char* path)) {
-  const Route led = route(path);
-  return real().opendir(led.ours ? in_tree(led) : path);
-}
-
-PVIOMMU_WRAP(int, wrap_scandir, scandir,
-             (const char* path, dirent*** names, int (*filter)(const dirent*), int (*compare)(const dirent**, const dirent**))) {
-  return scandir_common(path, names, filter, compare);
-}
-PVIOMMU_WRAP(int, wrap_scandir64, scandir64,
-             (const char* path, dirent*** names, int (*filter)(const dirent*), int (*compare)(const dirent**, const dirent**))) {
-  return scandir_common(path, names, filter, compare);
-}
-
 PVIOMMU_WRAP(FILE*, wrap_fopen, fopen, (const char* path, const char* mode)) { return fopen_common(path, mode); }
 PVIOMMU_WRAP(FILE*, wrap_fopen64, fopen64, (const char* path, const char* mode)) { return fopen_common(path, mode); }
 
-// ls -l asks for access control lists.
-PVIOMMU_WRAP(ssize_t, wrap_getxattr, getxattr, (const char* path, const char* name, void* value, size_t bytes)) {
-  const Route led = route(path);
-  return real().getxattr(led.ours ? in_tree(led) : path, name, value, bytes);
+PVIOMMU_WRAP(FILE*, wrap_freopen, freopen, (const char* path, const char* mode, FILE* stream)) {
+  return freopen_common(path, mode, stream);
 }
-PVIOMMU_WRAP(ssize_t, wrap_lgetxattr, lgetxattr, (const char* path, const char* name, void* value, size_t bytes)) {
-  const Route led = route(path);
-  return real().lgetxattr(led.ours ? in_tree(led) : path, name, value, bytes);
+PVIOMMU_WRAP(FILE*, wrap_freopen64, freopen64, (const char* path, const char* mode, FILE* stream)) {
+  return freopen_common(path, mode, stream);
 }
 
 }  // extern "C"

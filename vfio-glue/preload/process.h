@@ -17,6 +17,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "vfio-glue/preload/signals.h"
+
 namespace pviommu::vfio {
 
 namespace process_detail {
@@ -59,11 +61,14 @@ void run_outside_engine(Deferred* deferred);
 class EngineScope {
  public:
   EngineScope() { ++process_detail::engine_depth; }
-  ~EngineScope() {
+  ~EngineScope() noexcept(false) {
     if (--process_detail::engine_depth == 0) process_detail::run_deferred();
   }
   EngineScope(const EngineScope&) = delete;
   EngineScope& operator=(const EngineScope&) = delete;
+
+ private:
+  CallScope call_;  // ends last: a signal's handler is outside of the engine
 };
 
 }  // namespace pviommu::vfio

@@ -14,10 +14,7 @@ namespace pviommu::vfio::real_detail {
 constinit RealFunctions functions{};
 constinit std::atomic<bool> found{false};
 
-namespace {
-
-template <class Function>
-void look_up(Function& function, const char* name) {
+void* find(const char* name) {
   void* symbol = ::dlsym(RTLD_NEXT, name);
   if (symbol == nullptr) {
     static constexpr char kText[] = "pviommu: the C library has no function ";
@@ -26,6 +23,14 @@ void look_up(Function& function, const char* name) {
     ::syscall(SYS_write, 2, "\n", 1L);
     std::abort();
   }
+  return symbol;
+}
+
+namespace {
+
+template <class Function>
+void look_up(Function& function, const char* name) {
+  void* symbol = find(name);
   std::memcpy(&function, &symbol, sizeof function);
 }
 
@@ -69,16 +74,9 @@ void find() {
   look_up(f.fstat, "fstat64");
   look_up(f.fstatat, "fstatat64");
   look_up(f.statx, "statx");
-  look_up(f.access, "access");
   look_up(f.faccessat, "faccessat");
   look_up(f.readlink, "readlink");
   look_up(f.readlinkat, "readlinkat");
-  look_up(f.realpath, "realpath");
-  look_up(f.opendir, "opendir");
-  look_up(f.scandir, "scandir64");
-  look_up(f.fopen, "fopen64");
-  look_up(f.getxattr, "getxattr");
-  look_up(f.lgetxattr, "lgetxattr");
   functions = f;
   found.store(true, std::memory_order_release);
 }

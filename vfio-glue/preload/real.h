@@ -5,14 +5,14 @@
 // their place in the chain, and calls stay cancellation points.
 #pragma once
 
-#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
-#include <cstdio>
 
 namespace pviommu::vfio {
 
@@ -52,23 +52,33 @@ struct RealFunctions {
   int (*fstat)(int, struct stat*);
   int (*fstatat)(int, const char*, struct stat*, int);
   int (*statx)(int, const char*, int, unsigned, struct statx*);
-  int (*access)(const char*, int);
   int (*faccessat)(int, const char*, int, int);
   ssize_t (*readlink)(const char*, char*, size_t);
   ssize_t (*readlinkat)(int, const char*, char*, size_t);
-  char* (*realpath)(const char*, char*);
-  DIR* (*opendir)(const char*);
-  int (*scandir)(const char*, dirent***, int (*)(const dirent*), int (*)(const dirent**, const dirent**));
-  FILE* (*fopen)(const char*, const char*);
-  ssize_t (*getxattr)(const char*, const char*, void*, size_t);
-  ssize_t (*lgetxattr)(const char*, const char*, void*, size_t);
 };
 
 namespace real_detail {
 extern RealFunctions functions;
 extern std::atomic<bool> found;
 void find();
+void* find(const char* name);
+
+template <std::size_t kSize>
+struct Name {
+  char text[kSize];
+  consteval Name(const char (&name)[kSize]) { std::copy_n(name, kSize, text); }
+};
 }  // namespace real_detail
+
+/// A function that only one wrapper calls: real_named<"chdir", int(const char*)>().
+template <real_detail::Name kName, class Function>
+Function* real_named() {
+  static constinit std::atomic<void*> found{nullptr};
+  void* function = found.load(std::memory_order_relaxed);
+  if (function == nullptr) [[unlikely]]
+    found.store(function = real_detail::find(kName.text), std::memory_order_relaxed);
+  return reinterpret_cast<Function*>(function);
+}
 
 inline const RealFunctions& real() {
   if (!real_detail::found.load(std::memory_order_acquire)) [[unlikely]]

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "vfio-glue/preload/large_stack.h"
 #include "vfio-glue/preload/process.h"
 
 namespace pviommu::vfio {
@@ -99,6 +100,13 @@ Status copy_by_file(std::uint64_t to, std::uint64_t from, std::size_t bytes) {
   // of the thread's stack is a coroutine or an alternate signal stack.
   const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   return frame >= stack.low && address >= frame && address < stack.high && bytes <= stack.high - address;
+}
+
+[[gnu::noinline]] std::size_t stack_left() {
+  if (stack.high == 0) [[unlikely]]
+    find_stack();
+  const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  return frame >= stack.low && frame < stack.high ? frame - stack.low : ~std::size_t{0};
 }
 
 Status copy_from_program_by_file(void* to, std::uint64_t from, std::size_t bytes) {
