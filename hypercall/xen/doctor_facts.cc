@@ -20,6 +20,7 @@
 #include "hypercall/xen/iommu_tables.h"
 #include "hypercall/xen/pirq_vectors.h"
 #include "hypercall/xen/xen_calls.h"
+#include "hypercall/xen/xen_conf.h"
 
 namespace pviommu::xen {
 namespace {
@@ -133,15 +134,16 @@ void ask_xen(DeviceFacts& device, XenCalls& calls) {
   if (auto same = same_requester(calls, *device.sbdf)) device.same_requester = std::move(same).value();
 }
 
-std::vector<Check> examine(std::string_view device_text) {
+std::vector<Check> examine(const XenConf& conf, std::string_view device_text) {
   // Where there is no Xen the library would only complain on stderr when it is opened.
   std::unique_ptr<XenCalls> calls;
   std::optional<Result<InterfaceNumbers>> interface;
   if (::access("/dev/xen/privcmd", R_OK | W_OK) == 0 && ::access("/dev/xen/hypercall", R_OK | W_OK) == 0) {
     interface = XenCalls::ask_interface();
-    if (auto opened = XenCalls::open()) calls = std::move(opened).value();
+    if (auto opened = XenCalls::open(conf.assumed)) calls = std::move(opened).value();
   }
-  const HostFacts host = gather_host(interface, calls.get());
+  HostFacts host = gather_host(interface, calls.get());
+  host.assumed = conf.assumed;
   std::vector<Check> checks = judge(host);
   if (device_text.empty()) return checks;
 
@@ -161,9 +163,13 @@ std::vector<Check> examine(std::string_view device_text) {
 
 int diagnose(const char* conf, const char* device, void (*row)(void* to, const pviommu_check* check),
              void* to) noexcept {
-  (void)conf;  // has nothing that a check depends on
   try {
-    hand_over(examine(device != nullptr ? device : ""), row, to);
+    const auto read = parse_xen_conf(conf != nullptr ? conf : "");
+    if (!read) {
+      hand_over({{"configuration", CheckState::problem, to_string(read.error()), "see pviommu(1), XEN"}}, row, to);
+      return 0;
+    }
+    hand_over(examine(*read, device != nullptr ? device : ""), row, to);
     return 0;
   } catch (const std::bad_alloc&) {
     return -ENOMEM;

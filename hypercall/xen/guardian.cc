@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pviommu-xen-guardian: outlives a program and puts back what it held of Xen.
 //
-//   pviommu-xen-guardian PID LEDGER     descriptors 3: socket, 4: ledger
+//   pviommu-xen-guardian PID LEDGER [INTERFACE]     descriptors 3: socket, 4: ledger
+//
+// INTERFACE is the value of the program's assume-interface=, where that was needed.
 //
 // guardian_link.cc starts it; it is nothing to be run by hand.
 //
@@ -25,6 +27,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "hypercall/xen/guardian_link.h"
@@ -131,7 +134,7 @@ int failed(const char* what, int code) {
 }
 
 int guard(int argc, char** argv) {
-  if (argc != 3) {
+  if (argc != 3 && argc != 4) {
     std::fprintf(stderr, "pviommu-xen-guardian is started by pviommu's xen: backend; see pviommu(1), \"reap\".\n");
     return 2;
   }
@@ -147,7 +150,13 @@ int guard(int argc, char** argv) {
   if (!pidfd) return failed("pidfd_open", errno);
   auto ledger = Ledger::adopt(UniqueFd(kLedger), argv[2]);
   if (!ledger) return failed(ledger.error().operation, ledger.error().code);
-  auto calls = XenCalls::open();
+  std::optional<InterfaceNumbers> assumed;
+  if (argc == 4) {
+    const auto numbers = parse_interface(argv[3]);
+    if (!numbers) return failed(argv[3], numbers.error().code);
+    assumed = *numbers;
+  }
+  auto calls = XenCalls::open(assumed);
   if (!calls) return failed(calls.error().operation, calls.error().code);
 
   // Whatever ends the program's terminal, session or job does not end us.

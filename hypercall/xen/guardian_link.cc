@@ -72,8 +72,9 @@ int run_guardian(void* argument) {
 
 }  // namespace
 
-Result<std::unique_ptr<GuardianLink>> GuardianLink::start(Ledger& ledger) {
-  std::unique_ptr<GuardianLink> link(new GuardianLink(ledger));
+Result<std::unique_ptr<GuardianLink>> GuardianLink::start(Ledger& ledger, const Interface& interface) {
+  std::unique_ptr<GuardianLink> link(
+      new GuardianLink(ledger, interface.assumed ? short_string(interface.numbers) : std::string()));
   const std::lock_guard guard(link->lock_);
   PVIOMMU_TRY(link->replace());
   return link;
@@ -85,7 +86,8 @@ Status GuardianLink::spawn() {
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return Error{errno, "guardian: socket"};
   UniqueFd ours(pair[0]), theirs(pair[1]);
   const std::string pid = std::to_string(::getpid());
-  const char* const arguments[] = {program.c_str(), pid.c_str(), ledger_.path().c_str(), nullptr};
+  const char* const arguments[] = {program.c_str(), pid.c_str(), ledger_.path().c_str(),
+                                   assumed_.empty() ? nullptr : assumed_.c_str(), nullptr};
   // A build that is not installed finds its libraries by this.
   std::string library_path;
   if (const char* value = ::secure_getenv("LD_LIBRARY_PATH"); value != nullptr)

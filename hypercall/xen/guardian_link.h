@@ -19,6 +19,7 @@
 
 #include "hypercall/result.h"
 #include "hypercall/unique_fd.h"
+#include "hypercall/xen/interface.h"
 #include "hypercall/xen/ledger.h"
 
 namespace pviommu::xen {
@@ -28,7 +29,8 @@ class GuardianLink {
  public:
   /// Starts a guardian for the ledger of this process.  ENOENT: its program is
   /// not there ($PVIOMMU_XEN_GUARDIAN, else beside this module).
-  static Result<std::unique_ptr<GuardianLink>> start(Ledger& ledger);
+  /// It uses Xen by the same `interface`.
+  static Result<std::unique_ptr<GuardianLink>> start(Ledger& ledger, const Interface& interface);
   GuardianLink(const GuardianLink&) = delete;
   GuardianLink& operator=(const GuardianLink&) = delete;
   ~GuardianLink() = default;  ///< the guardian sees the end and looks into the ledger
@@ -51,7 +53,7 @@ class GuardianLink {
   Status restart();
 
  private:
-  explicit GuardianLink(Ledger& ledger) : ledger_(ledger) {}
+  GuardianLink(Ledger& ledger, std::string assumed) : ledger_(ledger), assumed_(std::move(assumed)) {}
   // Lock held.  EPIPE: the guardian was killed.
   Status spawn();
   Status replace();  ///< starts a new one and gives it all that is held
@@ -59,6 +61,7 @@ class GuardianLink {
   Status ask_again(char what, int fd);
 
   Ledger& ledger_;
+  const std::string assumed_;  ///< the interface, if it is one that is assumed; else empty
   mutable std::mutex lock_;
   UniqueFd socket_;
   std::vector<int> held_;

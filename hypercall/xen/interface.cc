@@ -44,10 +44,6 @@ std::string known() {
          std::string(newest.substr(newest.find_last_of(' ') + 1));
 }
 
-std::string value_of(const InterfaceNumbers& numbers) {
-  return hex(numbers.domctl) + "/" + hex(numbers.sysctl);
-}
-
 bool older(const InterfaceNumbers& found) {
   return found.domctl < known_domctls().first || found.sysctl < known_sysctls().first;
 }
@@ -58,6 +54,8 @@ std::string to_string(const InterfaceNumbers& numbers) {
   return "domctl " + (numbers.domctl != 0 ? hex(numbers.domctl) : "of an unknown number") + ", sysctl " +
          (numbers.sysctl != 0 ? hex(numbers.sysctl) : "of an unknown number");
 }
+
+std::string short_string(const InterfaceNumbers& numbers) { return hex(numbers.domctl) + "/" + hex(numbers.sysctl); }
 
 Result<InterfaceNumbers> parse_interface(std::string_view text) {
   const auto slash = text.find('/');
@@ -92,12 +90,12 @@ std::optional<InterfaceProblem> interface_problem(const InterfaceNumbers& found,
     return InterfaceProblem{has + ", older than what this pviommu knows: " + known(),
                             "use Xen " + std::string(table().front().xen) + " or later"};
   const std::string brave = "or, at your own risk, use it like the last one known: --hypervisor=xen:assume-interface=" +
-                            value_of(found);
+                            short_string(found);
   if (!assumed)
     return InterfaceProblem{has + "; this pviommu knows " + known(),
                             "install a pviommu that knows this Xen, " + brave};
   if (*assumed != found)
-    return InterfaceProblem{has + ", not " + value_of(*assumed) + " as assume-interface= says",
+    return InterfaceProblem{has + ", not " + short_string(*assumed) + " as assume-interface= says",
                             "install a pviommu that knows this Xen, " + brave};
   return std::nullopt;
 }

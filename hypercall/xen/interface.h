@@ -27,7 +27,9 @@ struct InterfaceNumbers {
 };
 /// "domctl 0x17, sysctl 0x15"
 std::string to_string(const InterfaceNumbers& numbers);
-/// The value of assume-interface=, "0x19/0x17": domctl's, then sysctl's.  EINVAL with a sentence.
+/// "0x17/0x15", as in assume-interface=
+std::string short_string(const InterfaceNumbers& numbers);
+/// Its value: domctl's number, then sysctl's.  EINVAL with a sentence.
 Result<InterfaceNumbers> parse_interface(std::string_view text);
 
 /// Numbers that are worth asking Xen for.

@@ -24,7 +24,9 @@ XEN_COMMON = \
 	hypercall/xen/reaper.h \
 	hypercall/xen/vectors.h \
 	hypercall/xen/xen_calls.cc \
-	hypercall/xen/xen_calls.h
+	hypercall/xen/xen_calls.h \
+	hypercall/xen/xen_conf.cc \
+	hypercall/xen/xen_conf.h
 XEN_MODULE = \
 	hypercall/xen/doctor.cc \
 	hypercall/xen/doctor.h \

@@ -20,6 +20,7 @@
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/guest_bars.h"
 #include "hypercall/xen/pirqs.h"
+#include "hypercall/xen/xen_conf.h"
 
 namespace pviommu::xen {
 namespace {
@@ -208,10 +209,15 @@ Result<std::vector<std::string>> find_orphans(XenCalls& calls) {
 
 int reap_for_command(const char* conf, int dry_run, void (*row)(void* to, const pviommu_reaped* reaped),
                      void* to) noexcept {
-  (void)conf;  // says how to run, which makes no difference to what is left
   try {
-    auto calls = XenCalls::open();
-    if (!calls) return -calls.error().code;
+    // Of the rest, which says how to run, nothing makes a difference to what is left.
+    const auto read = parse_xen_conf(conf != nullptr ? conf : "");
+    auto calls = read ? XenCalls::open(read->assumed) : read.error();
+    if (!calls && calls.error().sentence.empty()) return -calls.error().code;
+    if (!calls) {
+      hand_over({to_string(calls.error())}, ReapedState::problem, row, to);
+      return 0;
+    }
     if (dry_run == 0) {
       ReapReport report;
       const auto tell = [&] {

@@ -18,12 +18,12 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "hypercall/conf.h"
 #include "hypercall/statistics.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/doctor.h"
 #include "hypercall/xen/open_device.h"
 #include "hypercall/xen/reaper.h"
+#include "hypercall/xen/xen_conf.h"
 
 namespace pviommu::xen {
 namespace {
@@ -59,23 +59,11 @@ XenHypervisor::XenHypervisor(Host host, std::unique_ptr<XenCalls> calls, std::un
 
 Result<std::unique_ptr<XenHypervisor>> XenHypervisor::open(std::string_view conf) {
   const auto wrong = [](const std::string& what) { return Error{EINVAL, "open xen"}.with_sentence(what); };
-  ConfError problem;
-  const std::vector<ConfElement> elements = parse_conf(conf, problem);
-  if (problem.message.empty() && (elements.size() > 1 || (elements.size() == 1 && !elements[0].head.empty())))
-    problem.message = "'" + std::string(conf) + "': expected KEY=VALUE,... of domain, interrupts and fail";
-  if (!problem.message.empty()) return wrong(problem.message);
-  std::uint64_t fail = 0;
-  std::string interrupts = "auto", domain;
-  if (!elements.empty()) {
-    ConfReader reader(elements[0]);
-    fail = reader.size("fail", 0);
-    interrupts = reader.choice("interrupts", "auto", {"auto", "none", "may-crash-dom0"});
-    domain = reader.text("domain", "");
-    if (const std::string unread = reader.finish(); !unread.empty()) return wrong(unread);
-  }
+  const XenConf read = PVIOMMU_TRY(parse_xen_conf(conf));
+  const auto& [interrupts, domain, fail, assumed] = read;
 
   PVIOMMU_TRY(on_xen());
-  auto calls = XenCalls::open();
+  auto calls = XenCalls::open(assumed);
   if (!calls && !calls.error().sentence.empty()) return calls.error();
   if (!calls)
     return calls.error().with_sentence(to_string(calls.error()) +
@@ -129,7 +117,7 @@ Status XenHypervisor::activate() {
   if (!physical_) physical_ = PVIOMMU_TRY(PhysicalMap::open(*calls_));
   if (!ledger_) ledger_ = PVIOMMU_TRY(Ledger::create());
   if (!guardian_) {
-    auto started = GuardianLink::start(*ledger_);
+    auto started = GuardianLink::start(*ledger_, calls_->interface());
     if (!started) {
       std::fprintf(stderr, "pviommu: %s\n", to_string(started.error()).c_str());
       ledger_->discard();

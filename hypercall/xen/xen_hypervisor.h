@@ -53,9 +53,8 @@ namespace pviommu::xen {
 
 class XenHypervisor final : public Hypervisor, public Spaces, public Interrupts {
  public:
-  /// `conf`: interrupts=auto|none|may-crash-dom0 (the last: also on Linux before
-  /// 6.6, see Delivery::swap_port), domain=NAME|ID|UUID (guest mode), fail=N (for
-  /// tests: the N-th hypercall fails).
+  /// `conf`: as xen_conf.h has it (interrupts=may-crash-dom0: also on Linux before 6.6, see
+  /// Delivery::swap_port).
   static Result<std::unique_ptr<XenHypervisor>> open(std::string_view conf);
   ~XenHypervisor() override;
 

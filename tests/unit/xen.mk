@@ -13,6 +13,8 @@ unit_xen_SOURCES += \
 	hypercall/xen/iommu_tables.cc \
 	hypercall/xen/iommu_tables.h \
 	hypercall/xen/mapping_piece.h \
+	hypercall/xen/xen_conf.cc \
+	hypercall/xen/xen_conf.h \
 	tests/unit/xen_doctor_test.cc \
 	tests/unit/xen_fault_log_test.cc \
 	tests/unit/xen_interface_test.cc \

@@ -106,6 +106,44 @@ TEST(FaultLogTest, TheReasonDecides) {
   EXPECT_EQ(reason("0a"), FaultReason::not_attached);
 }
 
+// 4.17 to 4.22 end VT-d's second line with the reason, 4.23 names the IOMMU behind it; AMD's line
+// is the same in all, with a word for each flag.
+TEST(FaultLogTest, TheLinesOfEachXen) {
+  for (const char* end : {"", " on iommu:0", " on iommu:12"}) {
+    const auto faults = faults_of(
+        std::string("(XEN) [VT-D]DMAR:[DMA Read] Request device [0000:00:04.0] fault addr 1000\n"
+                    "(XEN) [VT-D]DMAR: reason 02 - Present bit in context entry is clear") + end +
+        "\n(XEN) [VT-D]DMAR:[DMA Write] Request device [0000:00:04.0] fault addr 2000\n"
+        "(XEN) [VT-D]DMAR: reason 05 - PTE Write access is not set" + end +
+        "\n(XEN) [VT-D]INTR-REMAP: Request device [0000:00:04.0] fault index 8\n"
+        "(XEN) [VT-D]INTR-REMAP: reason 25 - Blocked a compatibility format interrupt request" + end + "\n");
+    ASSERT_EQ(faults.size(), 3u) << end;
+    EXPECT_EQ(faults[0].reason, FaultReason::not_attached) << end;
+    EXPECT_EQ(faults[1].reason, FaultReason::not_mapped) << end;
+    EXPECT_EQ(faults[1].iova, Iova(0x2000)) << end;
+    EXPECT_EQ(faults[2].reason, FaultReason::bad_message) << end;
+  }
+  const struct {
+    const char* flags;
+    Access access;
+    FaultReason reason;
+  } kAmd[] = {
+      {"0", Access::read, FaultReason::not_mapped},
+      {"0x20 RW", Access::write, FaultReason::not_mapped},
+      {"0x50 PE PR", Access::read, FaultReason::not_permitted},
+      {"0x70 PE RW PR", Access::write, FaultReason::not_permitted},
+      {"0x120 TR RW", Access::write, FaultReason::not_mapped},
+      {"0xfff ?? TR RZ PE RW PR I US NX GN", Access::write, FaultReason::bad_message},
+  };
+  for (const auto& amd : kAmd) {
+    const auto faults = faults_of(
+        std::string("(XEN) AMD-Vi: IO_PAGE_FAULT: 0000:00:04.0 d1 addr 00000000fee00000 flags ") + amd.flags + "\n");
+    ASSERT_EQ(faults.size(), 1u) << amd.flags;
+    EXPECT_EQ(faults[0].access, amd.access) << amd.flags;
+    EXPECT_EQ(faults[0].reason, amd.reason) << amd.flags;
+  }
+}
+
 TEST(FaultLogTest, AFaultWithoutItsSecondLineIsNotLost) {
   FaultLog log;
   std::vector<Fault> out;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "hypercall/xen/interface.h"
+#include "hypercall/xen/xen_conf.h"
 
 namespace pviommu::xen {
 namespace {
@@ -97,6 +98,31 @@ TEST(XenInterfaceTest, TheOptionsValue) {
     ASSERT_FALSE(parsed) << bad;
     EXPECT_EQ(parsed.error().code, EINVAL);
     expect_parts(to_string(parsed.error()), {"assume-interface=", bad, "like assume-interface=0x19/0x17"});
+  }
+}
+
+TEST(XenConfTest, EveryKey) {
+  const auto none = parse_xen_conf("");
+  ASSERT_TRUE(none);
+  EXPECT_EQ(none->interrupts, "auto");
+  EXPECT_EQ(none->domain, "");
+  EXPECT_EQ(none->fail, 0u);
+  EXPECT_FALSE(none->assumed);
+  const auto all = parse_xen_conf("domain=guest,interrupts=none,fail=7,assume-interface=0x19/0x17");
+  ASSERT_TRUE(all) << to_string(all.error());
+  EXPECT_EQ(all->interrupts, "none");
+  EXPECT_EQ(all->domain, "guest");
+  EXPECT_EQ(all->fail, 7u);
+  EXPECT_EQ(all->assumed, (InterfaceNumbers{0x19, 0x17}));
+}
+
+TEST(XenConfTest, AWrongOneIsOneLine) {
+  for (const char* wrong : {"guest", "a;b", "interrupts=some", "fail=x", "dom=1", "assume-interface=0x19", "domain=1,domain=2"}) {
+    const auto read = parse_xen_conf(wrong);
+    ASSERT_FALSE(read) << wrong;
+    EXPECT_EQ(read.error().code, EINVAL);
+    EXPECT_FALSE(read.error().sentence.empty()) << wrong;
+    EXPECT_EQ(to_string(read.error()).find('\n'), std::string::npos);
   }
 }
 
