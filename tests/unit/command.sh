@@ -72,7 +72,7 @@ says 2 'no hypervisor "nosuch"' detach --hypervisor=nosuch 0000:00:05.0
 says 0 "" run -- true
 says 1 "" run -- false
 says 127 "/nonexistent: No such file" run -- /nonexistent
-says 0 "pages mapped" run --stats -- true
+says 0 "no VFIO file was opened" run --stats -- true
 says 0 '"count": 0' run --stats=json -- true
 says 2 "--frames: bogus" run --frames=bogus -- true
 says 2 "--max-mappings" run --max-mappings=x -- true
