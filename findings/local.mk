@@ -6,5 +6,6 @@ EXTRA_DIST += \
 	findings/finding.sh \
 	findings/intel-iommu-width-of-machine.sh \
 	findings/libxenctrl-of-one-version.sh \
+	findings/libvirt-error-of-missing-file.sh \
 	findings/qemu-img-bench-last-block.sh \
 	findings/xen-createdomain-grows.sh
