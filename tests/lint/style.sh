@@ -14,7 +14,7 @@ report() {  # NAME PLACES: ok when there are none
     not_ok "$1" "$(printf '%s\n' "$2" | wc -l) places"
   fi
 }
-folders="hypercall pviommu msi vfio-glue tests"
+folders="hypercall pviommu msi vfio-glue tests findings"
 sources() {
   # shellcheck disable=SC2086 # a list of folders
   find $folders -type f \( -name '*.h' -o -name '*.cc' -o -name '*.c' -o -name '*.sh' -o -name '*.mk' \) | LC_ALL=C sort
