@@ -20,6 +20,7 @@
 
 #include "hypercall/diagnosis.h"
 #include "hypercall/hypervisor.h"
+#include "hypercall/keeper.h"
 #include "hypercall/module.h"
 #include "hypercall/result.h"
 
@@ -78,6 +79,12 @@ Status diagnose(const pviommu_module& entry, std::string_view conf, std::string_
 
 /// The same of the module's reap(), which is called once: it does its work only once.
 Status reap(const pviommu_module& entry, std::string_view conf, bool dry_run, std::vector<Reaped>& rows);
+
+/// Asks the module where its hypervisor has the device.  EOPNOTSUPP: it cannot tell.
+Result<Keeper> keeper_of(const pviommu_module& entry, Sbdf sbdf);
+/// Moves the device between host and quarantine.  False: it was there already.
+/// EOPNOTSUPP: the module cannot.
+Result<bool> set_keeper(const pviommu_module& entry, Sbdf sbdf, Keeper keeper);
 
 /// Adds a linked-in entry.  Call during start-up, before any open.
 void register_builtin_module(const pviommu_module* entry);

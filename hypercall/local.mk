@@ -12,6 +12,7 @@ nobase_pkginclude_HEADERS += \
 	hypercall/guest_bus.h \
 	hypercall/hypervisor.h \
 	hypercall/interrupts.h \
+	hypercall/keeper.h \
 	hypercall/module.h \
 	hypercall/msi_message.h \
 	hypercall/no_interrupts.h \

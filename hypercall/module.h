@@ -54,6 +54,13 @@ struct pviommu_reaped {
 #define PVIOMMU_REAPED_LEFT 1u    /* by a dry run, or because a guardian is at work on it */
 #define PVIOMMU_REAPED_PROBLEM 2u /* could not be put back */
 
+/* Where the hypervisor has a device: keeper(), set_keeper(). */
+#define PVIOMMU_KEEPER_UNKNOWN 0u    /* it does not say */
+#define PVIOMMU_KEEPER_HOST 1u       /* with the host, whose drivers can use it */
+#define PVIOMMU_KEEPER_QUARANTINE 2u /* set aside: its DMA and its interrupts reach nobody */
+#define PVIOMMU_KEEPER_SPACE 3u      /* in an address space of a program, living or dead */
+#define PVIOMMU_KEEPER_GUEST 4u      /* with a guest */
+
 struct pviommu_module {
   size_t size;              /* sizeof(struct pviommu_module) of the module */
   uint32_t api_version;     /* PVIOMMU_MODULE_API_VERSION */
@@ -81,6 +88,16 @@ struct pviommu_module {
    * as for diagnose(). */
   int (*reap)(const char *conf, int dry_run,
               void (*row)(void *to, const struct pviommu_reaped *reaped), void *to);
+
+  /* Where the hypervisor has `device`, an address like "0000:00:05.0":
+   * PVIOMMU_KEEPER_*, or a negative errno.  Changes nothing.  Lets no exception
+   * out, and neither must the next one. */
+  int (*keeper)(const char *device);
+
+  /* Moves `device` between PVIOMMU_KEEPER_HOST and PVIOMMU_KEEPER_QUARANTINE.
+   * Returns 1, 0 when it was there already, or a negative errno, when it is
+   * where it was.  Other keepers: -EINVAL. */
+  int (*set_keeper)(const char *device, uint32_t keeper);
 };
 
 /* The least `size` a module may have. */

@@ -28,6 +28,8 @@ const pviommu_module kEntry = {sizeof(pviommu_module),
                                "every mapping is a hypercall to the hypervisor (the default)",
                                &open_hypercall_iommu,
                                nullptr,
+                               nullptr,
+                               nullptr,
                                nullptr};
 
 const bool registered = (register_builtin_module(&kEntry), true);

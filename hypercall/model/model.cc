@@ -149,6 +149,8 @@ const pviommu_module kEntry = {sizeof(pviommu_module),
                                "reference hypervisor in this process, with nvme, edu and virtio-net devices",
                                &open_model,
                                nullptr,
+                               nullptr,
+                               nullptr,
                                nullptr};
 
 const bool registered = (register_builtin_module(&kEntry), true);

@@ -47,4 +47,6 @@ extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_m
     &pviommu::spapr::open_papr,
     &pviommu::spapr::diagnose,
     nullptr,  // nothing survives a program: kernels clean up
+    nullptr,  // nor is a device set aside
+    nullptr,
 };

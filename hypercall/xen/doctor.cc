@@ -220,10 +220,11 @@ void judge_owner(Checks& checks, const DeviceFacts& device) {
     add(checks, "domain", CheckState::unknown, "Xen does not say whose the device is", "");
   else if (owner == "d0")
     ok(checks, "domain", "the device is dom0's");
-  else if (owner.starts_with("DomIO") || owner == "d[IO]")
-    add(checks, "domain", CheckState::warning,
-        "the device is in Xen's quarantine, where a deassign leaves it",
-        "pviommu reap; the next run does that too");
+  else if (is_quarantine(owner))
+    add(checks, "domain", CheckState::ok,
+        "the device is in Xen's quarantine, where `xl pci-assignable-add` and the end of a guest leave it; a run "
+        "puts it back there, and a driver of dom0 cannot use it before it is out:",
+        "pviommu unbind " + to_string(*device.sbdf));
   else if (device.carrier_of && device.user)
     ok(checks, "domain",
        "the device is in the carrier " + owner + " of process " + std::to_string(*device.carrier_of));
@@ -315,7 +316,7 @@ void add_steps(Checks& checks, const DeviceFacts& device, const HostFacts& host,
   ok(checks, kRunStep,
      "in the end, also of a killed program: bus mastering off, " +
          std::string(device.can_reset ? "reset, " : "") +
-         "device back to dom0, pirqs and carrier removed, pages released");
+         "pirqs and carrier removed, device back to where it was, pages released");
 }
 
 }  // namespace
@@ -372,6 +373,8 @@ std::string owner_of(std::string_view console, Sbdf sbdf) {
   const auto end = console.substr(0, console.find('\n')).find(" - ");
   return end == console.npos ? std::string() : std::string(console.substr(0, end));
 }
+
+bool is_quarantine(std::string_view owner) { return owner.starts_with("DomIO") || owner == "d[IO]"; }
 
 void count_vectors(const std::vector<std::uint8_t>& config, unsigned& msi, unsigned& msix) {
   msi = msix = 0;

@@ -80,6 +80,8 @@ std::vector<Check> judge(const DeviceFacts& device, const HostFacts& host, const
 std::optional<bool> interrupt_remapping(std::string_view console);
 /// Who owns the device, by the last answer to the debug key Q; empty: it is not in it.
 std::string owner_of(std::string_view console, Sbdf sbdf);
+/// Whether the quarantine is meant.
+bool is_quarantine(std::string_view owner);
 
 /// MSI and MSI-X vectors by the capabilities in 256 bytes of configuration space.
 void count_vectors(const std::vector<std::uint8_t>& config, unsigned& msi, unsigned& msix);

@@ -18,6 +18,7 @@
 #include "hypercall/xen/doctor.h"
 #include "hypercall/xen/host.h"
 #include "hypercall/xen/iommu_tables.h"
+#include "hypercall/xen/owner.h"
 #include "hypercall/xen/pirq_vectors.h"
 #include "hypercall/xen/xen_calls.h"
 #include "hypercall/xen/xen_conf.h"
@@ -31,20 +32,6 @@ std::string first_line(const std::string& path) {
   const ssize_t got = fd ? ::read(fd.get(), text.data(), text.size()) : 0;
   const std::string_view all(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
   return std::string(all.substr(0, all.find('\n')));
-}
-
-/// The text of the ring from `index` on; `index` is moved to the end.
-std::optional<std::string> read_console(XenCalls& calls, std::uint32_t& index) {
-  std::string all;
-  std::array<char, 16384> piece;
-  // Xen may print while we read, so a short read is the end, too, and not only an empty one.
-  for (int reads = 0; reads < 4096; ++reads) {
-    const auto count = calls.read_console(piece, index);
-    if (!count) return std::nullopt;
-    all.append(piece.data(), *count);
-    if (*count < piece.size()) break;
-  }
-  return all;
 }
 
 /// `interface`: empty where Xen could not be asked.  `calls`: null where they could not be opened.
@@ -118,11 +105,7 @@ void ask_sysfs(DeviceFacts& device) {
 void ask_xen(DeviceFacts& device, XenCalls& calls) {
   const auto control = Control::open(calls);
   if (!control) return;  // said of the host
-  // The end of the ring is looked up before the question, so that only the answer is read:
-  // the ring may be large.
-  std::uint32_t index = 0;
-  if (read_console(calls, index) && (*control)->debug_key('Q'))
-    if (const auto answer = read_console(calls, index)) device.owner = owner_of(*answer, *device.sbdf);
+  device.owner = ask_owner(calls, **control, *device.sbdf);
   if (const auto carriers = list_carriers(calls)) {
     for (const CarrierInfo& carrier : *carriers)
       if (device.owner == "d" + std::to_string(carrier.domid.raw())) device.carrier_of = carrier.tag.pid;

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -129,6 +130,8 @@ Result<LedgerDevice*> Ledger::add(Sbdf sbdf) {
     device.prepared.store(0);
     device.vectors.store(0);
     device.enabled_here = 0;
+    device.fetch = {};
+    if (::mlock(&device, offsetof(LedgerDevice, vector)) != 0) return Error{errno, "ledger: lock memory"};
     device.used.store(1, std::memory_order_release);
     return &device;
   }

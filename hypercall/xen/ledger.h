@@ -67,6 +67,7 @@ struct LedgerDevice {
   std::uint32_t padding;
   std::atomic<std::uint32_t> carrier;    ///< domid + 1, a guest's too, while the device may be there; 0: with dom0
   std::atomic<std::uint32_t> vectors;    ///< entries below that may be in use
+  multicall_entry fetch;                 ///< out of quarantine at the open (quarantine.h): Xen writes its answer
   LedgerVector vector[kVectors];
 };
 
@@ -81,7 +82,7 @@ struct LedgerHeader {
   static constexpr std::uint64_t kMagic = 0x33756d6d6f697670;  // "pviommu3"
   /// Of this file, counted up by whoever changes a structure in it.  The hypercalls' arguments
   /// are laid out the same in every Xen.  (0x15 to 0x18: pviommu before it knew more than one.)
-  static constexpr std::uint32_t kLayout = 1;
+  static constexpr std::uint32_t kLayout = 2;
   static constexpr unsigned kDevices = 32;
   static constexpr unsigned kBars = 256;
   std::uint64_t magic;

@@ -20,6 +20,8 @@ XEN_COMMON = \
 	hypercall/xen/mapping_piece.h \
 	hypercall/xen/pirqs.cc \
 	hypercall/xen/pirqs.h \
+	hypercall/xen/quarantine.cc \
+	hypercall/xen/quarantine.h \
 	hypercall/xen/reaper.cc \
 	hypercall/xen/reaper.h \
 	hypercall/xen/vectors.h \
@@ -49,6 +51,8 @@ XEN_MODULE = \
 	hypercall/xen/mapping.h \
 	hypercall/xen/open_device.cc \
 	hypercall/xen/open_device.h \
+	hypercall/xen/owner.cc \
+	hypercall/xen/owner.h \
 	hypercall/xen/physical_map.cc \
 	hypercall/xen/physical_map.h \
 	hypercall/xen/pirq_vectors.cc \

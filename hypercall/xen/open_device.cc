@@ -2,7 +2,8 @@
 // The device's ways between its owners, and the vectors' calls that find the device first.
 //
 //   dom0 --attach()--> carrier or guest --detach()--> quarantine --> dom0
-//                                                  ^ where a step failed, detach() goes on
+//    ^                                             ^ where a step failed, detach() goes on
+//    open: out of quarantine, if it is there; close: back, if it was (quarantine.h)
 //
 // devices_lock_ of XenHypervisor covers the list of open devices and each one's owner.
 #include "hypercall/xen/open_device.h"
@@ -14,6 +15,7 @@
 #include "hypercall/sysfs_bus.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/pirqs.h"
+#include "hypercall/xen/quarantine.h"
 
 namespace pviommu::xen {
 
@@ -37,11 +39,11 @@ Status XenHypervisor::OpenDevice::enter() {
   // The lock is the guardian's too: as long as it is cleaning up behind us the
   // device is taken.
   PVIOMMU_TRY(xen_.guardian_->hold(lock_.fd()));
-  // A domain that had it may have ended while we were not there.
-  PVIOMMU_TRY(fetch_from_quarantine(*xen_.calls_, sbdf_));
   const std::lock_guard guard(xen_.devices_lock_);
   ledger_ = PVIOMMU_TRY(xen_.ledger_->add(sbdf_));
   ledger_->enabled_here = enabled_here() ? 1 : 0;
+  // Whoever set it aside, or a domain that had it and ended, may have left it there.
+  PVIOMMU_TRY(fetch_for_run(*xen_.calls_, *ledger_));
   vectors_.sbdf = sbdf_;
   vectors_.ledger = ledger_;
   xen_.devices_[sbdf_.raw()] = this;
@@ -62,13 +64,16 @@ XenHypervisor::OpenDevice::~OpenDevice() {
     const std::lock_guard guard(xen_.devices_lock_);
     if (const auto found = xen_.devices_.find(sbdf_.raw()); found != xen_.devices_.end() && found->second == this)
       xen_.devices_.erase(found);
-    if (ledger_ != nullptr) {
+    if (ledger_ != nullptr)
       clean = owner_ == Owner::dom0 && vectors_.slots.empty() && ledger_->prepared.load() == 0;
-      // What is left in the ledger is the guardian's to put back.
-      if (clean) xen_.ledger_->remove(*ledger_);
-    }
   }
   give_back();
+  if (ledger_ != nullptr) {
+    clean = clean && put_where_found(*xen_.calls_, *ledger_).ok();
+    // What is left in the ledger is the guardian's to put back.
+    const std::lock_guard guard(xen_.devices_lock_);
+    if (clean) xen_.ledger_->remove(*ledger_);
+  }
   if (clean)
     (void)xen_.guardian_->drop(lock_.fd());
   else

@@ -20,6 +20,7 @@
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/guest_bars.h"
 #include "hypercall/xen/pirqs.h"
+#include "hypercall/xen/quarantine.h"
 #include "hypercall/xen/xen_conf.h"
 
 namespace pviommu::xen {
@@ -93,6 +94,8 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
     good &= insist(report, name + ": pirq", [&] { return unmap_ledger_pirq(calls, vector); });
   }
   good &= insist(report, name + ": MSI-X", [&] { return release_msix(calls, device); });
+  // Not before the rest: there neither pirqs nor MSI-X can be put right.
+  if (good) good = insist(report, name + ": where it was found", [&] { return put_where_found(calls, device); });
   if (good) {
     report.done.push_back(name);
     device.used.store(0);

@@ -7,6 +7,7 @@
 //     unbind vectors of a guest
 //     deassign: carrier or guest -> quarantine -> dom0
 //     EVTCHNOP_close of its ports, unmap its pirqs
+//     dom0 -> quarantine, if it was found there
 //   its carriers: destroy; a guest lives on
 //
 // Pins are let go after that, by the end of who holds them.

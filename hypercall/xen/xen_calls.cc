@@ -151,6 +151,26 @@ Result<long> XenCalls::domctl(xen_domctl& op, const char* name) {
   return issue(__HYPERVISOR_domctl, 0, &op, sizeof op, name);
 }
 
+Result<long> XenCalls::domctl_noted(xen_domctl& op, multicall_entry& note, const char* name) {
+  if (fails()) return Error{EIO, name};
+  const Bounce bounce(handle_, sizeof op);
+  if (bounce.get() == nullptr) return Error{ENOMEM, name};
+  op.interface_version = interface_.numbers.domctl;
+  std::memcpy(bounce.get(), &op, sizeof op);
+  note.op = __HYPERVISOR_domctl;
+  note.args[0] = address(bounce.get());
+  // As in issue_in_place().
+  for (int again = 0; ::xencall2(handle_, __HYPERVISOR_multicall, address(&note), 1) < 0; ++again) {
+    if (errno != EFAULT || again == 8) return Error{errno, "multicall", -errno};
+    auto& op_in_memory = *reinterpret_cast<volatile xen_ulong_t*>(&note.op);
+    op_in_memory = op_in_memory;
+  }
+  std::memcpy(&op, bounce.get(), sizeof op);
+  const long rc = static_cast<long>(note.result);
+  if (rc < 0) return Error{static_cast<int>(-rc), name, rc};
+  return rc;
+}
+
 Result<long> XenCalls::sysctl(xen_sysctl& op, const char* name) {
   op.interface_version = interface_.numbers.sysctl;
   return issue(__HYPERVISOR_sysctl, 0, &op, sizeof op, name);

@@ -59,6 +59,9 @@ class XenCalls {
   /// XEN_DOMCTL_*: `op.interface_version` is filled in; what Xen wrote is in
   /// `op` afterwards.  The value is Xen's, 0 or positive.  `name` is static.
   Result<long> domctl(xen_domctl& op, const char* name);
+  /// The same, as the one member of a multicall whose entry is `note`, in locked memory: Xen writes
+  /// its answer (0, or a negative errno) to `note.result`, also when the caller is killed meanwhile.
+  Result<long> domctl_noted(xen_domctl& op, multicall_entry& note, const char* name);
   /// XEN_SYSCTL_*, in the same way.
   Result<long> sysctl(xen_sysctl& op, const char* name);
   Result<long> physdev(unsigned command, void* argument, std::size_t bytes, const char* name);

@@ -22,6 +22,7 @@
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/doctor.h"
 #include "hypercall/xen/open_device.h"
+#include "hypercall/xen/owner.h"
 #include "hypercall/xen/reaper.h"
 #include "hypercall/xen/xen_conf.h"
 
@@ -368,4 +369,6 @@ extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_m
     "stock Xen, from a PV dom0: carrier domains, event channels, guests",
     &pviommu::xen::open_xen,
     &pviommu::xen::diagnose,
-    &pviommu::xen::reap_for_command};
+    &pviommu::xen::reap_for_command,
+    &pviommu::xen::keeper_for_command,
+    &pviommu::xen::set_keeper_for_command};

@@ -161,6 +161,8 @@ extern "C" const pviommu_module pviommu_module_entry = {
     "counting",
     "counts what goes to the hypervisor",
     open_counting,
-    nullptr,  // no diagnose() and no reap()
+    nullptr,  // no diagnose(), no reap(), no keepers
+    nullptr,
+    nullptr,
     nullptr,
 };

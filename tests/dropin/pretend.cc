@@ -154,6 +154,8 @@ extern "C" const pviommu_module pviommu_module_entry = {
     "pretend",
     "address spaces in a std::map, and a function that does nothing",
     open_pretend,
-    nullptr,  // no diagnose() and no reap()
+    nullptr,  // no diagnose(), no reap(), no keepers
+    nullptr,
+    nullptr,
     nullptr,
 };

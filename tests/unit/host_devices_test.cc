@@ -147,6 +147,125 @@ TEST_F(HostCommandTest, PcibackIsTheDriverOfXenPciback) {
   EXPECT_TRUE(machine.slots.empty());
 }
 
+// ---- the hypervisor's quarantine -------------------------------------------------------
+
+/// As `xl pci-assignable-add` leaves it.
+void set_aside(FakeHost& machine) {
+  FakeHost::write(machine.sys / "hypervisor/type", "xen\n");
+  machine.add_driver("pciback");
+  FakeHost::write(machine.sys / "bus/pci/drivers/pciback/new_slot", "");
+  const auto write = machine.roots().write;
+  EXPECT_TRUE(write(machine.sys / "bus/pci/drivers/nvme/unbind", kNvme));
+  EXPECT_TRUE(write(machine.sys / "bus/pci/drivers/pciback/new_slot", kNvme));
+  EXPECT_TRUE(write(machine.sys / "bus/pci/drivers/pciback/bind", kNvme));
+  machine.keepers[kNvme] = Keeper::quarantine;
+}
+
+TEST_F(HostCommandTest, UnbindLeavesTheQuarantineBeforeADriverProbes) {
+  set_aside(machine);
+  auto wanted = options({kNvme});
+  wanted.dry_run = true;
+  EXPECT_EQ(do_unbind(wanted), 0);
+  EXPECT_NE(out.find("xl pci-assignable-remove 0000:00:05.0\necho 0000:00:05.0 > "), out.npos) << out;
+  EXPECT_EQ(machine.log, Lines{});
+  EXPECT_EQ(do_unbind(options({kNvme})), 0);
+  EXPECT_EQ(out, "0000:00:05.0: pciback -> nvme\n");
+  EXPECT_EQ(machine.log, (Lines{"0000:00:05.0 > /bus/pci/drivers/pciback/unbind",
+                                "0000:00:05.0 > /bus/pci/drivers/pciback/remove_slot",
+                                "0000:00:05.0 out of quarantine", "0000:00:05.0 > /bus/pci/drivers_probe"}));
+  EXPECT_EQ(machine.keepers[kNvme], Keeper::host);
+}
+
+TEST_F(HostCommandTest, AFailedUnbindGoesBackIntoQuarantine) {
+  set_aside(machine);
+  for (unsigned n = 1; n <= 4; ++n) {
+    machine.fail_at = n;
+    EXPECT_EQ(do_unbind(options({kNvme})), kFailed);
+    EXPECT_FALSE(says("undone")) << err;
+    EXPECT_EQ(machine.driver(kNvme), "pciback") << n;
+    EXPECT_EQ(machine.keepers[kNvme], Keeper::quarantine) << n;
+  }
+}
+
+TEST_F(HostCommandTest, BindToNoneLeavesTheQuarantineAlone) {
+  set_aside(machine);
+  EXPECT_EQ(do_bind(options({kNvme})), 0);
+  EXPECT_EQ(machine.keepers[kNvme], Keeper::quarantine);
+  EXPECT_EQ(do_unbind(options({kNvme})), 0);
+  EXPECT_EQ(out, "0000:00:05.0: none -> nvme\n");
+  EXPECT_EQ(machine.keepers[kNvme], Keeper::host);
+}
+
+TEST_F(HostCommandTest, BindToADriverThatUsesItLeavesTheQuarantine) {
+  set_aside(machine);
+  auto wanted = options({kNvme});
+  wanted.driver = "vfio-pci";
+  machine.slots.clear();
+  EXPECT_EQ(do_bind(wanted), 0);
+  EXPECT_EQ(machine.keepers[kNvme], Keeper::host);
+  machine.keepers[kNvme] = Keeper::quarantine;
+  machine.add_driver("pci-stub");
+  wanted.driver = "pci-stub";
+  EXPECT_EQ(do_bind(wanted), 0);
+  EXPECT_EQ(machine.keepers[kNvme], Keeper::quarantine);
+}
+
+TEST_F(HostCommandTest, AQuarantineThatCannotBeAskedIsLeftAllTheSame) {
+  set_aside(machine);
+  machine.keepers[kNvme] = Keeper::unknown;
+  machine.secretly_quarantined.insert(kNvme);
+  auto wanted = options({kNvme});
+  wanted.dry_run = true;
+  EXPECT_EQ(do_unbind(wanted), 0);
+  EXPECT_NE(out.find("\n# if it is in Xen's quarantine: xl pci-assignable-remove 0000:00:05.0\n"), out.npos) << out;
+  EXPECT_EQ(do_unbind(options({kNvme})), 0);
+  EXPECT_EQ(out, "0000:00:05.0: pciback -> nvme\n");
+}
+
+TEST_F(HostCommandTest, WhatAnotherDomainHasIsNotProbed) {
+  set_aside(machine);
+  machine.keepers[kNvme] = Keeper::guest;
+  EXPECT_EQ(do_unbind(options({kNvme})), kFailed);
+  EXPECT_TRUE(says("0000:00:05.0 belongs to a guest")) << err;
+  machine.keepers[kNvme] = Keeper::space;
+  EXPECT_EQ(do_unbind(options({kNvme})), kFailed);
+  EXPECT_TRUE(says("pviommu reap")) << err;
+  EXPECT_EQ(machine.log, Lines{});
+  EXPECT_EQ(machine.driver(kNvme), "pciback");
+}
+
+TEST_F(HostCommandTest, NoDriverBackIsAnError) {
+  FakeHost::write(machine.device(kNvme) / "modalias", "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02\n");
+  machine.tell_table("nvme", "pci:v*d*sv*sd*bc01sc08i02*");
+  machine.tell_table("e1000e", "pci:v00008086d00001502sv*sd*bc*sc*i*");
+  EXPECT_EQ(do_bind(options({kNvme})), 0);
+  machine.refuses.insert("nvme");
+  EXPECT_EQ(do_unbind(options({kNvme})), kFailed);
+  EXPECT_EQ(out, "0000:00:05.0: vfio-pci -> none\n");
+  EXPECT_TRUE(says("0000:00:05.0 was given back, but the driver for it, nvme, has not taken it")) << err;
+  EXPECT_EQ(do_unbind(options({kNvme})), kFailed) << "nor the second time";
+  // A driver that is not loaded is nobody's fault.
+  std::filesystem::remove_all(machine.sys / "bus/pci/drivers/nvme");
+  EXPECT_EQ(do_unbind(options({kNvme})), 0);
+  EXPECT_EQ(out, "0000:00:05.0: none -> none\n");
+  // Nor does a kernel without the tables complain.
+  machine.add_driver("nvme");
+  std::filesystem::remove_all(machine.modules);
+  EXPECT_EQ(do_unbind(options({kNvme})), 0);
+}
+
+TEST_F(HostCommandTest, ADriverThatIsLinkedInCountsToo) {
+  FakeHost::write(machine.device(kNvme) / "modalias", "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02\n");
+  machine.tell_table("nvme", "usb:v*");
+  FakeHost::write(machine.modules / "6.12.1/modules.builtin.modinfo",
+                  std::string("ahci.alias=pci:v*d*sv*sd*bc01sc06i01*") + '\0' +
+                      "nvme.alias=pci:v*d*sv*sd*bc01sc08i02*" + '\0');
+  EXPECT_EQ(do_bind(options({kNvme})), 0);
+  machine.refuses.insert("nvme");
+  EXPECT_EQ(do_unbind(options({kNvme})), kFailed);
+  EXPECT_TRUE(says("the driver for it, nvme,")) << err;
+}
+
 TEST_F(HostCommandTest, WhoTakesItBackIsSaid) {
   auto wanted = options({kNvme});
   EXPECT_EQ(do_bind(wanted), 0);

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "vfio-glue/host/devices.h"
 
@@ -23,6 +24,7 @@ class FakeHost {
     top = ::mkdtemp(name);
     sys = top / "sys";
     proc = top / "proc";
+    modules = top / "modules";
     for (const char* folder : {"bus/pci/devices", "bus/pci/drivers", "class/block", "class/net"})
       std::filesystem::create_directories(sys / folder);
     write(proc / "self/mountinfo", "22 1 0:21 / /proc rw - proc proc rw\n");
@@ -33,12 +35,25 @@ class FakeHost {
   FakeHost(const FakeHost&) = delete;
 
   HostRoots roots() {
-    return {sys, proc, [this](const std::string& path, std::string_view text) { return kernel(path, text); },
+    return {sys,
+            proc,
+            [this](const std::string& path, std::string_view text) { return kernel(path, text); },
             [this](const std::string& name, const std::string&) -> Status {
               asked.push_back(name);
               if (claimed.contains(name)) return Error{EBUSY, "open"};
               return {};
-            }};
+            },
+            [this](Sbdf sbdf) -> Result<Keeper> {
+              const auto found = keepers.find(to_string(sbdf));
+              return found == keepers.end() ? Keeper::host : found->second;
+            },
+            [this](Sbdf sbdf, Keeper keeper) -> Result<bool> {
+              log.push_back(to_string(sbdf) + (keeper == Keeper::host ? " out of quarantine" : " into quarantine"));
+              if (log.size() == fail_at) return Error{EIO, "set_keeper"};
+              auto& now = secretly_quarantined.contains(to_string(sbdf)) ? hidden : keepers[to_string(sbdf)];
+              return std::exchange(now, keeper) != keeper;
+            },
+            modules};
   }
 
   static void write(const std::filesystem::path& path, const std::string& text) {
@@ -73,6 +88,13 @@ class FakeHost {
   void add_driver(const std::string& name) {
     write(sys / "bus/pci/drivers" / name / "bind", "");
     write(sys / "bus/pci/drivers" / name / "unbind", "");
+  }
+  /// The driver's module is loaded, and says that it is for such devices.
+  void tell_table(const std::string& name, const std::string& pattern) {
+    link(sys / "bus/pci/drivers" / name / "module", sys / "module" / name);
+    write(proc / "sys/kernel/osrelease", "6.12.1\n");
+    std::filesystem::create_directories(modules / "6.12.1");
+    std::ofstream(modules / "6.12.1/modules.alias", std::ios::app) << "alias " << pattern << ' ' << name << '\n';
   }
   /// `wants`: the driver that takes it when no override says otherwise.
   void add_device(const std::string& address, const std::string& wants = "", int group = -1) {
@@ -150,7 +172,10 @@ class FakeHost {
         << name << '\n';
   }
 
-  std::filesystem::path top, sys, proc;
+  std::filesystem::path top, sys, proc, modules;
+  std::map<std::string, Keeper> keepers;          ///< of the hypervisor; others are with the host
+  std::set<std::string> secretly_quarantined;     ///< whose keeper can be set, and not be asked
+  Keeper hidden = Keeper::quarantine;             ///< of those
   std::map<std::string, std::string> wanted;
   std::set<std::string> refuses;  ///< drivers whose probe fails
   std::set<std::string> claimed;  ///< disks that somebody has open exclusively
@@ -178,6 +203,11 @@ class FakeHost {
     if (name == "pciback" && slots.contains(address)) return true;
     return only != "(null)" ? only == name : wanted.at(address) == name;
   }
+  bool is_usable(const std::string& address) const {
+    if (secretly_quarantined.contains(address)) return hidden == Keeper::host;
+    const auto found = keepers.find(address);
+    return found == keepers.end() || found->second == Keeper::host;
+  }
   void probe(const std::string& address) {
     if (!driver(address).empty()) return;
     std::vector<std::string> names = {"pciback"};  // loaded first, the worst case
@@ -185,7 +215,7 @@ class FakeHost {
       if (entry.path().filename() != "pciback") names.push_back(entry.path().filename());
     for (const std::string& name : names)
       if (std::filesystem::exists(sys / "bus/pci/drivers" / name) && matches(address, name) &&
-          !refuses.contains(name)) {
+          !refuses.contains(name) && (is_parking_driver(name) || is_usable(address))) {
         give(address, name);
         return;
       }

@@ -204,6 +204,22 @@ TEST_F(BackendTest, ReapsOnceHoweverLongTheReport) {
   EXPECT_EQ(rows[0].state, ReapedState::left);
 }
 
+TEST_F(BackendTest, AsksAndMovesADevicesKeeper) {
+  install("testgood");
+  const auto* entry = entry_of("testgood");
+  ASSERT_NE(entry, nullptr);
+  const Sbdf device = make_sbdf(0, 0, 5, 1);
+  EXPECT_EQ(keeper_of(*entry, make_sbdf(0, 0, 5, 0)).value(), Keeper::host);
+  EXPECT_EQ(keeper_of(*entry, make_sbdf(0, 0, 5, 2)).error().code, ENODEV);
+  EXPECT_EQ(keeper_of(*entry, make_sbdf(0, 0, 5, 3)).value(), Keeper::unknown);
+  EXPECT_EQ(keeper_of(*entry, device).value(), Keeper::quarantine);
+  EXPECT_TRUE(set_keeper(*entry, device, Keeper::host).value());
+  EXPECT_FALSE(set_keeper(*entry, device, Keeper::host).value());
+  EXPECT_EQ(keeper_of(*entry, device).value(), Keeper::host);
+  EXPECT_TRUE(set_keeper(*entry, device, Keeper::quarantine).value());
+  EXPECT_EQ(set_keeper(*entry, make_sbdf(0, 0, 5, 2), Keeper::host).error().code, ENODEV);
+}
+
 TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
   install("testsmaller");
   const auto* entry = entry_of("testsmaller");
@@ -213,12 +229,19 @@ TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
   std::vector<Reaped> rows;
   EXPECT_EQ(diagnose(*entry, "", "", checks).error().code, EOPNOTSUPP);
   EXPECT_EQ(reap(*entry, "", true, rows).error().code, EOPNOTSUPP);
+  const Sbdf device = make_sbdf(0, 0, 5, 0);
+  EXPECT_EQ(keeper_of(*entry, device).error().code, EOPNOTSUPP);
+  EXPECT_EQ(set_keeper(*entry, device, Keeper::host).error().code, EOPNOTSUPP);
   pviommu_module none = *entry;
   none.size = sizeof none;
   none.diagnose = nullptr;
   none.reap = nullptr;
+  none.keeper = nullptr;
+  none.set_keeper = nullptr;
   EXPECT_EQ(diagnose(none, "", "", checks).error().code, EOPNOTSUPP);
   EXPECT_EQ(reap(none, "", true, rows).error().code, EOPNOTSUPP);
+  EXPECT_EQ(keeper_of(none, device).error().code, EOPNOTSUPP);
+  EXPECT_EQ(set_keeper(none, device, Keeper::host).error().code, EOPNOTSUPP);
 }
 
 TEST_F(BackendTest, UnknownNameListsAllAndWhy) {

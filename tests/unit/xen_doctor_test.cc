@@ -254,7 +254,10 @@ TEST(XenDoctorTest, WhoHasTheDevice) {
   expect(judge(device, healthy_host(), ""), "domain", CheckState::problem, "domain 3",
          "xl pci-detach 3 0000:00:05.0");
   device.owner = "DomIO:7ff0";
-  expect(judge(device, healthy_host(), ""), "domain", CheckState::warning, "quarantine", "next run");
+  expect(judge(device, healthy_host(), ""), "domain", CheckState::ok, "quarantine",
+         "pviommu unbind 0000:00:05.0");
+  device.owner = "d[IO]";
+  expect(judge(device, healthy_host(), ""), "domain", CheckState::ok, "quarantine");
   device.owner = "d[XEN]";
   expect(judge(device, healthy_host(), ""), "domain", CheckState::problem, "for itself");
   device.owner.clear();

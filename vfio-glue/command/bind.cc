@@ -7,6 +7,7 @@
 #include "vfio-glue/command/json.h"
 #include "vfio-glue/host/connection.h"
 #include "vfio-glue/host/holders.h"
+#include "vfio-glue/host/matching_drivers.h"
 
 namespace pviommu::command {
 namespace {
@@ -88,6 +89,19 @@ std::vector<const HostDevice*> left_members(const HostDevice& device, const std:
   return out;
 }
 
+/// After unbind: why the host cannot use the device although it should; empty: it can, or has no
+/// driver for it.
+std::string is_not_back(const BindOptions& options, const host::HostDevices& devices, const HostDevice& device) {
+  const std::string given_back = to_string(device.address) + " was given back, but ";
+  if (host::is_parking_driver(device.driver)) return given_back + device.driver + " has taken it again";
+  if (!device.driver.empty() || !devices.is_this_machine()) return {};
+  std::string drivers;
+  for (const std::string& driver : host::matching_drivers(options.roots, device.address))
+    drivers += (drivers.empty() ? "" : ", ") + driver;
+  return drivers.empty() ? std::string()
+                         : given_back + "the driver for it, " + drivers + ", has not taken it; dmesg may say why";
+}
+
 std::string shown(const std::string& driver) { return driver.empty() ? "none" : driver; }
 
 int change(const BindOptions& options, bool binds) {
@@ -137,13 +151,12 @@ int change(const BindOptions& options, bool binds) {
   auto after = options.dry_run ? std::move(before) : devices.list();
   if (!after) return failed(after.error());
 
+  std::string not_back;
   if (!binds && !options.dry_run)
     for (const Item& item : items)
-      if (const auto now = std::ranges::find(*after, item.device.address, &HostDevice::address);
-          now != after->end() && host::is_parking_driver(now->driver)) {
-        complain(to_string(item.device.address) + " was given back, but " + now->driver + " has taken it again");
-        return kFailed;
-      }
+      if (const auto now = std::ranges::find(*after, item.device.address, &HostDevice::address); now != after->end())
+        if (std::string what = is_not_back(options, devices, *now); !what.empty() && not_back.empty())
+          not_back = std::move(what);
 
   Json array = Json::array();
   for (const Item& item : items) {
@@ -190,7 +203,9 @@ int change(const BindOptions& options, bool binds) {
                     to_string(member->address).c_str(), member->driver.c_str());
   }
   if (options.json) std::puts(array.text().c_str());
-  return 0;
+  if (not_back.empty()) return 0;
+  complain(not_back);
+  return kFailed;
 }
 
 }  // namespace

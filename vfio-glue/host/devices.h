@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hypercall/keeper.h"
 #include "hypercall/result.h"
 #include "vfio-glue/host/pci_address.h"
 
@@ -71,6 +72,11 @@ struct HostRoots {
   std::function<Status(const std::string& path, std::string_view text)> write;
   /// Has a block device for itself for a moment; empty: claim_disk() of disk_holders.h.
   std::function<Status(const std::string& name, const std::string& number)> claim;
+  /// Where the hypervisor has a function, and moving it between host and quarantine (false: it was
+  /// there already); empty: by its module (keepers.h).
+  std::function<Result<Keeper>(Sbdf sbdf)> keeper;
+  std::function<Result<bool>(Sbdf sbdf, Keeper keeper)> set_keeper;
+  std::string modules = "/lib/modules";  ///< a folder for each kernel
 };
 
 std::unique_ptr<HostDevices> make_sysfs_devices(HostRoots roots);

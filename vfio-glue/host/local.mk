@@ -11,6 +11,10 @@ HOST_PARTS = \
 	vfio-glue/host/guest_domains.h \
 	vfio-glue/host/holders.cc \
 	vfio-glue/host/holders.h \
+	vfio-glue/host/keepers.cc \
+	vfio-glue/host/keepers.h \
+	vfio-glue/host/matching_drivers.cc \
+	vfio-glue/host/matching_drivers.h \
 	vfio-glue/host/mounts.cc \
 	vfio-glue/host/mounts.h \
 	vfio-glue/host/network_holders.cc \

@@ -13,6 +13,7 @@ XEN_TESTS = \
 	tests/rigs/xen/conformance.test.sh \
 	tests/rigs/xen/kernel61.test.sh \
 	tests/rigs/xen/failures.test.sh \
+	tests/rigs/xen/quarantine.test.sh \
 	tests/rigs/xen/guest.test.sh \
 	tests/rigs/xen/smoke.test.sh \
 	tests/rigs/xen/io.test.sh \
@@ -31,6 +32,7 @@ XEN_13_MORE_TESTS = \
 	tests/rigs/xen/libvirt.test.sh \
 	tests/rigs/xen/conformance.test.sh \
 	tests/rigs/xen/failures.test.sh \
+	tests/rigs/xen/quarantine.test.sh \
 	tests/rigs/xen/isolation.test.sh \
 	tests/rigs/xen/doctor.test.sh
 XEN_13_BACKPORTS_TESTS = \

@@ -27,4 +27,4 @@ const char* const test_module_name = MODULE_NAME;
 
 extern "C" __attribute__((visibility("default"))) const pviommu_module MODULE_SYMBOL = {
     MODULE_SIZE,      MODULE_API_VERSION,   MODULE_KIND,     MODULE_NAME, "for the tests of the registry",
-    test_module_open, test_module_diagnose, test_module_reap};
+    test_module_open, test_module_diagnose, test_module_reap, test_module_keeper,   test_module_set_keeper};

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "hypercall/hypervisor.h"
 #include "hypercall/no_interrupts.h"
@@ -77,4 +78,29 @@ int test_module_reap(const char* conf, int dry_run, void (*row)(void*, const pvi
   const pviommu_reaped odd = {nullptr, 99};
   row(to, &odd);
   return std::strcmp(conf, "fail") == 0 ? -EIO : 0;
+}
+
+namespace {
+
+std::uint32_t kept = PVIOMMU_KEEPER_QUARANTINE;
+char function_of(const char* device) { return device[std::strlen(device) - 1]; }
+
+}  // namespace
+
+int test_module_keeper(const char* device) {
+  switch (function_of(device)) {
+    case '1':
+      return static_cast<int>(kept);
+    case '2':
+      return -ENODEV;
+    case '3':
+      return 99;
+    default:
+      return PVIOMMU_KEEPER_HOST;
+  }
+}
+
+int test_module_set_keeper(const char* device, std::uint32_t keeper) {
+  if (function_of(device) != '1') return -ENODEV;
+  return std::exchange(kept, keeper) != keeper ? 1 : 0;
 }

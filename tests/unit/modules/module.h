@@ -3,6 +3,8 @@
 // modules are loaded into one program.
 #pragma once
 
+#include <cstdint>
+
 #include "hypercall/module.h"
 
 #pragma GCC visibility push(hidden)
@@ -14,4 +16,8 @@ void* test_module_open(const pviommu_open_args* args, int* error);
 int test_module_diagnose(const char* conf, const char* device, void (*row)(void*, const pviommu_check*), void* to);
 /// More than 64 KiB of rows, each with the number of calls until now.  CONF "fail": EIO behind them.
 int test_module_reap(const char* conf, int dry_run, void (*row)(void*, const pviommu_reaped*), void* to);
+/// Function 1 of a device is in quarantine until it is moved; function 2: ENODEV; function 3: what
+/// a module must not give.
+int test_module_keeper(const char* device);
+int test_module_set_keeper(const char* device, std::uint32_t keeper);
 #pragma GCC visibility pop

@@ -46,4 +46,6 @@ extern "C" __attribute__((visibility("default"))) const pviommu_module pviommu_m
     &pviommu::host::open_libvirt,
     nullptr,
     nullptr,
+    nullptr,
+    nullptr,
 };
