@@ -20,7 +20,7 @@ cp "$work/disk" "$work/wanted"
 yes guest | head -c 2M | dd of="$work/wanted" bs=1M seek=2 conv=notrunc iflag=fullblock status=none
 "$rig/tools" "$debian" >/dev/null || { not_ok tools "xl and its friends could not be had"; finish; }
 
-in_dom0 --tools --timeout 500 --disk "$work/disk" --add "$work/sum" <<'EOF'
+in_dom0 --tools --timeout 800 --disk "$work/disk" --add "$work/sum" <<'EOF'
 export PATH=$PATH:/usr/lib/xen/bin
 nvme=0000:00:05.0
 # How an HVM guest of xl takes its interrupts, and how one does that is made otherwise.

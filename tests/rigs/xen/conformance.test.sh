@@ -11,7 +11,7 @@ filter='*'
 [ "${XEN_CONFORMANCE:-}" != interface ] ||
   filter="-E1000e*:EntryLimit*:Fd*:GetInfo*:Group*:Path*:Pointer*:Process*:Signal*:Thread*:Viability*"
 # A shell that uses the C library, for what the program starts by system().
-in_dom0 --timeout 300 --add /bin/dash:/bin/sh --qemu -blockdev --qemu driver=null-co,node-name=other,read-zeroes=on \
+in_dom0 --timeout 600 --add /bin/dash:/bin/sh --qemu -blockdev --qemu driver=null-co,node-name=other,read-zeroes=on \
   --device pcie-root-port,id=rp,chassis=1,x-speed=5,addr=09.0 --device nvme,drive=other,serial=other,bus=rp \
   --device pcie-root-port,id=rp2,chassis=2,x-speed=5,addr=0a.0 --device edu,dma_mask=0xffffffffffffffff,bus=rp2 <<EOF
 export CONFORMANCE_EDU=0000:00:06.0 CONFORMANCE_NVME=0000:00:05.0

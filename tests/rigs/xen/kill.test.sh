@@ -30,7 +30,7 @@ awk -v seed="$seed" 'BEGIN {
 }' >"$work/points"
 awk -v seed="$seed" 'BEGIN { srand(seed + 1); for (i = 0; i < 10; ++i) print "both ledger", int(rand() * 1000) }' >"$work/both"
 
-in_dom0 --timeout 300 --disk "$work/disk" --add "$work/points" --add "$work/both" \
+in_dom0 --timeout 600 --disk "$work/disk" --add "$work/points" --add "$work/both" \
   --add "$rig/kill/lib.sh:/root/kill-lib.sh" --add "$rig/kill/rounds.sh:/root/rounds" <"$rig/kill/dom0.sh"
 equal "the disk: what nobody wrote is as it was" 0 "$(head -c 16M "$work/disk" | tr -d '\241' | wc -c)"
 finish

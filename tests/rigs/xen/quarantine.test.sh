@@ -13,7 +13,7 @@ truncate -s 8M "$work/disk"
 head -c 1M "$work/disk" | md5sum | cut -d' ' -f1 >"$work/sum"
 "$rig/tools" "$debian" >/dev/null || { not_ok tools "xl and its friends could not be had"; finish; }
 
-in_dom0 --tools --timeout 400 --disk "$work/disk" --add "$work/sum" <<'EOD'
+in_dom0 --tools --timeout 700 --disk "$work/disk" --add "$work/sum" <<'EOD'
 export PATH=$PATH:/usr/lib/xen/bin
 nvme=0000:00:05.0
 mkdir -p /run/xen /run/xenstored /var/lib/xenstored
