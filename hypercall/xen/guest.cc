@@ -237,8 +237,9 @@ BatchResult GuestMapping::map(std::span<const MapRun> runs) {
     if (!result.status) break;
     result.pages_done += run.pages;
   }
-  // Memory of a guest that is about to end is gone before the guest is.
-  if (!result.status && !guest_.gone.load() && !guest_lives(calls_, guest_))
+  // Memory of a guest that is about to end is gone before the guest is; and who watches it may
+  // have seen the end since we asked for the memory.
+  if (!result.status && (guest_.gone.load() || !guest_lives(calls_, guest_)))
     result.status = Error{ESRCH, "map: the guest has ended", 0, result.status.error().state_lost};
   return result;
 }

@@ -25,7 +25,8 @@ Status restore_messages(XenCalls& calls, const DeviceVectors& device);
 
 /// For a domain other than dom0 Xen maps entries of an MSI-X table only where it has
 /// looked at the table before, while the device was dom0's and its memory decoded
-/// (msix_capability_init(), ENODATA).  As xen-pciback does.
+/// (msix_capability_init(), ENODATA).  As xen-pciback does; where it has, nothing is done, and
+/// release_msix() undoes nothing.
 Status prepare_msix(XenCalls& calls, LedgerDevice& device);
 
 /// Whether a vector of the device can be moved to the guest's pirq: EEXIST: a message or line goes
