@@ -3,7 +3,7 @@
 # What devices can reach on real Xen: isolation.cc with two edu.
 . "$(dirname "$0")/lib.sh"
 prefix='isolation: '
-in_dom0 --timeout 200 <<'EOF'
+in_dom0 --timeout 400 <<'EOF'
 run() {  # CASE: under pviommu; figures in /tmp/CASE.json
   pviommu run --quiet --hypervisor=xen --stats=json --stats-file=/tmp/$1.json -- rig_isolation "$1"
 }

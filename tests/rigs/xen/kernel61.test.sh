@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 prefix='6.1: '
 # A shell that uses the C library, for what the program starts by system().
-in_dom0 --kernel 6.1 --timeout 300 --add /bin/dash:/bin/sh <<'EOF'
+in_dom0 --kernel 6.1 --timeout 600 --add /bin/dash:/bin/sh <<'EOF'
 export CONFORMANCE_EDU=0000:00:06.0 CONFORMANCE_NVME=0000:00:05.0
 export CONFORMANCE_WITHOUT="intx read-only interrupts executable-bar"
 # First, while Xen's limit on messages in its log is far.
