@@ -40,14 +40,16 @@ begin_base() {
 }
 # unpack_linux PACKAGE...: $release is the kernel's, $vmlinuz it, its modules are in
 # $work/linux/lib.  Where they lie differs: /lib or, since Debian 13, /usr/lib, and of a kernel in
-# several packages vmlinuz lies there too.
+# several packages vmlinuz lies there too.  Power's is not compressed, and named so.
 unpack_linux() {
   for package in "$@"; do dpkg-deb -x "$package" "$work/linux"; done
   [ -e "$work/linux/lib" ] || ln -s usr/lib "$work/linux/lib"
   release=$(basename "$work"/linux/lib/modules/*)
-  vmlinuz=$work/linux/boot/vmlinuz-$release
-  [ -e "$vmlinuz" ] || vmlinuz=$work/linux/lib/modules/$release/vmlinuz
-  [ -e "$vmlinuz" ] || die "$*: there is no vmlinuz"
+  for vmlinuz in "$work/linux/boot/vmlinuz-$release" "$work/linux/boot/vmlinux-$release" \
+    "$work/linux/lib/modules/$release/vmlinuz"; do
+    [ ! -e "$vmlinuz" ] || return 0
+  done
+  die "$*: there is no vmlinuz"
 }
 # guest_tree BUSYBOX [LIBRARIES]
 guest_tree() {
