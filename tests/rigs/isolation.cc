@@ -477,11 +477,16 @@ class LargeEntry {
     // Where a table of single pages was Xen makes no large entry any more: another
     // address for every try.
     std::uint64_t fresh = std::uint64_t{1} << 36;
+    // The least of three: the one entry is met once in a block, perhaps while others have the CPU.
     const auto time = [&] {
-      const auto begin = Clock::now();
-      party.map(fresh, address(), kHuge);
-      party.unmap(fresh, kHuge);
-      return milliseconds(Clock::now() - begin);
+      double least = 1e9;
+      for (int again = 0; again < 3; ++again) {
+        const auto begin = Clock::now();
+        party.map(fresh, address(), kHuge);
+        party.unmap(fresh, kHuge);
+        least = std::min<double>(least, milliseconds(Clock::now() - begin));
+      }
+      return least;
     };
     for (unsigned block = 0; block < kBlocks; ++block) {
       double least = 1e9;  // of 512 entries
@@ -496,6 +501,7 @@ class LargeEntry {
                     least);
         return;
       }
+      std::printf("# in block %u the shortest took %.2f ms\n", block, least);
     }
     wrong("no 2 MiB of memory became one entry");
   }
