@@ -4,6 +4,7 @@
 CLIENT_LIST = \
 	tests/clients/errors.sh \
 	tests/clients/reach.sh \
+	tests/clients/signals.sh \
 	tests/clients/qemu-io.sh \
 	tests/clients/qemu-img.sh \
 	tests/clients/memory.sh \
@@ -28,3 +29,10 @@ tests_clients_edu_dma_LDFLAGS =
 CLIENT_BINARIES += tests/clients/json-get
 tests_clients_json_get_SOURCES = tests/clients/json-get.cc
 tests_clients_json_get_CXXFLAGS = $(COLD_CXXFLAGS)
+
+# Counts its signals, and sends them as people and supervisors do.
+CLIENT_BINARIES += tests/clients/signals
+tests_clients_signals_SOURCES = tests/clients/signals.c
+tests_clients_signals_CPPFLAGS = -D_GNU_SOURCE
+tests_clients_signals_LDFLAGS =
+tests_clients_signals_LDADD = -lutil

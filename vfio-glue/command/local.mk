@@ -24,10 +24,16 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command/output.cc \
 	vfio-glue/command/reap.cc \
 	vfio-glue/command/program_file.cc \
+	vfio-glue/command/process_name.cc \
+	vfio-glue/command/process_name.h \
 	vfio-glue/command/program_file.h \
+	vfio-glue/command/program_process.cc \
+	vfio-glue/command/program_process.h \
 	vfio-glue/command/run.cc \
 	vfio-glue/command/run_folder.cc \
 	vfio-glue/command/run_folder.h \
+	vfio-glue/command/signal_witness.cc \
+	vfio-glue/command/signal_witness.h \
 	vfio-glue/command/stats_report.cc \
 	vfio-glue/command/stats_report.h
 # As position independent as the library, for its precompiled header.

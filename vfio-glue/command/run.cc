@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// pviommu run: a run folder (device tree, statistics), an environment, a child.
+// pviommu run: a run folder (device tree, statistics), an environment, the program.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -15,15 +15,13 @@
 #include "hypercall/statistics.h"
 #include "vfio-glue/command/command.h"
 #include "vfio-glue/command/program_file.h"
+#include "vfio-glue/command/program_process.h"
 #include "vfio-glue/command/run_folder.h"
 #include "vfio-glue/command/stats_report.h"
 #include "vfio-glue/engine/sysfs_view.h"
 
 namespace pviommu::command {
 namespace {
-
-// Sent to us by people and supervisors; the program is meant.
-constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
 
 // The statistics block in a file both sides map.  A path, not a descriptor:
 // shells and wrappers between us and the program close what they do not know.
@@ -62,52 +60,14 @@ void set_environment(const RunOptions& options, const std::string& library, cons
   set("PVIOMMU_SYSFS", tree);
   set("PVIOMMU_SESSION", folder.path());
   set("PVIOMMU_ALIVE", std::to_string(folder.alive()));
-  set("PVIOMMU_STATS_FILE", statistics);
+  if (statistics.empty())
+    ::unsetenv("PVIOMMU_STATS_FILE");  // a run's in which this one is
+  else
+    set("PVIOMMU_STATS_FILE", statistics);
   set("SYSFS_PCI_DEVICES", tree + "/bus/pci/devices");  // DPDK looks here
   const char* others = std::getenv("LD_PRELOAD");
   // Behind what is there: a sanitizer's runtime, say, has to come first.
   set("LD_PRELOAD", others != nullptr && *others != '\0' ? others + (":" + library) : library);
-}
-
-bool found_in_path(const std::string& name) {
-  if (name.find('/') != std::string::npos) return true;
-  const char* path = std::getenv("PATH");
-  std::string_view rest = path != nullptr ? path : "";
-  while (!rest.empty()) {
-    const std::string_view folder = rest.substr(0, rest.find(':'));
-    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
-    if (::access((std::string(folder) + "/" + name).c_str(), F_OK) == 0) return true;
-  }
-  return false;
-}
-
-// In the child; does not return.
-[[noreturn]] void execute(const std::vector<std::string>& program, const sigset_t& mask) {
-  std::vector<char*> argv;
-  for (const std::string& word : program) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
-  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
-  ::execvp(argv[0], argv.data());
-  int error = errno;
-  // execvp() says EACCES also when a folder of PATH cannot be searched; then
-  // nothing was found, as shells put it.
-  if (error == EACCES && !found_in_path(program[0])) error = ENOENT;
-  complain(program[0] + ": " + std::strerror(error));
-  ::_exit(error == ENOENT ? kNotFound : kCannotExecute);
-}
-
-// Waits for the child, passing signals on.  Those of the terminal reach it
-// without us: it is in the same foreground process group.
-int wait_for(pid_t child, const sigset_t& signals) {
-  for (;;) {
-    int status = 0;
-    const pid_t ended = ::waitpid(child, &status, WNOHANG);
-    if (ended == child) return status;
-    if (ended < 0 && errno != EINTR) return 0xff00;
-    siginfo_t info{};
-    const int signal = ::sigwaitinfo(&signals, &info);
-    if (signal > 0 && signal != SIGCHLD && info.si_code != SI_KERNEL) ::kill(child, signal);
-  }
 }
 
 void report(const RunOptions& options, const Statistics& statistics, int status) {
@@ -200,28 +160,30 @@ int run_in(RunFolder& folder, const RunOptions& options, int& status) {
         }
     if (!options.sysfs.empty()) folder.also_remove(tree);
   }
+  const auto say_if_not_reached = [&] {
+    if (const std::string why = why_not_reached(options.program[0]); !why.empty()) complain(why);
+  };
+  // Nothing is wanted of us afterwards: then there is no process between the program and who
+  // signals, waits, stops or traces it.
+  if (options.engine.quiet && options.stats.empty() && options.sysfs.empty()) {
+    set_environment(options, library, tree, "", folder);
+    say_if_not_reached();
+    folder.leave();
+    return become(options.program);
+  }
   SharedStatistics statistics;
   if (const Status made = statistics.make(folder.path() + "/statistics", !options.stats.empty()); !made) {
     complain(to_string(made.error()));
     return kFailed;
   }
-
-  if (const std::string why = why_not_reached(options.program[0]); !why.empty()) complain(why);
-
-  sigset_t handled, before;
-  sigemptyset(&handled);
-  sigaddset(&handled, SIGCHLD);
-  for (const int signal : kForwarded) sigaddset(&handled, signal);
-  ::sigprocmask(SIG_BLOCK, &handled, &before);
+  say_if_not_reached();
   set_environment(options, library, tree, statistics.path(), folder);
   std::fflush(nullptr);
-  const pid_t child = ::fork();
-  if (child < 0) {
+  status = run_as_child(options.program);
+  if (status < 0) {
     complain(std::string("fork: ") + std::strerror(errno));
     return kFailed;
   }
-  if (child == 0) execute(options.program, before);
-  status = wait_for(child, handled);
   report(options, statistics.block(), status);
   return 0;
 }

@@ -6,12 +6,16 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <memory>
 
+#include "vfio-glue/command/process_name.h"
 #include "vfio-glue/engine/sysfs_view.h"
 
 namespace pviommu::command {
@@ -88,6 +92,11 @@ void RunFolder::remove() const {
 // In a process of its own: waits for the last process of the run, out of everybody's way.
 void RunFolder::wait_and_remove(int fd) const {
   ::setsid();
+  // Who ends a whole session or service does not keep the folder from being removed.
+  sigset_t all;
+  sigfillset(&all);
+  ::sigprocmask(SIG_BLOCK, &all, nullptr);
+  name_process("run-folder");
   const int null = ::open("/dev/null", O_RDWR);
   for (int i = 0; i < 3; ++i) ::dup2(null, i);
   ::dup2(fd, 3);
@@ -97,6 +106,20 @@ void RunFolder::wait_and_remove(int fd) const {
     if (errno != EINTR) ::_exit(1);
   remove();
   ::_exit(0);
+}
+
+void RunFolder::leave() {
+  const int fd = ::open((path_ + kAlive).c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;  // somebody has removed it
+  // Twice, and without the signal of a child that ends: the program must not find a trace of it.
+  const auto between = static_cast<pid_t>(::syscall(SYS_clone, 0ul, nullptr, nullptr, nullptr, 0ul));
+  if (between == 0) {
+    if (::fork() == 0) wait_and_remove(fd);
+    ::_exit(0);
+  }
+  while (between > 0 && ::waitpid(between, nullptr, __WALL) < 0 && errno == EINTR) continue;
+  ::close(fd);
+  if (between > 0) path_.clear();
 }
 
 RunFolder::~RunFolder() {

@@ -34,6 +34,9 @@ class RunFolder {
   Status add_lock(const std::string& name);
   /// Another tree that goes with the folder.
   void also_remove(const std::string& tree) { extra_tree_ = tree; }
+  /// From now on a process of its own removes the folder, after the last process of the run;
+  /// it is nobody's child, and this process can become the program.
+  void leave();
 
  private:
   void remove() const;
