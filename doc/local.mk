@@ -7,5 +7,7 @@ EXTRA_DIST += \
 	doc/iommu-drivers.md \
 	doc/notification.md \
 	doc/power.md \
+	doc/systemd/pviommu-example.service \
+	doc/systemd/pviommu-reap.service \
 	doc/vfio-differences.md \
 	doc/xen-dom0.md

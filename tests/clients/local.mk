@@ -3,6 +3,7 @@
 
 CLIENT_LIST = \
 	tests/clients/errors.sh \
+	tests/clients/completion.sh \
 	tests/clients/reach.sh \
 	tests/clients/signals.sh \
 	tests/clients/qemu-io.sh \

@@ -2,6 +2,9 @@
 // pviommu bind, unbind and list --host on a machine of files.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "hypercall/device_lock.h"
@@ -442,6 +445,84 @@ TEST_F(HostCommandTest, Json) {
   EXPECT_EQ(done[0]["from"], "e1000e");
   EXPECT_EQ(done[0]["to"], "vfio-pci");
   EXPECT_EQ(done[0]["steps"].size(), 3u);
+}
+
+// ---- what lasts -----------------------------------------------------------------------------
+
+std::string boot_rule(const FakeHost& machine) {
+  std::ifstream in(machine.top / "rules" / ("80-pviommu-" + std::string(kNvme) + ".rules"));
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST_F(HostCommandTest, PersistMakesARuleAndUnbindPersistRemovesIt) {
+  BindOptions wanted = options({kNvme});
+  wanted.persist = true;
+  EXPECT_EQ(do_bind(wanted), 0);
+  const std::string rule = boot_rule(machine);
+  EXPECT_NE(rule.find("KERNEL==\"0000:00:05.0\", ATTR{driver_override}=\"vfio-pci\""), rule.npos) << rule;
+  EXPECT_NE(rule.find("RUN{builtin}+=\"kmod load vfio-pci\""), rule.npos) << rule;
+  EXPECT_NE(rule.find("/pviommu bind --driver=vfio-pci 0000:00:05.0\"\n"), rule.npos) << rule;
+  EXPECT_EQ(listed()[0]["boot_driver"], "vfio-pci");
+  EXPECT_EQ(listed()[1]["boot_driver"], "");
+  // Nothing is left to be done, with the rule neither.
+  EXPECT_EQ(do_bind(wanted), 0);
+  EXPECT_NE(out.find("nothing to be done"), out.npos) << out;
+
+  EXPECT_EQ(do_unbind(options({kNvme})), 0);
+  EXPECT_NE(out.find("bound again at the next boot (driver vfio-pci); unbind --persist"), out.npos) << out;
+  EXPECT_EQ(boot_rule(machine), rule);
+  EXPECT_EQ(do_unbind(wanted), 0);
+  EXPECT_EQ(boot_rule(machine), "");
+  EXPECT_EQ(machine.driver(kNvme), "nvme");
+  EXPECT_TRUE(std::filesystem::is_empty(machine.top / "rules"));
+}
+
+TEST_F(HostCommandTest, ARuleForNoDriverLoadsNone) {
+  BindOptions wanted = options({kNvme});
+  wanted.persist = true;
+  wanted.driver = "none";
+  EXPECT_EQ(do_bind(wanted), 0);
+  const std::string rule = boot_rule(machine);
+  EXPECT_EQ(rule.find("kmod"), rule.npos) << rule;
+  EXPECT_NE(rule.find("driver_override}=\"none\""), rule.npos) << rule;
+}
+
+TEST_F(HostCommandTest, ARuleIsPutBackWhenALaterStepFails) {
+  BindOptions wanted = options({kNvme});
+  wanted.persist = true;
+  EXPECT_EQ(do_bind(wanted), 0);
+  const std::string rule = boot_rule(machine);
+  wanted.driver = "none";
+  wanted.addresses = {kNvme, kNic};
+  // The second device's driver is left last of all.
+  wanted.roots.write = [kernel = wanted.roots.write](const std::string& path, std::string_view text) -> Status {
+    if (path.find("e1000e/unbind") != path.npos) return Error{EBUSY, "write"};
+    return kernel(path, text);
+  };
+  EXPECT_EQ(do_bind(wanted), kFailed);
+  EXPECT_EQ(boot_rule(machine), rule);
+}
+
+TEST_F(HostCommandTest, ADryRunWritesNoRule) {
+  BindOptions wanted = options({kNvme});
+  wanted.persist = wanted.dry_run = true;
+  EXPECT_EQ(do_bind(wanted), 0);
+  EXPECT_NE(out.find("80-pviommu-0000:00:05.0.rules\n"), out.npos) << out;
+  EXPECT_EQ(boot_rule(machine), "");
+}
+
+TEST_F(HostCommandTest, ARuleThatCannotBeWrittenUndoesTheBinding) {
+  BindOptions wanted = options({kNvme});
+  wanted.persist = true;
+  machine.write(machine.top / "rules", "a file where the folder belongs");
+  EXPECT_EQ(do_bind(wanted), kFailed);
+  EXPECT_TRUE(says("80-pviommu-0000:00:05.0.rules")) << err;
+  EXPECT_EQ(machine.driver(kNvme), "nvme");
+}
+
+TEST_F(HostCommandTest, ARuleChangedByHandIsShownAsSuch) {
+  machine.write(machine.top / "rules" / ("80-pviommu-" + std::string(kNvme) + ".rules"), "# mine\n");
+  EXPECT_EQ(listed()[0]["boot_driver"], "?");
 }
 
 }  // namespace

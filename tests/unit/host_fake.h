@@ -53,7 +53,8 @@ class FakeHost {
               auto& now = secretly_quarantined.contains(to_string(sbdf)) ? hidden : keepers[to_string(sbdf)];
               return std::exchange(now, keeper) != keeper;
             },
-            modules};
+            modules,
+            top / "rules"};
   }
 
   static void write(const std::filesystem::path& path, const std::string& text) {

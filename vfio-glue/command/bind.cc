@@ -5,6 +5,7 @@
 
 #include "vfio-glue/command/command.h"
 #include "vfio-glue/command/json.h"
+#include "vfio-glue/host/boot_rules.h"
 #include "vfio-glue/host/connection.h"
 #include "vfio-glue/host/holders.h"
 #include "vfio-glue/host/matching_drivers.h"
@@ -102,6 +103,16 @@ std::string is_not_back(const BindOptions& options, const host::HostDevices& dev
                          : given_back + "the driver for it, " + drivers + ", has not taken it; dmesg may say why";
 }
 
+/// What the next boots will do: bind it to `driver`, or (empty) leave it to the host.
+Result<host::HostSteps> boot_steps(const BindOptions& options, const HostDevice& device, const std::string& driver) {
+  host::HostSteps steps;
+  auto step = driver.empty() ? Result(host::no_boot_rule_step(options.roots, device.address))
+                             : host::boot_rule_step(options.roots, device.address, driver);
+  if (!step) return step.error();
+  if (*step) steps.push_back(**std::move(step));
+  return steps;
+}
+
 std::string shown(const std::string& driver) { return driver.empty() ? "none" : driver; }
 
 int change(const BindOptions& options, bool binds) {
@@ -144,6 +155,9 @@ int change(const BindOptions& options, bool binds) {
     if (options.reset && binds)
       if (const Status added = append(item, devices.reset_steps(device)); !added)
         return failed(added.error());
+    if (options.persist)
+      if (const Status added = append(item, boot_steps(options, device, binds ? driver : "")); !added)
+        return failed(added.error());
   }
 
   if (!options.dry_run)
@@ -169,6 +183,7 @@ int change(const BindOptions& options, bool binds) {
           {"address", to_string(device.address)}, {"done", !options.dry_run}, {"from", device.driver}};
       if (!options.dry_run) json.set("to", to);
       json.set("steps", item.texts);
+      json.set("boot_driver", devices.is_this_machine() ? Json(host::boot_driver(options.roots, device.address)) : Json());
       json.set("holders", item.holders);
       Json vfs = Json::array();
       for (const host::PciAddress vf : item.vfs) vfs.push_back(to_string(vf));
@@ -191,6 +206,11 @@ int change(const BindOptions& options, bool binds) {
     else if (!options.dry_run)
       std::printf("%s: %s -> %s\n", to_string(device.address).c_str(), shown(device.driver).c_str(),
                   shown(to).c_str());
+    if (const std::string boot =
+            devices.is_this_machine() && !options.persist ? host::boot_driver(options.roots, device.address) : "";
+        !binds && !boot.empty())
+      std::printf("%s%s: is bound again at the next boot (driver %s); unbind --persist ends that\n", mark,
+                  to_string(device.address).c_str(), boot.c_str());
     if (!item.vfs.empty())
       std::printf("%s%s: its %zu virtual functions end with its driver %s\n", mark,
                   to_string(device.address).c_str(), item.vfs.size(), shown(device.driver).c_str());

@@ -63,6 +63,7 @@ struct BindOptions : HostOptions {
   bool dry_run = false;
   bool force = false;
   bool reset = false;
+  bool persist = false;  ///< with the rule for the next boots (boot_rules.h)
 };
 int bind(const BindOptions& options);
 int unbind(const BindOptions& options);

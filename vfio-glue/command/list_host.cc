@@ -4,6 +4,7 @@
 
 #include "vfio-glue/command/command.h"
 #include "vfio-glue/command/json.h"
+#include "vfio-glue/host/boot_rules.h"
 #include "vfio-glue/host/holders.h"
 
 namespace pviommu::command {
@@ -28,6 +29,7 @@ int list_host(const HostOptions& options) {
       known = holders.ok();
       if (known) uses.insert(uses.end(), holders->begin(), holders->end());
     }
+    const std::string boot = access.devices->is_this_machine() ? host::boot_driver(options.roots, device.address) : "";
     if (options.json) {
       Json members = Json::array();
       for (const host::PciAddress member : device.group_members) members.push_back(to_string(member));
@@ -39,6 +41,7 @@ int list_host(const HostOptions& options) {
                            {"vendor", hex(device.vendor, 4)},
                            {"device", hex(device.device, 4)},
                            {"class", hex(device.class_code, 6)},
+                           {"boot_driver", boot},
                            {"in_use", known ? Json(!uses.empty()) : Json()},
                            {"uses", uses},
                            {"can_be_bound", device.address.sbdf().has_value()},
@@ -47,6 +50,7 @@ int list_host(const HostOptions& options) {
     }
     std::string use;
     for (const std::string& one : uses) use += (use.empty() ? "" : ", ") + one;
+    if (!boot.empty()) use += (use.empty() ? "" : ", ") + ("bound at boot (driver " + boot + ")");
     if (!device.address.sbdf()) use += std::string(use.empty() ? "" : ", ") + "cannot be bound (PCI domain above ffff)";
     std::printf("%-13s %5s %-12s %04x:%04x %06x  %s\n", to_string(device.address).c_str(),
                 device.group ? std::to_string(*device.group).c_str() : "-",

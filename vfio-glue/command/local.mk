@@ -45,3 +45,6 @@ vfio_glue_pviommu_LDADD = libcommand-line.la libpviommu.la $(SYSTEM_LIBS)
 noinst_LTLIBRARIES += libcommand-line.la
 libcommand_line_la_SOURCES = vfio-glue/command/main.cc
 libcommand_line_la_CXXFLAGS = $(COLD_CXXFLAGS)
+
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = vfio-glue/command/bash-completion/pviommu

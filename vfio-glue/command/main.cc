@@ -52,12 +52,14 @@ void add_uri_options(CLI::App& app, std::optional<std::string>& value, CLI::Opti
   libvirt->needs(needs);
 }
 
-void add_bind_options(CLI::App& app, BindOptions& options) {
+void add_bind_options(CLI::App& app, BindOptions& options, bool binds) {
   app.add_option("ADDRESS", options.addresses, "Devices, like 0000:00:05.0")->required()->type_name("");
   app.add_flag("--reset", options.reset, "Also resets them while nobody has them");
   app.add_flag("--dry-run", options.dry_run, "Only says what would be done, as commands");
   app.add_flag("--json", options.json, "For programs");
+  const auto persist = app.add_flag("--persist", options.persist, binds ? "Also at each boot from now on" : "Also no longer at each boot");
   add_uri_options(app, options.uri, nullptr);
+  for (const char* const other : {"--uri", "--libvirt"}) persist->excludes(app.get_option(other));
 }
 
 // "--stats" may lack its value, which the parser would take from the next word;
@@ -188,7 +190,7 @@ int reap_remains(CommandLine& line) {
 
 int bind_devices(CommandLine& line) {
   BindOptions options;
-  add_bind_options(*line.command, options);
+  add_bind_options(*line.command, options, true);
   line.command
       ->add_option("--driver", options.driver,
                    "Gives them to this driver, or to none (default: none on Xen, else vfio-pci)")
@@ -200,7 +202,7 @@ int bind_devices(CommandLine& line) {
 
 int unbind_devices(CommandLine& line) {
   BindOptions options;
-  add_bind_options(*line.command, options);
+  add_bind_options(*line.command, options, false);
   if (const auto status = line.parse()) return *status;
   return unbind(options);
 }

@@ -77,6 +77,7 @@ struct HostRoots {
   std::function<Result<Keeper>(Sbdf sbdf)> keeper;
   std::function<Result<bool>(Sbdf sbdf, Keeper keeper)> set_keeper;
   std::string modules = "/lib/modules";  ///< a folder for each kernel
+  std::string udev_rules = "/etc/udev/rules.d";
 };
 
 std::unique_ptr<HostDevices> make_sysfs_devices(HostRoots roots);

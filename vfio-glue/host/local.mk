@@ -2,6 +2,8 @@
 # Devices and guests of the machine; tests use it without the command.
 
 HOST_PARTS = \
+	vfio-glue/host/boot_rules.cc \
+	vfio-glue/host/boot_rules.h \
 	vfio-glue/host/connection.cc \
 	vfio-glue/host/connection.h \
 	vfio-glue/host/devices.h \
