@@ -5,18 +5,23 @@
 //
 // INTERFACE is the value of the program's assume-interface=, where that was needed.
 //
-// guardian_link.cc starts it; it is nothing to be run by hand.
+// guardian_link.cc starts two of them for a program; it is nothing to be run by hand.
 //
+//   guard()     out of the program's control groups, out of the OOM killer's choice, and with a
+//      |        fork out of its session; the program waits for this much
 //   watch()     holds, on request, copies of the program's descriptors
 //      |        until the program ends (pidfd) or closes the socket
-//   clean_up()  event channels out of the kernel, then reap(), then the system's log
-//      |
+//   clean_up()  one guardian after the other: event channels out of the kernel, then reap(), then
+//      |        the system's log.  The second finds nothing to do, or what the first one was
+//      |        killed over
 //   exit        the copies close: pins, device locks and the ledger's lock go last
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -26,8 +31,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <optional>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "hypercall/xen/guardian_link.h"
@@ -70,6 +78,8 @@ class Guardian {
   }
 
   int clean_up() {
+    const auto turn = wait_for_turn();
+    if (!turn) return 0;
     unbind_channels();
     ReapReport report;
     reap(*calls_, *ledger_, report);
@@ -82,6 +92,21 @@ class Guardian {
   }
 
  private:
+  /// Waits until the other guardian of the program has ended.  Empty: it has put everything back.
+  std::optional<UniqueFd> wait_for_turn() {
+    // Not the ledger's own lock, which is both guardians'.
+    UniqueFd turn(::open(ledger_->path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    while (turn && ::flock(turn.get(), LOCK_EX) != 0 && errno == EINTR) {
+    }
+    // Whoever is done has removed the file, and another one may have the name by now.
+    struct stat ours {}, there {};
+    const bool named = ::stat(ledger_->path().c_str(), &there) == 0;
+    if (!named && errno == ENOENT) return std::nullopt;
+    if (named && ::fstat(ledger_->fd(), &ours) == 0 && (ours.st_ino != there.st_ino || ours.st_dev != there.st_dev))
+      return std::nullopt;
+    return turn;
+  }
+
   /// Unbinds the program's event channels in the kernel, by its own descriptors.  The kernel
   /// refuses those that the program has unbound already, which is as good.
   void unbind_channels() {
@@ -128,6 +153,33 @@ class Guardian {
   std::vector<UniqueFd> channels_;  ///< of the program, of /dev/xen/evtchn
 };
 
+/// Writes `text` to the file; for what helps, and is not needed.
+bool put(const std::string& path, const char* text) {
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  return fd && ::write(fd.get(), text, std::strlen(text)) == static_cast<ssize_t>(std::strlen(text));
+}
+
+/// To the root of each hierarchy of control groups: whoever kills the program's group (cgroup.kill,
+/// a stop by systemd that has no patience) does not kill us.  Nothing is left behind there, which a
+/// group of our own would be.  False: we are in a group still.
+bool leave_control_groups() {
+  std::ifstream mounts("/proc/self/mountinfo");
+  // "ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG]... - TYPE ..."; a POINT with blanks is escaped,
+  // and no hierarchy has one.
+  for (std::string line; std::getline(mounts, line);) {
+    const auto type = line.find(" - cgroup");
+    if (type == line.npos) continue;
+    std::istringstream words(line.substr(0, type));
+    std::string id, parent, number, root, point;
+    if (words >> id >> parent >> number >> root >> point) (void)put(point + "/cgroup.procs", "0");
+  }
+  // "ID:CONTROLLERS:GROUP" for each hierarchy, mounted here or not.
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);)
+    if (!line.ends_with(":/")) return false;
+  return true;
+}
+
 int failed(const char* what, int code) {
   std::fprintf(stderr, "pviommu-xen-guardian: %s: %s\n", what, std::strerror(code));
   return 1;
@@ -159,6 +211,8 @@ int guard(int argc, char** argv) {
   auto calls = XenCalls::open(assumed);
   if (!calls) return failed(calls.error().operation, calls.error().code);
 
+  const bool left = leave_control_groups();
+  const bool chosen = !put("/proc/self/oom_score_adj", "-1000");
   // Whatever ends the program's terminal, session or job does not end us.
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE}) ::signal(signal, SIG_IGN);
   const pid_t child = ::fork();
@@ -169,6 +223,13 @@ int guard(int argc, char** argv) {
   // Nobody shall wait for our output to end, so problems go to the system's log.
   if (const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC); nowhere >= 0)
     for (int fd = 0; fd < 3; ++fd) (void)::dup2(nowhere, fd);
+  if (!left || chosen) {
+    ::openlog("pviommu-xen-guardian", LOG_PID, LOG_DAEMON);
+    if (!left)
+      ::syslog(LOG_WARNING, "cannot leave the control group of process %d: what kills that group kills this too", program);
+    if (chosen) ::syslog(LOG_WARNING, "cannot be kept from the OOM killer's choice, beside process %d", program);
+    ::closelog();
+  }
   Guardian guardian(program, std::move(pidfd), UniqueFd(kSocket), std::move(*ledger), std::move(*calls));
   guardian.watch();
   return guardian.clean_up();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// How the guardian is started without a trace in the program (no child to wait for, no
+// How a guardian is started without a trace in the program (no child to wait for, no
 // signal), and the requests to it: 'h' hold, 'c' hold an event channel's, 'd' drop, each with
 // a descriptor number of the program, which the guardian copies by pidfd_getfd().
 //
@@ -76,11 +76,11 @@ Result<std::unique_ptr<GuardianLink>> GuardianLink::start(Ledger& ledger, const 
   std::unique_ptr<GuardianLink> link(
       new GuardianLink(ledger, interface.assumed ? short_string(interface.numbers) : std::string()));
   const std::lock_guard guard(link->lock_);
-  PVIOMMU_TRY(link->replace());
+  for (UniqueFd& guardian : link->guardians_) PVIOMMU_TRY(link->replace(guardian));
   return link;
 }
 
-Status GuardianLink::spawn() {
+Result<UniqueFd> GuardianLink::spawn() {
   const std::string program = guardian_program();
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return Error{errno, "guardian: socket"};
@@ -110,57 +110,66 @@ Status GuardianLink::spawn() {
   if (start.error != 0) return Error{start.error, "guardian: cannot execute pviommu-xen-guardian"};
   if (WIFSIGNALED(status)) return Error{EPIPE, "guardian: killed while starting"};
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return Error{EIO, "guardian: did not start"};
-  socket_ = std::move(ours);
-  return {};
+  return ours;
 }
 
-Status GuardianLink::replace() {
+Status GuardianLink::replace(UniqueFd& guardian) {
   Status status;
   for (int again = 0; again < kTries; ++again) {
-    status = spawn();
-    for (std::size_t i = 0; status && i < held_.size(); ++i) status = ask('h', held_[i]);
-    for (std::size_t i = 0; status && i < channels_.size(); ++i) status = ask('c', channels_[i]);
+    auto spawned = spawn();
+    status = spawned ? Status() : spawned.error();
+    if (spawned) guardian = std::move(*spawned);
+    for (std::size_t i = 0; status && i < held_.size(); ++i) status = ask(guardian, 'h', held_[i]);
+    for (std::size_t i = 0; status && i < channels_.size(); ++i) status = ask(guardian, 'c', channels_[i]);
     if (status || status.error().code != EPIPE) break;
   }
   return status;
 }
 
-Status GuardianLink::ask(char what, int fd) {
+Status GuardianLink::ask(const UniqueFd& guardian, char what, int fd) {
   GuardianMessage message{what, fd, 0};
-  if (::send(socket_.get(), &message, sizeof message, MSG_NOSIGNAL) != sizeof message)
+  if (::send(guardian.get(), &message, sizeof message, MSG_NOSIGNAL) != sizeof message)
     return Error{errno == ECONNRESET ? EPIPE : errno, "guardian: send"};
-  pollfd wait{socket_.get(), POLLIN, 0};
+  pollfd wait{guardian.get(), POLLIN, 0};
   int ready;
   do {
     ready = ::poll(&wait, 1, kAnswerMilliseconds);
   } while (ready < 0 && errno == EINTR);
   if (ready == 0) return Error{ETIMEDOUT, "guardian: no answer"};
-  if (::recv(socket_.get(), &message, sizeof message, 0) != sizeof message) return Error{EPIPE, "guardian: is gone"};
+  if (::recv(guardian.get(), &message, sizeof message, 0) != sizeof message) return Error{EPIPE, "guardian: is gone"};
   if (message.error != 0) return Error{message.error, "guardian: hold"};
   return {};
 }
 
-Status GuardianLink::ask_again(char what, int fd) {
-  Status status = ask(what, fd);
+Status GuardianLink::ask_again(UniqueFd& guardian, char what, int fd) {
+  Status status = ask(guardian, what, fd);
   // It was killed, and watch() has not replaced it yet.
   for (int again = 0; !status && status.error().code == EPIPE && again < kTries; ++again) {
-    PVIOMMU_TRY(replace());
-    status = ask(what, fd);
+    PVIOMMU_TRY(replace(guardian));
+    status = ask(guardian, what, fd);
   }
   return status;
+}
+
+Status GuardianLink::ask_all(char what, int fd) {
+  for (UniqueFd& guardian : guardians_) PVIOMMU_TRY(ask_again(guardian, what, fd));
+  return {};
 }
 
 Status GuardianLink::hold(int fd) {
   const std::lock_guard guard(lock_);
   if (std::find(held_.begin(), held_.end(), fd) != held_.end()) return {};
-  PVIOMMU_TRY(ask_again('h', fd));
-  held_.push_back(fd);
-  return {};
+  const Status status = ask_all('h', fd);
+  if (status)
+    held_.push_back(fd);
+  else  // one may have it
+    for (const UniqueFd& guardian : guardians_) (void)ask(guardian, 'd', fd).ok();
+  return status;
 }
 
 Status GuardianLink::hold_channels(int fd) {
   const std::lock_guard guard(lock_);
-  PVIOMMU_TRY(ask_again('c', fd));
+  PVIOMMU_TRY(ask_all('c', fd));
   channels_.push_back(fd);
   return {};
 }
@@ -168,21 +177,30 @@ Status GuardianLink::hold_channels(int fd) {
 Status GuardianLink::drop(int fd) {
   const std::lock_guard guard(lock_);
   std::erase(held_, fd);
-  return ask('d', fd);
+  Status status;
+  for (const UniqueFd& guardian : guardians_)
+    if (const Status dropped = ask(guardian, 'd', fd); !dropped) status = dropped;
+  return status;
 }
 
-int GuardianLink::fd() const {
+std::array<int, GuardianLink::kGuardians> GuardianLink::fds() const {
   const std::lock_guard guard(lock_);
-  return socket_.get();
+  std::array<int, kGuardians> fds;
+  for (std::size_t i = 0; i < kGuardians; ++i) fds[i] = guardians_[i].get();
+  return fds;
 }
 
 Status GuardianLink::restart() {
   const std::lock_guard guard(lock_);
-  // hold() may have replaced it already.  A guardian that lives must not lose us: it would
-  // put back what is in use.
-  pollfd end{socket_.get(), 0, 0};
-  if (socket_ && ::poll(&end, 1, 0) == 0) return {};
-  return replace();
+  Status status;
+  for (UniqueFd& guardian : guardians_) {
+    // hold() may have replaced it already.  A guardian that lives must not lose us: it would
+    // put back what is in use.
+    pollfd end{guardian.get(), 0, 0};
+    if (guardian && ::poll(&end, 1, 0) == 0) continue;
+    if (const Status replaced = replace(guardian); !replaced) status = replaced;
+  }
+  return status;
 }
 
 }  // namespace pviommu::xen

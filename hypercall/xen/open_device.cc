@@ -9,18 +9,39 @@
 #include "hypercall/xen/open_device.h"
 
 #include <linux/pci_regs.h>
+#include <poll.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <string>
 
 #include "hypercall/sysfs_bus.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/pirqs.h"
 #include "hypercall/xen/quarantine.h"
+#include "hypercall/xen/reaper.h"
 
 namespace pviommu::xen {
 
+namespace {
+
+/// A device of a dead program is its guardians' until the last of them has ended, which may be a moment
+/// after the ledger has gone: that is waited for.  Errors of DeviceLock::acquire().
+Result<DeviceLock> lock_device(Sbdf sbdf) {
+  const std::string name = "xen-" + to_string(sbdf);
+  for (unsigned waited = 0;; waited += kReapPollMilliseconds) {
+    auto lock = DeviceLock::acquire(name);
+    if (lock || lock.error().code != EBUSY || waited >= kReapMilliseconds) return lock;
+    const auto owner = DeviceLock::owner(name);
+    if (owner && *owner && !dead(static_cast<std::uint32_t>((*owner)->pid))) return lock;
+    (void)::poll(nullptr, 0, kReapPollMilliseconds);
+  }
+}
+
+}  // namespace
+
 Result<std::unique_ptr<PciDevice>> XenHypervisor::OpenDevice::open(XenHypervisor& xen, Sbdf sbdf) {
-  auto lock = PVIOMMU_TRY(DeviceLock::acquire("xen-" + to_string(sbdf)));
+  auto lock = PVIOMMU_TRY(lock_device(sbdf));
   std::unique_ptr<OpenDevice> device(new OpenDevice(xen, sbdf, std::move(lock)));
   PVIOMMU_TRY(device->start(sbdf, "xen"));
   device->opened_ = true;

@@ -27,7 +27,6 @@ namespace pviommu::xen {
 namespace {
 
 constexpr int kTries = 3;
-constexpr unsigned kPollMilliseconds = 20;
 
 template <class Work>
 bool insist(ReapReport& report, const std::string& what, Work&& work) {
@@ -102,20 +101,6 @@ void reap_device(XenCalls& calls, LedgerDevice& device, ReapReport& report) {
   }
 }
 
-/// Whether the process has ended; a zombie that its parent has not waited for yet has, too.
-bool dead(std::uint32_t pid) {
-  std::FILE* stat = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
-  if (stat == nullptr) return true;
-  char state = 0;
-  // "PID (COMM) STATE": the name may hold anything, the last ")" ends it.
-  char line[512];
-  const std::size_t got = std::fread(line, 1, sizeof line - 1, stat);
-  std::fclose(stat);
-  line[got] = '\0';
-  if (const char* end = std::strrchr(line, ')'); end != nullptr && end[1] == ' ') state = end[2];
-  return state == 'Z' || state == 'X';
-}
-
 /// The ledgers that are locked: their programs live, or their guardians do.  A process
 /// number alone says little, because it may be another process's by now.
 std::set<LedgerId> holders() {
@@ -147,6 +132,19 @@ void destroy_carriers(XenCalls& calls, ReapReport& report, Of&& of) {
 
 }  // namespace
 
+bool dead(std::uint32_t pid) {
+  std::FILE* stat = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
+  if (stat == nullptr) return true;
+  char state = 0;
+  // "PID (COMM) STATE": the name may hold anything, the last ")" ends it.
+  char line[512];
+  const std::size_t got = std::fread(line, 1, sizeof line - 1, stat);
+  std::fclose(stat);
+  line[got] = '\0';
+  if (const char* end = std::strrchr(line, ')'); end != nullptr && end[1] == ' ') state = end[2];
+  return state == 'Z' || state == 'X';
+}
+
 void reap(XenCalls& calls, Ledger& ledger, ReapReport& report) {
   for (LedgerBar& bar : ledger.header().bar)
     if (bar.domid.load() != 0)
@@ -160,7 +158,7 @@ void reap(XenCalls& calls, Ledger& ledger, ReapReport& report) {
 
 void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report) {
   // A ledger that is held although its program is dead means that a guardian is at work.
-  for (unsigned waited = 0;; waited += kPollMilliseconds) {
+  for (unsigned waited = 0;; waited += kReapPollMilliseconds) {
     bool busy = false;
     for (const std::string& path : Ledger::list()) {
       auto ledger = Ledger::take(path);
@@ -173,7 +171,7 @@ void reap_orphans(XenCalls& calls, unsigned milliseconds, ReapReport& report) {
       }
     }
     if (!busy || waited >= milliseconds) break;
-    (void)::poll(nullptr, 0, kPollMilliseconds);
+    (void)::poll(nullptr, 0, kReapPollMilliseconds);
   }
   std::optional<std::set<LedgerId>> held;
   destroy_carriers(calls, report, [&](const LedgerId& id) {

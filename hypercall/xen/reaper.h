@@ -13,6 +13,7 @@
 // Pins are let go after that, by the end of who holds them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,13 @@ struct ReapReport {
   bool nothing() const { return devices == 0 && carriers == 0 && problems.empty(); }
 };
 
-/// How long a guardian that is at work for a dead program is waited for.
+/// How long a guardian that is at work for a dead program is waited for, and how often it is
+/// looked for.
 inline constexpr unsigned kReapMilliseconds = 10000;
+inline constexpr unsigned kReapPollMilliseconds = 20;
+
+/// Whether the process has ended; a zombie that its parent has not waited for yet has, too.
+bool dead(std::uint32_t pid);
 
 /// Puts back what the ledger's program held.  The process is dead, and the caller holds
 /// the ledger's lock.  The ledger's file is removed unless there were problems.

@@ -169,12 +169,13 @@ Status XenHypervisor::start_channels(bool quiet) {
 
 void XenHypervisor::watch() {
   for (;;) {
-    pollfd events[] = {{stop_.get(), POLLIN, 0}, {guardian_->fd(), 0, 0}};
-    const int ready = ::poll(events, 2, kConsoleMilliseconds);
+    const auto guardians = guardian_->fds();
+    pollfd events[] = {{stop_.get(), POLLIN, 0}, {guardians[0], 0, 0}, {guardians[1], 0, 0}};
+    const int ready = ::poll(events, 3, kConsoleMilliseconds);
     if (events[0].revents != 0) return;
-    if (ready > 0 && events[1].revents != 0) {
-      // Somebody has killed the guardian.  Until there is a new one the pins
-      // live only as long as we do.
+    if (ready > 0) {
+      // Somebody has killed a guardian.  Until there is a new one the pins
+      // live only as long as we or the other one do.
       if (const Status again = guardian_->restart(); !again) {
         std::fprintf(stderr, "pviommu: no guardian: %s\n", to_string(again.error()).c_str());
         (void)::poll(nullptr, 0, kConsoleMilliseconds);

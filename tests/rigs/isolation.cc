@@ -3,6 +3,8 @@
 //
 //   rig_isolation CASE        run in `pviommu run --hypervisor=NAME --`
 //
+// $PVIOMMU_GROUP_KILLS: how many control groups freed-by-group-death kills.
+//
 // Status 0: as it must be.  1: not, with one line on stderr.
 //
 // edu takes 100 ms for a transfer and looks at memory only in the end; what is
@@ -321,6 +323,80 @@ void freed_by_death() {
               kTaken >> 20, slowest);
 }
 
+// ---- a whole control group ------------------------------------------------------------
+
+/// Made by the script.
+const std::filesystem::path kGroup = "/sys/fs/cgroup/pviommu-test";
+
+void put(const std::filesystem::path& file, const char* text) {
+  std::ofstream out(file);
+  out << text << std::flush;
+  expect(out.good(), file.string() + " cannot be written");
+}
+bool populated() {
+  std::ifstream events(kGroup / "cgroup.events");
+  std::string name, value;
+  while (events >> name >> value)
+    if (name == "populated") return value != "0";
+  wrong("no cgroup.events");
+}
+
+/// From within the group: has the device write all the time, which `begun` is told.
+void write_until_killed(int begun) {
+  put(kGroup / "cgroup.procs", "0");
+  Party party(Machine::get().edu);
+  party.load_marker();
+  Memory memory(kFreedPages * kPage);
+  party.map(kIova, memory.address(), memory.size());
+  expect(::write(begun, "", 1) == 1, "pipe");
+  for (std::uint64_t page = 0;; page = (page + 7) % kFreedPages) party.write(kIova + page * kPage);
+}
+
+/// All of a program's control group is killed at once while its device writes.  Who holds the pages
+/// then is not in the group, and has the device quiet before it lets go.
+void freed_by_group_death() {
+  const char* rounds = std::getenv("PVIOMMU_GROUP_KILLS");
+  const unsigned count = rounds != nullptr ? static_cast<unsigned>(std::strtoul(rounds, nullptr, 10)) : 8;
+  constexpr std::size_t kSpare = 40 << 20, kTaken = 8 << 20;
+  std::mt19937 random(std::random_device{}());
+  Hunt hunt(kSpare);
+  for (unsigned round = 0; round < count; ++round) {
+    const std::string name = "round " + std::to_string(round) + ": ";
+    int ends[2];
+    expect(::pipe2(ends, O_CLOEXEC) == 0, "pipe2");
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::close(ends[0]);
+      try {
+        write_until_killed(ends[1]);
+      } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+      }
+      ::_exit(1);
+    }
+    ::close(ends[1]);
+    char byte;
+    const bool begun = ::read(ends[0], &byte, 1) == 1;
+    ::close(ends[0]);
+    expect(begun, name + "it does not begin");
+    expect(guardian_is_there(), name + "nobody holds its pages");
+    ::usleep(random() % 150000);
+    put(kGroup / "cgroup.kill", "1");
+    int status = 0;
+    expect(::waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+           name + "it was not killed");
+    const auto ended = Clock::now();
+    hunt.take_more(kTaken);
+    do {
+      expect(!hunt.found_in_more(), name + "the device writes to memory that its program's death has freed");
+    } while (milliseconds(Clock::now() - ended) < 250 || guardian_is_there());
+    expect(!hunt.found(), name + "the device writes to memory that its program's death has freed");
+    expect(!populated(), name + "somebody is left in the group");
+    hunt.drop_more();
+  }
+  std::printf("# %u groups, held %zu MiB\n", count, hunt.bytes() >> 20);
+}
+
 // ---- faults -------------------------------------------------------------------------
 
 /// What `--stats=json` must say is compared by the script.
@@ -550,6 +626,7 @@ int run(int argc, char** argv) {
       {"own-two", [] { own(Machine::get().edu2, 42); }},
       {"freed-before-unmap", freed_before_unmap},
       {"freed-by-death", freed_by_death},
+      {"freed-by-group-death", freed_by_group_death},
       {"faults", faults},
       {"scattered", scattered},
       {"strict", strict},

@@ -8,7 +8,7 @@ for kernel in $kernels; do
   in_dom0 --kernel $kernel <<'EOF'
 gtest_in_guest xen_guest --gtest_filter='Guest*'
 
-# Killed in the middle: its guardian puts everything back, or, when that is killed
+# Killed in the middle: a guardian puts everything back, or, when both are killed
 # first, the next program.  The guest keeps running.
 id=$(xen_guest make)
 held() {  # OFFSET [PIRQ]: a program that has two devices, a vector and a piece of a BAR in the guest
@@ -31,10 +31,10 @@ kill -9 $program
 put_back "the program is killed"
 # Another page at the same place, which shows that the first one is gone.
 held 0x1000 20
-kill -9 "$(pidof pviommu-xen-guardian)"
+kill -9 $(pidof pviommu-xen-guardian)
 kill -9 $program
 pviommu reap --hypervisor=xen >/tmp/reaped 2>&1 || note "$(cat /tmp/reaped)"
-put_back "the program and its guardian are killed"
+put_back "the program and its guardians are killed"
 held 0x2000
 equal "each had its arrival" 3 "$(xen_guest counts "$id" 0x50)"
 xen_guest destroy "$id"

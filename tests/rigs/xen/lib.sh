@@ -25,6 +25,13 @@ carriers_left() {
   esac
 }
 
+# In dom0: each device and whose it is, by Xen's own words: a domain, or DomIO, its quarantine.
+owners() { rig_domains devices; }
+# In dom0: each device is where it was when `owners >/tmp/owners` was done.
+same_owners() { equal "each device is where it was, by Xen's own words" "$(cat /tmp/owners)" "$(owners 2>&1)"; }
+# In dom0: pages that are pinned for a device, by the kernel's count.
+pinned() { awk '/^nr_foll_pin_acquired/ { n += $2 } /^nr_foll_pin_released/ { n -= $2 } END { print n + 0 }' /proc/vmstat; }
+
 # In dom0: nothing of pviommu's is left of Xen, after at most ten seconds, by its own account
 # and by Xen's.
 nothing_left() {

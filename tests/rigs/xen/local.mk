@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # make check-xen               tests that boot real Xen in QEMU: Debian 12's
+# make check-xen-kills         kills of programs and their guardians, in full number
 # make check-xen-machines      with AMD's IOMMU, and with two processors
 # make check-xen-13            some of what touches Xen's interface, on Debian 13's
 # make check-xen-13-more       the rest of that
@@ -14,12 +15,17 @@ XEN_TESTS = \
 	tests/rigs/xen/kernel61.test.sh \
 	tests/rigs/xen/failures.test.sh \
 	tests/rigs/xen/quarantine.test.sh \
+	tests/rigs/xen/group.test.sh \
 	tests/rigs/xen/guest.test.sh \
 	tests/rigs/xen/smoke.test.sh \
 	tests/rigs/xen/io.test.sh \
 	tests/rigs/xen/isolation.test.sh \
 	tests/rigs/xen/doctor.test.sh \
 	tests/rigs/xen/notify.test.sh
+# Killing, as often as the environment says.
+XEN_KILL_TESTS = \
+	tests/rigs/xen/kill.test.sh \
+	tests/rigs/xen/group.test.sh
 # Of Debian 13's Xen, what touches its interface.
 XEN_13_TESTS = \
 	tests/rigs/xen/guest.test.sh \
@@ -29,6 +35,7 @@ XEN_13_TESTS = \
 XEN_13_MORE_TESTS = \
 	tests/rigs/xen/attach.test.sh \
 	tests/rigs/xen/kill.test.sh \
+	tests/rigs/xen/group.test.sh \
 	tests/rigs/xen/libvirt.test.sh \
 	tests/rigs/xen/conformance.test.sh \
 	tests/rigs/xen/failures.test.sh \
@@ -74,7 +81,7 @@ xen_bench_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LI
 xen_failures_SOURCES = tests/rigs/xen/failures.cc tests/rigs/xen/host_control.h tests/rigs/xen/tiny_guest.cc tests/rigs/xen/tiny_guest.h \
 	tests/unit/vfio_local_client.h
 xen_failures_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS) -D__XEN_TOOLS__=1
-xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxendevicemodel $(SYSTEM_LIBS)
+xen_failures_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
 endif
 if WITH_XEN
 if HAVE_GTEST
@@ -91,7 +98,7 @@ xen_guest_SOURCES = \
 	tests/rigs/xen/tiny_guest.h \
 	tests/unit/vfio_local_client.h
 xen_guest_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit $(XEN_CFLAGS) $(GTEST_CFLAGS) -D__XEN_TOOLS__=1
-xen_guest_LDADD = libtap.a libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxendevicemodel $(GTEST_LIBS) $(SYSTEM_LIBS)
+xen_guest_LDADD = libtap.a libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(GTEST_LIBS) $(SYSTEM_LIBS)
 endif
 endif
 XEN_BINARIES += rig_isolation
@@ -109,36 +116,37 @@ EXTRA_LTLIBRARIES = librig-xenctrl.la
 endif
 CLEANFILES += $(XEN_BINARIES)
 
-# What a boot needs is made before the tests, two of which would wait for it.
+# $(RUN_XEN) NAME DEBIAN KERNEL TEST...: TESTs on the Xen of that release with that kernel as dom0's.
+# What a boot needs is made before, as two tests would wait for it.  The recipe line begins with +.
+RUN_XEN = run_xen () { \
+	  name=$$1 XEN_DEBIAN=$$2 XEN_KERNEL=$$3; export XEN_DEBIAN XEN_KERNEL; shift 3; \
+	  $(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES) || return 1; \
+	  $(srcdir)/tests/rigs/xen/base $$XEN_DEBIAN >/dev/null || return 1; \
+	  $(RUN_TAP) $$name "$$@"; \
+	}; run_xen
+
 check-xen: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES)
-	$(srcdir)/tests/rigs/xen/base 12 >/dev/null
-	+$(RUN_TAP) check-xen $(XEN_TESTS)
+	+$(RUN_XEN) check-xen "$${XEN_DEBIAN:-12}" "$${XEN_KERNEL-}" $(XEN_TESTS)
+
+# One after the other; a test may take longer than others do.
+check-xen-kills: all
+	+PVIOMMU_KILLS=20 PVIOMMU_GROUP_KILLS=50; export PVIOMMU_KILLS PVIOMMU_GROUP_KILLS; \
+	jobs='-j1 TEST_SECONDS=2400'; $(RUN_XEN) check-xen-kills "$${XEN_DEBIAN:-12}" "$${XEN_KERNEL-}" $(XEN_KILL_TESTS)
 
 check-xen-machines: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES)
-	XEN_KERNEL=backports $(srcdir)/tests/rigs/xen/base 12 >/dev/null
-	$(RUN_TAP) check-xen-machines tests/rigs/xen/machines.test.sh
+	+$(RUN_XEN) check-xen-machines 12 backports tests/rigs/xen/machines.test.sh
 
 check-xen-13: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES)
-	XEN_KERNEL=stock $(srcdir)/tests/rigs/xen/base 13 >/dev/null
-	+XEN_DEBIAN=13 XEN_KERNEL=stock; export XEN_DEBIAN XEN_KERNEL; $(RUN_TAP) check-xen-13 $(XEN_13_TESTS)
+	+$(RUN_XEN) check-xen-13 13 stock $(XEN_13_TESTS)
 
 check-xen-13-more: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES)
-	XEN_KERNEL=stock $(srcdir)/tests/rigs/xen/base 13 >/dev/null
-	+XEN_DEBIAN=13 XEN_KERNEL=stock XEN_CONFORMANCE=interface; export XEN_DEBIAN XEN_KERNEL XEN_CONFORMANCE; \
-	$(RUN_TAP) check-xen-13-more $(XEN_13_MORE_TESTS)
+	+XEN_CONFORMANCE=interface; export XEN_CONFORMANCE; $(RUN_XEN) check-xen-13-more 13 stock $(XEN_13_MORE_TESTS)
 
 check-xen-13-backports: all
-	$(MAKE) $(AM_MAKEFLAGS) $(CONFORMANCE_BINARIES) $(CLIENT_BINARIES) $(XEN_BINARIES) $(XEN_RIG_MODULES)
-	XEN_KERNEL=backports $(srcdir)/tests/rigs/xen/base 13 >/dev/null
-	+XEN_DEBIAN=13 XEN_KERNEL=backports; export XEN_DEBIAN XEN_KERNEL; \
-	$(RUN_TAP) check-xen-13-backports $(XEN_13_BACKPORTS_TESTS)
+	+$(RUN_XEN) check-xen-13-backports 13 backports $(XEN_13_BACKPORTS_TESTS)
 
 bench-xen: all
 	$(MAKE) $(AM_MAKEFLAGS) $(XEN_BINARIES)
 	PVIOMMU_BUILD='$(abs_builddir)' $(srcdir)/tests/rigs/xen/bench
 
-.PHONY: bench-xen check-xen check-xen-machines check-xen-13 check-xen-13-more check-xen-13-backports
+.PHONY: bench-xen check-xen check-xen-kills check-xen-machines check-xen-13 check-xen-13-more check-xen-13-backports

@@ -2,11 +2,18 @@
 # shellcheck shell=sh
 # Of kill.test.sh, in dom0: the device, what must be gone, and when to kill.
 . /rig/lib.sh
+. /rig/own-lib.sh
 prefix='kill: '
 url=nvme://0000:00:05.0/1
 disk="-t writeback -f raw"
 plain() { env -u LD_PRELOAD "$@"; }
 guardians() { pidof pviommu-xen-guardian; }
+# The guardians that live, without those in $killed.
+others() {
+  for each in $(guardians); do
+    case " $killed " in *" $each "*) ;; *) echo $each ;; esac
+  done
+}
 fail() { [ -n "$problem" ] || problem=$1; }
 # Nothing of Xen, and no process or file of ours.
 gone() {
