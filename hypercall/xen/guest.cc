@@ -4,7 +4,7 @@
 // it, and the note goes after Xen has forgotten it.
 #include "hypercall/xen/guest.h"
 
-#include <unistd.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <array>
@@ -19,6 +19,7 @@ extern "C" {
 }
 
 #include "hypercall/xen/domain_list.h"
+#include "hypercall/xen/events.h"
 
 namespace pviommu::xen {
 namespace {
@@ -68,17 +69,9 @@ Result<std::optional<xen_domctl_getdomaininfo>> find_domain(XenCalls& calls, Mat
   return std::optional<xen_domctl_getdomaininfo>();
 }
 
-/// Whether xenstore's daemon has a socket that we may use.  libxenstore would by itself fall
-/// back to the kernel's device, whose answer nothing bounds in time.
-bool store_answers() {
-  const char* folder = ::secure_getenv("XENSTORED_RUNDIR");
-  const std::string path = std::string(folder != nullptr ? folder : "/var/run/xenstored") + "/socket";
-  return ::access(path.c_str(), R_OK | W_OK) == 0;
-}
-
 class Names {
  public:
-  Names() : store_(store_answers() ? ::xs_open(0) : nullptr) {}
+  Names() : store_(open_store()) {}
   ~Names() {
     if (store_ != nullptr) ::xs_close(store_);
   }
@@ -152,6 +145,8 @@ Result<std::unique_ptr<Guest>> find_guest(XenCalls& calls, std::string_view text
   guest->domid = Domid(info.domain);
   std::memcpy(guest->handle.data(), info.handle, guest->handle.size());
   guest->text = name;
+  guest->end.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!guest->end) return Error{errno, "eventfd"};
   return guest;
 }
 

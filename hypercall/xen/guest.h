@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hypercall/unique_fd.h"
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/ledger.h"
 #include "hypercall/xen/mapping.h"
@@ -27,6 +28,7 @@ struct Guest {
   DomainHandle handle{};  ///< its UUID: a number can be another domain's later
   std::string text;       ///< as it was asked for
   std::atomic<bool> gone{false};
+  UniqueFd end;           ///< an eventfd, readable when `gone` is true
 
   Guest() = default;
   Guest(const Guest&) = delete;

@@ -24,9 +24,6 @@ struct IoreqBus::Page : shared_iopage {};
 
 namespace {
 
-/// Milliseconds between two looks whether the hypervisor's watcher has seen the guest end.
-constexpr int kLookMs = 100;
-
 Status refused(const char* what) { return Error{errno, what}; }
 
 /// How many vCPUs the guest can have; Xen knows.
@@ -116,13 +113,14 @@ Status IoreqBus::untrap(const IovaRange& range) {
 }
 
 Result<GuestBus::End> IoreqBus::serve(int stop_fd) {
-  pollfd ready[2] = {{::xenevtchn_fd(channels_), POLLIN, 0}, {stop_fd, POLLIN, 0}};
+  pollfd ready[3] = {{::xenevtchn_fd(channels_), POLLIN, 0}, {stop_fd, POLLIN, 0}, {guest_.end.get(), POLLIN, 0}};
   for (;;) {
-    const int count = ::poll(ready, 2, kLookMs);
+    const int count = ::poll(ready, 3, -1);
     if (count < 0 && errno != EINTR) return Error{errno, "poll"};
-    if (count > 0 && ready[1].revents != 0) return End::stopped;
-    if (count > 0 && ready[0].revents != 0) PVIOMMU_TRY(take_event());
-    if (count == 0 && guest_.gone.load()) return End::guest_gone;
+    if (count < 0) continue;
+    if (ready[1].revents != 0) return End::stopped;
+    if (ready[0].revents != 0) PVIOMMU_TRY(take_event());
+    if (ready[0].revents == 0 && ready[2].revents != 0) return End::guest_gone;
   }
 }
 

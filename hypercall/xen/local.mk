@@ -33,6 +33,8 @@ XEN_MODULE = \
 	hypercall/xen/doctor.cc \
 	hypercall/xen/doctor.h \
 	hypercall/xen/doctor_facts.cc \
+	hypercall/xen/events.cc \
+	hypercall/xen/events.h \
 	hypercall/xen/fault_log.cc \
 	hypercall/xen/fault_log.h \
 	hypercall/xen/guardian_link.cc \

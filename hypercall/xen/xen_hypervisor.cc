@@ -4,8 +4,9 @@
 //
 //   open()       checks the machine, reaps what dead programs left; holds nothing
 //   activate()   with the first space or device: guardian, ledger, watching thread
-//   watch()      every 200 ms: the console's faults, the guest's life; at once: a guardian
-//                that has ended is replaced
+//   watch()      waits: for text in Xen's console ring, which may be faults and is read 200 ms
+//                later; for the end of a domain, which may be the guest; for a guardian's end,
+//                which is replaced.  Where there are no such events (events.h), it asks every 200 ms
 #include "hypercall/xen/xen_hypervisor.h"
 
 #include <poll.h>
@@ -17,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include "hypercall/statistics.h"
 #include "hypercall/xen/carrier.h"
@@ -29,9 +31,12 @@
 namespace pviommu::xen {
 namespace {
 
-/// How often Xen's console is looked at for faults.
+/// How often Xen's console is looked at for faults, while there are any or nobody tells.
 constexpr int kConsoleMilliseconds = 200;
 constexpr unsigned kConsoleBytes = 16384;
+/// How long is waited at most, without a call to Xen: another thread may have replaced a guardian, and
+/// its descriptor, right before.
+constexpr int kWaitMilliseconds = 10000;
 
 }  // namespace
 
@@ -133,6 +138,8 @@ Status XenHypervisor::activate() {
   }
   const char* no_notices = std::getenv("PVIOMMU_QUIET");
   const bool quiet = no_notices != nullptr && std::strcmp(no_notices, "1") == 0;
+  console_events_ = ConsoleEvents::open();
+  if (guest_) domain_ends_ = DomainEnds::open();
   // What is in the ring by now happened to others.
   {
     std::string old;
@@ -168,12 +175,18 @@ Status XenHypervisor::start_channels(bool quiet) {
 }
 
 void XenHypervisor::watch() {
+  bool text = !console_events_;  // there is, or there may be
   for (;;) {
     const auto guardians = guardian_->fds();
-    pollfd events[] = {{stop_.get(), POLLIN, 0}, {guardians[0], 0, 0}, {guardians[1], 0, 0}};
-    const int ready = ::poll(events, 3, kConsoleMilliseconds);
+    const bool ask = guest_ && (!domain_ends_ || guest_->gone.load());
+    pollfd events[] = {{stop_.get(), POLLIN, 0},
+                       {guardians[0], 0, 0},
+                       {guardians[1], 0, 0},
+                       {console_events_ && !text ? console_events_->fd() : -1, POLLIN, 0},
+                       {domain_ends_ ? domain_ends_->fd() : -1, POLLIN, 0}};
+    const int ready = ::poll(events, std::size(events), text || ask ? kConsoleMilliseconds : kWaitMilliseconds);
     if (events[0].revents != 0) return;
-    if (ready > 0) {
+    if (events[1].revents != 0 || events[2].revents != 0) {
       // Somebody has killed a guardian.  Until there is a new one the pins
       // live only as long as we or the other one do.
       if (const Status again = guardian_->restart(); !again) {
@@ -181,13 +194,22 @@ void XenHypervisor::watch() {
         (void)::poll(nullptr, 0, kConsoleMilliseconds);
       }
     }
+    if (events[3].revents != 0) {
+      text = true;
+      if (!console_events_->take()) console_events_.reset();
+    }
+    if (events[4].revents != 0) {
+      if (!domain_ends_->take()) domain_ends_.reset();
+      watch_guest();
+    }
     if (ready != 0) continue;
-    read_console();
-    if (guest_) watch_guest();
+    // Until it was quiet, once: see read_console().
+    if (text) text = read_console() || !console_events_;
+    if (ask) watch_guest();
   }
 }
 
-void XenHypervisor::read_console() {
+bool XenHypervisor::read_console() {
   char text[kConsoleBytes];
   std::vector<Fault> found;
   bool quiet = true;
@@ -206,6 +228,7 @@ void XenHypervisor::read_console() {
     }
     count_fault(fault);
   }
+  return !quiet;
 }
 
 // ---- address spaces ------------------------------------------------------------
@@ -214,6 +237,8 @@ void XenHypervisor::watch_guest() {
   if (!guest_->gone.load()) {
     if (guest_lives(*calls_, *guest_)) return;
     guest_->gone.store(true);
+    const std::uint64_t once = 1;
+    (void)!::write(guest_->end.get(), &once, sizeof once);
     std::fprintf(stderr, "pviommu: the guest %s (domain %u) has ended; its devices go back to dom0\n",
                  guest_->text.c_str(), guest_->domid.raw());
   }

@@ -37,6 +37,7 @@
 #include "hypercall/device_lock.h"
 #include "hypercall/hypervisor.h"
 #include "hypercall/sysfs_device.h"
+#include "hypercall/xen/events.h"
 #include "hypercall/xen/fault_log.h"
 #include "hypercall/xen/guest.h"
 #include "hypercall/xen/guest_vectors.h"
@@ -109,7 +110,7 @@ class XenHypervisor final : public Hypervisor, public Spaces, public Interrupts 
   /// Guest mode: looks whether it is still there, and if not takes its devices back.
   void watch_guest();
   void watch();
-  void read_console();
+  bool read_console();  ///< whether there was text
 
   /// devices_lock_ held; null: not open.
   OpenDevice* find(Sbdf sbdf);
@@ -147,6 +148,8 @@ class XenHypervisor final : public Hypervisor, public Spaces, public Interrupts 
   std::mutex held_lock_;
   std::set<int> held_;  ///< pin rings that the guardian has
 
+  std::unique_ptr<ConsoleEvents> console_events_;  ///< of the watcher; null: it asks
+  std::unique_ptr<DomainEnds> domain_ends_;        ///< the same, in guest mode
   UniqueFd stop_;
   DeliveryThread watcher_;
 };

@@ -26,6 +26,7 @@ EXTRA_DIST += tests/unit/xen_calls_test.cc tests/unit/xen_fake.cc tests/unit/xen
 if WITH_XEN
 UNIT_BINARIES += unit_xen_calls
 unit_xen_calls_SOURCES = \
+	hypercall/xen/events.cc \
 	hypercall/xen/guest.cc \
 	hypercall/xen/mapping.cc \
 	tests/unit/xen_calls_test.cc \

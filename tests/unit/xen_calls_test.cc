@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // One binary, each Xen: which numbers it asks with, what a carrier's making looks like there,
 // and that domains are found behind holes.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/control.h"
 #include "hypercall/xen/domain_list.h"
+#include "hypercall/xen/events.h"
 #include "hypercall/xen/guest.h"
 #include "hypercall/xen/xen_calls.h"
 #include "xen_fake.h"
@@ -189,13 +191,29 @@ TEST_F(XenCallsTest, AListThatFailsIsAnErrorAndNotAnEmptyOne) {
   EXPECT_EQ(list_carriers(**calls).error().code, EIO);
 }
 
+/// A folder with what xenstore's socket is told by.
+class Store {
+ public:
+  Store() {
+    EXPECT_NE(::mkdtemp(folder_), nullptr);
+    socket_ = std::string(folder_) + "/socket";
+    ::close(::creat(socket_.c_str(), 0600));
+    ::setenv("XENSTORED_RUNDIR", folder_, 1);
+  }
+  ~Store() {
+    ::unsetenv("XENSTORED_RUNDIR");
+    ::unlink(socket_.c_str());
+    ::rmdir(folder_);
+  }
+
+ private:
+  char folder_[32] = "/tmp/xen-store.XXXXXX";
+  std::string socket_;
+};
+
 // By number, UUID and name, with holes below them; what is none of them is not found.
 TEST_F(XenCallsTest, GuestsAreFoundBehindHoles) {
-  char folder[] = "/tmp/pviommu-store-XXXXXX";
-  ASSERT_NE(::mkdtemp(folder), nullptr);
-  const std::string socket = std::string(folder) + "/socket";
-  ::fclose(::fopen(socket.c_str(), "we"));
-  ::setenv("XENSTORED_RUNDIR", folder, 1);
+  const Store store;
   for (const Version& version : kVersions) {
     play(version);
     const auto calls = XenCalls::open();
@@ -224,9 +242,22 @@ TEST_F(XenCallsTest, GuestsAreFoundBehindHoles) {
     xen.domains.erase(7);
     EXPECT_FALSE(guest_lives(**calls, **guest)) << version.minor;
   }
-  ::unsetenv("XENSTORED_RUNDIR");
-  ::unlink(socket.c_str());
-  ::rmdir(folder);
+}
+
+TEST_F(XenCallsTest, TheEndOfDomainsIsWaitedFor) {
+  EXPECT_EQ(DomainEnds::open(), nullptr) << "without a socket";
+  const Store store;
+  xen.store_there = false;
+  EXPECT_EQ(DomainEnds::open(), nullptr) << "without watches";
+  xen.store_there = true;
+  const auto ends = DomainEnds::open();
+  ASSERT_NE(ends, nullptr);
+  xen.domain_ends = 3;
+  EXPECT_TRUE(ends->take());
+  EXPECT_EQ(xen.domain_ends, 0u) << "all are taken";
+  EXPECT_TRUE(ends->take()) << "there need be none";
+  xen.store_there = false;
+  EXPECT_FALSE(ends->take()) << "then one has to ask";
 }
 
 TEST_F(XenCallsTest, TheLibraryIsThatOfTheRunningXen) {

@@ -173,7 +173,7 @@ int xencall2(xencall_handle*, unsigned, std::uint64_t, std::uint64_t) { return f
 long xencall2L(xencall_handle*, unsigned op, std::uint64_t first, std::uint64_t) { return fake::hypercall(op, first); }
 int xencall3(xencall_handle*, unsigned, std::uint64_t, std::uint64_t, std::uint64_t) { return fake::refuse(ENOSYS); }
 
-// ---- xenstore: names only ------------------------------------------------------------
+// ---- xenstore: names, and the ends of domains ----------------------------------------
 
 xs_handle* xs_open(unsigned long) {
   ++fake::the_xen.handles;
@@ -187,6 +187,16 @@ void* xs_read(xs_handle*, xs_transaction_t, const char* path, unsigned* length) 
   if (found == fake::the_xen.domains.end() || found->second.name.empty()) return nullptr;
   *length = static_cast<unsigned>(found->second.name.size());
   return ::strdup(found->second.name.c_str());
+}
+bool xs_watch(xs_handle*, const char* path, const char*) { return fake::the_xen.store_there && std::strcmp(path, "@releaseDomain") == 0; }
+int xs_fileno(xs_handle*) { return -1; }
+char** xs_check_watch(xs_handle*) {
+  if (fake::the_xen.domain_ends == 0) {
+    errno = fake::the_xen.store_there ? EAGAIN : EINVAL;
+    return nullptr;
+  }
+  --fake::the_xen.domain_ends;
+  return static_cast<char**>(std::malloc(sizeof(char*)));
 }
 
 }  // extern "C"

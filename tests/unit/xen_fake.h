@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A Xen of any version for unit tests, behind libxencall's functions (and xenstore's names).
+// A Xen of any version for unit tests, behind libxencall's functions (and xenstore's names and ends of domains).
 // It knows domains and what is asked of them, by the layouts of the version that it plays: they
 // are written down here a second time, by hand from Xen's headers.
 #pragma once
@@ -38,6 +38,8 @@ struct Xen {
   unsigned lists = 0;          ///< XEN_SYSCTL_getdomaininfolist that were answered
   unsigned other_numbers = 0;  ///< calls that were refused for their number
   unsigned buffers = 0;        ///< of libxencall, not given back
+  bool store_there = true;     ///< xenstore's watches work
+  unsigned domain_ends = 0;    ///< events that nobody has taken yet
   unsigned handles = 0;        ///< of libxencall and xenstore, open
 
   /// The one that answers; each test begins with a new one.
