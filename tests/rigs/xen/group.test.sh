@@ -39,6 +39,10 @@ for _ in \$(seq 100); do
 done
 equal "nobody is left in the group" 0 "\$(wc -l </sys/fs/cgroup/pviommu-test/cgroup.procs)"
 nothing_left
+for _ in \$(seq 50); do
+  [ "\$(pinned)" != "\$pinned_before" ] || break
+  usleep 100000
+done
 equal "pins that were made are undone" "\$pinned_before" "\$(pinned)"
 same_owners
 EOF

@@ -14,6 +14,8 @@ others() {
     case " $killed " in *" $each "*) ;; *) echo $each ;; esac
   done
 }
+# Whether the process runs: not one that has ended and was not waited for.
+runs() { grep -q '^State:[[:space:]]*[^XZ]' /proc/$1/status 2>/dev/null; }
 fail() { [ -n "$problem" ] || problem=$1; }
 # Nothing of Xen, and no process or file of ours.
 gone() {
