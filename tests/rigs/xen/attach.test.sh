@@ -107,13 +107,15 @@ before=$(hypercalls)
 check "a paused guest" xl create -e -q -p /tmp/io.cfg
 created=$(hypercalls)
 check "attach" pviommu attach --background $nvme io
+attached=$(hypercalls)
 second=$(pviommu attach --background $nvme io 2>&1)
 [ $? -ne 0 ] && ok "not twice" || not_ok "not twice" "$second"
+begun=$(hypercalls)
 xl unpause io
 check "io finds the NVMe" says io done
 used io $usual
-our_calls=$(($(hypercalls) - created))
-ours="$our_calls, and $((created - before)) to make the guest"
+our_calls=$(($(hypercalls) - begun))
+ours="$our_calls, and $((created - before)) to make the guest, $((attached - created)) to attach"
 vectors=$interrupts
 traced io
 our_exits=$exits
