@@ -308,6 +308,52 @@ TEST_F(NvmeAdmin, HoldsEventRequestsUpToTheLimit) {
   EXPECT_EQ(status_of(again), 0);
 }
 
+// 5.2, 5.21.1.4 and 5.21.1.11: an event each time the temperature comes to be beyond a threshold,
+// for who asked for it; the next one when the health log has been read.
+TEST_F(NvmeAdmin, TemperatureBeyondAThresholdIsAnEvent) {
+  QueuePair& admin = rig_.admin_queue();
+  const auto set = [&](Feature feature, std::uint32_t value) {
+    Command command = Rig::make(AdminOpcode::set_features);
+    command.cdw10 = static_cast<std::uint32_t>(feature);
+    command.cdw11 = value;
+    return status(command);
+  };
+  for (std::uint16_t cid : {0x700, 0x701, 0x702}) {
+    Command aer = Rig::make(AdminOpcode::async_event_request);
+    aer.cid = cid;
+    rig_.push(admin, aer);
+  }
+  rig_.ring(admin);
+  rig_.settle();
+  EXPECT_EQ(set(Feature::temperature_threshold, 1), 0);
+  rig_.settle();
+  EXPECT_FALSE(rig_.peek(admin)) << "nobody has asked for it";
+  EXPECT_EQ(set(Feature::async_event_config, kWarningTemperature), 0);
+  rig_.settle();
+  auto event = rig_.reap(admin);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->cid, 0x700);
+  EXPECT_EQ(event->result, 0x20101u) << "type 1, information 1, health log";
+  EXPECT_EQ(set(Feature::temperature_threshold, 2), 0);
+  rig_.settle();
+  EXPECT_FALSE(rig_.peek(admin)) << "masked until the log is read";
+  Command log = Rig::make(AdminOpcode::get_log_page, Rig::kData);
+  log.cdw10 = 2 | 127 << 16;
+  EXPECT_EQ(status(log), 0);
+  event = rig_.reap(admin);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->cid, 0x701);
+  EXPECT_EQ(status(log), 0);
+  EXPECT_EQ(set(Feature::temperature_threshold, 400), 0);
+  rig_.settle();
+  EXPECT_FALSE(rig_.peek(admin)) << "it is cool enough";
+  EXPECT_EQ(set(Feature::temperature_threshold, 1u << 20 | 350), 0) << "under 350 K, the composite temperature";
+  rig_.settle();
+  event = rig_.reap(admin);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->cid, 0x702);
+}
+
 TEST_F(NvmeAdmin, FullAdminQueueKeepsItsPromisesWhileAborting) {
   rig_.disable();
   rig_.enable(2);  // one entry of room

@@ -251,14 +251,22 @@ Controller::Outcome Controller::set_features(const Command& command) {
         case kOverComposite:
         case kOverAll:
           stored = value & 0xffff;
+          report_temperature();
           return outcome;
         case kUnderComposite:
         case kUnderAll:
           under_temperature_ = value & 0xffff;
+          report_temperature();
           return outcome;
         default:
           return StatusCode::invalid_field;
       }
+    case Feature::async_event_config: {
+      const bool wanted = (stored & kWarningTemperature) != 0;
+      stored = value;
+      if (!wanted) report_temperature();
+      return outcome;
+    }
     case Feature::volatile_write_cache:
       // Turning the cache off writes it out, so that nothing volatile is left.
       outcome.needs_sync = (value & 1) == 0 && write_cache();

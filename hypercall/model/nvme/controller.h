@@ -115,6 +115,11 @@ class Controller final : public PciFunction {
   void signal(CompletionQueue& cq);
   void fail_fatally();
   void add_event(ErrorEvent event);
+  void add_event(Event event);
+  /// The temperature is beyond a threshold.
+  bool warns_of_temperature() const;
+  /// Reports that, if the program wants to know.
+  void report_temperature();
   bool post_events();
   Outcome execute(const SubmissionQueue& sq, const Command& command);
 

@@ -135,8 +135,24 @@ void Controller::fail_fatally() {
 
 void Controller::add_event(ErrorEvent event) {
   ++counters_.invalid_doorbells;
+  add_event({kEventTypeError, static_cast<std::uint8_t>(event), LogPage::error});
+}
+
+void Controller::add_event(Event event) {
   if (events_.size() >= kEventsKept) return;  // the program does not ask: the oldest are kept
-  events_.push_back({kEventTypeError, static_cast<std::uint8_t>(event), LogPage::error});
+  events_.push_back(event);
+}
+
+bool Controller::warns_of_temperature() const {
+  return kRoomTemperature >= feature(Feature::temperature_threshold) || kRoomTemperature <= under_temperature_;
+}
+
+// The temperature never changes; what is beyond what does.
+void Controller::report_temperature() {
+  if (!warns_of_temperature() || (feature(Feature::async_event_config) & kWarningTemperature) == 0) return;
+  const auto same = [](const Event& event) { return event.type == kEventTypeHealth; };
+  if (std::none_of(events_.begin(), events_.end(), same))
+    add_event({kEventTypeHealth, kHealthEventTemperature, LogPage::smart});
 }
 
 bool Controller::post_events() {

@@ -10,8 +10,6 @@ namespace pviommu::model::nvme {
 namespace {
 
 constexpr std::string_view kFirmware = "1.0";
-constexpr std::uint16_t kRoomTemperature = 300;  // kelvin
-
 /// Identify strings are padded with spaces and have no end mark (5.15.2.2).
 template <std::size_t N>
 void put_padded(char (&field)[N], std::string_view text) {
@@ -147,8 +145,10 @@ Controller::Outcome Controller::get_log_page(const Command& command) {
   // Beyond the end of a page nothing is defined; nothing is sent there.
   const auto bytes = std::min<std::uint64_t>(dwords * 4, source.size() - offset);
   const StatusCode status = answer(command, source.subspan(offset, bytes));
-  if (status == StatusCode::success && page == LogPage::error && !retain)
-    masked_event_types_ &= ~(1u << kEventTypeError);
+  if (status == StatusCode::success && !retain) {
+    if (page == LogPage::error) masked_event_types_ &= ~(1u << kEventTypeError);
+    if (page == LogPage::smart) masked_event_types_ &= ~(1u << kEventTypeHealth);
+  }
   return status;
 }
 
@@ -161,8 +161,7 @@ SmartLog Controller::describe_health() const {
   log.data_units_read.low = (bytes_read_ + 511999) / 512000;
   log.data_units_written.low = (bytes_written_ + 511999) / 512000;
   log.error_log_entries.low = errors_logged_;
-  if (kRoomTemperature >= feature(Feature::temperature_threshold) || kRoomTemperature <= under_temperature_)
-    log.critical_warning |= 1 << 1;
+  if (warns_of_temperature()) log.critical_warning |= kWarningTemperature;
   return log;
 }
 

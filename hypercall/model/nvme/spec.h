@@ -268,8 +268,13 @@ struct DatasetRange {
 };
 static_assert(sizeof(DatasetRange) == 16);
 
-// 5.2, figures 145 and 147: asynchronous events of type "error status".
+// 5.2, figures 145, 147 and 148: asynchronous events of the types "error status" and "SMART / health
+// status".  5.21.1.11: which critical warnings are events, bit by bit as in the log.
 inline constexpr std::uint8_t kEventTypeError = 0;
 enum class ErrorEvent : std::uint8_t { invalid_doorbell_register = 0, invalid_doorbell_value = 1 };
+inline constexpr std::uint8_t kEventTypeHealth = 1;
+inline constexpr std::uint8_t kHealthEventTemperature = 1;
+inline constexpr std::uint16_t kRoomTemperature = 300;  // kelvin, of this controller
+inline constexpr std::uint32_t kWarningTemperature = 1 << 1;
 
 }  // namespace pviommu::model::nvme
