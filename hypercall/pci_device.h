@@ -48,6 +48,11 @@ struct BarInfo {
 struct BarMapping {
   int fd = -1;
   std::uint64_t offset = 0;
+  /// Whole pages of the BAR in which a load or store by the mapping is all of the access, as it
+  /// is on hardware.  The others are registers of a device model, which looks at them from time
+  /// to time: exact are only bar_read() and bar_write().
+  std::uint64_t direct_offset = 0;
+  std::uint64_t direct_bytes = ~std::uint64_t{0};
 };
 
 /// A function that a hot reset reaches.

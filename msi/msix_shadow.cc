@@ -64,6 +64,18 @@ bool MsixShadow::hides_pending_bits() const {
          capability_.pba_offset + capability_.pba_bytes() > covered_.offset;
 }
 
+Status MsixShadow::load(std::uint64_t offset, void* to, std::size_t bytes) const {
+  const ssize_t done = ::pread(fd_.get(), to, bytes, static_cast<off_t>(offset - covered_.offset));
+  if (done == static_cast<ssize_t>(bytes)) return {};
+  return Error{done < 0 ? errno : EIO, "pread of the shadow of an MSI-X table"};
+}
+
+Status MsixShadow::store(std::uint64_t offset, const void* from, std::size_t bytes) const {
+  const ssize_t done = ::pwrite(fd_.get(), from, bytes, static_cast<off_t>(offset - covered_.offset));
+  if (done == static_cast<ssize_t>(bytes)) return {};
+  return Error{done < 0 ? errno : EIO, "pwrite of the shadow of an MSI-X table"};
+}
+
 BarMapping MsixShadow::mapping(std::uint64_t offset) const { return {fd_.get(), offset - covered_.offset}; }
 
 }  // namespace pviommu::msi

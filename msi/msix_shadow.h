@@ -4,7 +4,9 @@
 //
 // Whoever writes the real table decides where interrupts go, which is for the
 // hypervisor alone to decide.  So the pages that hold the table are replaced by a
-// shadow that looks like a table after reset.
+// shadow that looks like a table after reset.  What else these pages hold, registers or
+// pending bits, is not in it: a front end makes such accesses one by one (Device::load()),
+// or the pages cannot be mapped.
 #pragma once
 
 #include <cstddef>
@@ -44,8 +46,15 @@ class MsixShadow {
 
   /// The pages of the BAR that the table touches.
   BarPiece covered_pages() const { return covered_; }
+  /// False: something else of the BAR, its registers perhaps, lies in these pages too.
+  bool fills_its_pages() const { return capability_.table_bytes() == covered_.bytes; }
   /// True when the pending bits live in a page that is shadowed.
   bool hides_pending_bits() const;
+
+  /// What the shadow holds, [offset, offset + bytes) of the BAR inside the table.  EIO and
+  /// others: its file fails.
+  Status load(std::uint64_t offset, void* to, std::size_t bytes) const;
+  Status store(std::uint64_t offset, const void* from, std::size_t bytes) const;
 
   /// Where to mmap a shadowed page from.  `offset`, in bytes into the BAR, lies inside
   /// covered_pages().  The descriptor stays the shadow's.

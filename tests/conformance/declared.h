@@ -19,6 +19,9 @@ inline bool with(const std::string& what) {
   return value && (" " + std::string(value) + " ").find(" " + what + " ") != std::string::npos;
 }
 
+/// CONFORMANCE_REGISTERS: addresses of devices whose every register beside the MSI-X table and
+/// the pending bits keeps what is written.
+
 /// Further devices, which only some rigs have; empty: it has none.
 inline std::string extra_device(const char* variable) {
   const char* value = std::getenv(variable);

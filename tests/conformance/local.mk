@@ -18,6 +18,7 @@ vfio_conformance_SOURCES = \
 	tests/conformance/map_test.cc \
 	tests/conformance/memory_test.cc \
 	tests/conformance/path_test.cc \
+	tests/conformance/registers_test.cc \
 	tests/conformance/viability_test.cc \
 	tests/conformance/vfio_client.cc \
 	tests/conformance/vfio_client.h

@@ -40,7 +40,10 @@ class Program final : public vfio::Client {
   Result<UniqueFd> duplicate_eventfd(int fd) override;
   MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) override;
   void refresh_mappings(const void*) override {}  // its mappings are not really there
+  bool traps_registers() const override { return traps; }
   void lend(int) override {}
+
+  bool traps = false;  ///< what a front end says that makes the accesses of mappings itself
 
   // ---- descriptors ------------------------------------------------------------
   /// One of the open files by an arbitrary number; -1 when there is none.

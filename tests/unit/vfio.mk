@@ -21,6 +21,13 @@ unit_vfio_SOURCES += \
 	tests/unit/vfio_frontend_memory_test.cc \
 	tests/unit/vfio_frontend_sysfs_test.cc
 
+unit_vfio_LDADD += $(ZYDIS_LIBS)
+if X86_TRAPS
+unit_vfio_SOURCES += tests/unit/vfio_instruction_test.cc
+else
+EXTRA_DIST += tests/unit/vfio_instruction_test.cc
+endif
+
 unit_vfio_SOURCES += \
 	tests/unit/vfio_config_space_test.cc
 

@@ -164,16 +164,50 @@ TEST(Engine, MappedMsixTableIsNotTheRealOne) {
   // BAR 0: registers, doorbells, the table at 0x2000, pending bits at 0x3000.
   const auto pieces = device->mmap(0, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED);
   ASSERT_TRUE(pieces.ok());
-  ASSERT_EQ(pieces->size(), 3u);
-  const auto& [before, table, behind] = std::tie((*pieces)[0], (*pieces)[1], (*pieces)[2]);
-  EXPECT_EQ(before.bytes, 0x2000u);
-  EXPECT_EQ(table.bytes, 0x1000u);
-  EXPECT_EQ(behind.bytes, 0x1000u);
-  EXPECT_EQ(before.fd, behind.fd);
-  EXPECT_NE(table.fd, before.fd) << "a program could write messages";
+  ASSERT_EQ(pieces->size(), 4u);
+  const auto& [registers, doorbells, table, behind] = std::tie((*pieces)[0], (*pieces)[1], (*pieces)[2], (*pieces)[3]);
+  for (const MmapPiece& piece : *pieces) EXPECT_EQ(piece.bytes, 0x1000u);
+  EXPECT_EQ(registers.fd, behind.fd);
+  EXPECT_EQ(registers.fd, doorbells.fd);
+  EXPECT_NE(table.fd, registers.fd) << "a program could write messages";
+  using Kind = MmapPiece::Kind;
+  EXPECT_EQ(registers.kind, Kind::watched);
+  EXPECT_EQ(doorbells.kind, Kind::direct);
+  EXPECT_EQ(table.kind, Kind::table) << "it is not alone in its page";
+  EXPECT_EQ(behind.kind, Kind::watched);
   const auto alone = device->mmap(0x2000, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED);
   ASSERT_TRUE(alone.ok());
   EXPECT_EQ((*alone)[0].fd, table.fd);
+
+  // Accesses by a mapping, one by one: registers are the device's, entries of the table nobody's.
+  std::uint64_t capabilities = 0;
+  ASSERT_TRUE(device->load(0, &capabilities, 8));
+  EXPECT_NE(capabilities, 0u);
+  std::uint32_t half = 0;
+  ASSERT_TRUE(device->load(4, &half, 4));
+  EXPECT_EQ(half, capabilities >> 32);
+  std::uint32_t word = 0x1234;
+  ASSERT_TRUE(device->store(0x2000, &word, 4));
+  ASSERT_TRUE(device->load(0x2000, &word, 4));
+  EXPECT_EQ(word, 0x1234u) << "dead memory";
+  EXPECT_EQ(device->load(0x4000, &word, 4).error().code, EIO) << "behind the BAR";
+
+  // This client does not trap, so the page of the table is left out of what can be mapped.
+  struct {
+    vfio_region_info info;
+    vfio_info_cap_header header;
+    __u32 nr_areas, reserved;
+    vfio_region_sparse_mmap_area areas[2];
+  } region{};
+  region.info.argsz = sizeof region;
+  ASSERT_EQ(rig.client.ioctl(static_cast<int>(fd), VFIO_DEVICE_GET_REGION_INFO, &region), 0);
+  EXPECT_EQ(region.header.id, VFIO_REGION_INFO_CAP_SPARSE_MMAP);
+  EXPECT_EQ(region.header.next, 0u) << "nor is it called MSIX_MAPPABLE";
+  ASSERT_EQ(region.nr_areas, 2u);
+  EXPECT_EQ(region.areas[0].offset, 0u);
+  EXPECT_EQ(region.areas[0].size, 0x2000u);
+  EXPECT_EQ(region.areas[1].offset, 0x3000u);
+  EXPECT_EQ(region.areas[1].size, 0x1000u);
 }
 
 TEST(Engine, BusyGroupIsNotViable) {

@@ -105,6 +105,8 @@ class FakeFile final : public File {
     return MmapPieces{
         {bar_fd_, offset, 4096}, {bar_fd_, 16 * 4096, 4096}, {bar_fd_, offset + 2 * 4096, bytes - 2 * 4096}};
   }
+  Status load(std::uint64_t, void*, std::size_t) override { return Error{EIO, "load"}; }
+  Status store(std::uint64_t, const void*, std::size_t) override { return Error{EIO, "store"}; }
   void mapping_changed(std::uint64_t, int delta) override { fake_log().mapped += delta; }
   bool mappings_fault() const override { return false; }
   Result<MmioPlace> mmio_place(std::uint64_t) override { return Error{EFAULT, "mmio_place"}; }

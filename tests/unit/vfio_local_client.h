@@ -43,6 +43,7 @@ class LocalClient final : public Client {
   }
   MmioMapping mmio_at(std::uint64_t, std::uint64_t) override { return {}; }
   void refresh_mappings(const void*) override {}  // it maps nothing
+  bool traps_registers() const override { return false; }
   void lend(int) override {}                      // it keeps no descriptors from itself
 
   long ioctl(int fd, std::uint32_t request, void* argument) {

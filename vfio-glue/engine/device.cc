@@ -186,15 +186,19 @@ std::optional<RegionInfo> Device::region(std::uint32_t index) const {
       if (bar.mappable && !bar.is_io) {
         region.flags |= VFIO_REGION_INFO_FLAG_MMAP;
         region.msix_mappable = capabilities_.msix && capabilities_.msix->table_bar == index;
+        if (region.msix_mappable && shadow_ && !shadow_->fills_its_pages()) {
+          region.table_pages_offset = shadow_->covered_pages().offset;
+          region.table_pages_bytes = shadow_->covered_pages().bytes;
+        }
       }
       return region;
     }
     case VFIO_PCI_ROM_REGION_INDEX: {
       const BarInfo rom = hardware_->bar(kPciRomIndex);
-      return RegionInfo{rom.size, rom.size ? std::uint32_t{VFIO_REGION_INFO_FLAG_READ} : 0, false};
+      return RegionInfo{.size = rom.size, .flags = rom.size ? std::uint32_t{VFIO_REGION_INFO_FLAG_READ} : 0};
     }
     case VFIO_PCI_CONFIG_REGION_INDEX:
-      return RegionInfo{config_->size(), VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE, false};
+      return RegionInfo{.size = config_->size(), .flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE};
     default:
       return std::nullopt;  // VGA included: legacy ranges belong to the host
   }
@@ -241,12 +245,27 @@ Result<MmapPieces> Device::mmap(std::uint64_t offset, std::size_t bytes, int pro
     return Error{EINVAL, "mmap beyond the BAR"};
 
   const BarMapping real = PVIOMMU_TRY(hardware_->bar_mapping(bar_index));
+  using Kind = MmapPiece::Kind;
   MmapPieces pieces;
-  if (!shadow_) return MmapPieces{{real.fd, real.offset + at, bytes}};
-  for (const auto& piece : shadow_->pages(bar_index, at, bytes)) {
-    const BarMapping from = piece.shadowed ? shadow_->mapping(piece.offset)
-                                           : BarMapping{real.fd, real.offset + piece.offset};
-    pieces.push_back({from.fd, from.offset, piece.bytes});
+  const std::vector<msi::BarPiece> stretches =
+      shadow_ ? shadow_->pages(bar_index, at, bytes) : std::vector<msi::BarPiece>{{at, bytes, false}};
+  for (const msi::BarPiece& stretch : stretches) {
+    if (stretch.shadowed) {
+      const BarMapping shadow = shadow_->mapping(stretch.offset);
+      pieces.push_back({shadow.fd, shadow.offset, stretch.bytes, shadow_->fills_its_pages() ? Kind::direct : Kind::table});
+      continue;
+    }
+    // |-- watched --|== direct ==|-- watched --|
+    const std::uint64_t direct_end =
+        real.direct_bytes > bar.size - real.direct_offset ? whole : real.direct_offset + real.direct_bytes;
+    const std::uint64_t end = stretch.offset + stretch.bytes;
+    for (std::uint64_t from = stretch.offset; from < end;) {
+      const bool direct = from >= real.direct_offset && from < direct_end;
+      const std::uint64_t change = direct ? direct_end : from < real.direct_offset ? real.direct_offset : end;
+      const std::uint64_t to = std::min(end, change);
+      pieces.push_back({real.fd, real.offset + from, to - from, direct ? Kind::direct : Kind::watched});
+      from = to;
+    }
   }
   return pieces;
 }

@@ -46,6 +46,10 @@ struct RegionInfo {
   std::uint64_t size = 0;
   std::uint32_t flags = 0;  ///< VFIO_REGION_INFO_FLAG_*
   bool msix_mappable = false;
+  /// The pages of the MSI-X table when they hold something else as well, bytes into the region:
+  /// who does not trap the accesses to them cannot map them.
+  std::uint64_t table_pages_offset = 0;
+  std::uint64_t table_pages_bytes = 0;
 };
 
 struct IrqInfo {
@@ -107,6 +111,9 @@ class Device final : private ConfigEffects {
   /// The function decodes its memory BARs and may not sleep: their mappings can be used.
   bool accessible() const { return accessible_; }
   Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags);
+  /// An access by a mapping, as File::load() and store() say.
+  Status load(std::uint64_t offset, void* to, std::size_t bytes);
+  Status store(std::uint64_t offset, const void* from, std::size_t bytes);
   void mapping_changed(std::uint64_t offset, int delta);
 
   /// File::mmio_place() of this device's file.
@@ -138,6 +145,8 @@ class Device final : private ConfigEffects {
                                     bool write);
   Result<std::size_t> access_bar(Client& client, unsigned bar, std::uint64_t buffer, std::size_t bytes,
                                  std::uint64_t at, bool write);
+  template <class Access>
+  Status access_mapped(std::uint64_t offset, std::size_t bytes, Access&& access);
   Result<std::size_t> access_rom(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at);
 
   /// router_.enable(), with a bounce where the hypervisor needs one.

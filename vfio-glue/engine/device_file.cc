@@ -49,6 +49,12 @@ Result<MmapPieces> DeviceFile::mmap(std::uint64_t offset, std::size_t bytes, int
   return device_->mmap(offset, bytes, prot, flags);
 }
 
+Status DeviceFile::load(std::uint64_t offset, void* to, std::size_t bytes) { return device_->load(offset, to, bytes); }
+
+Status DeviceFile::store(std::uint64_t offset, const void* from, std::size_t bytes) {
+  return device_->store(offset, from, bytes);
+}
+
 void DeviceFile::mapping_changed(std::uint64_t offset, int delta) { device_->mapping_changed(offset, delta); }
 
 Status DeviceFile::get_info(const Call& call, vfio_device_info& info) {
@@ -61,17 +67,41 @@ Status DeviceFile::get_info(const Call& call, vfio_device_info& info) {
   return call.reply(info, info.argsz >= kLong ? kLong : kShort);
 }
 
+/// A region whose pages with the MSI-X table cannot be mapped: what is left before and behind
+/// them.  Where that is nothing the region cannot be mapped at all.
+static void add_sparse_areas(InfoChain& chain, vfio_region_info& info, const RegionInfo& region) {
+  const std::uint64_t whole = (region.size + kPageSize - 1) & ~(kPageSize - 1);
+  const std::uint64_t table_end = region.table_pages_offset + region.table_pages_bytes;
+  struct {
+    vfio_info_cap_header header;
+    __u32 nr_areas, reserved;
+    vfio_region_sparse_mmap_area areas[2];
+  } sparse{};
+  if (region.table_pages_offset != 0) sparse.areas[sparse.nr_areas++] = {0, region.table_pages_offset};
+  if (table_end < whole) sparse.areas[sparse.nr_areas++] = {table_end, whole - table_end};
+  if (sparse.nr_areas == 0) {
+    info.flags &= ~VFIO_REGION_INFO_FLAG_MMAP;
+    return;
+  }
+  chain.add(VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, &sparse,
+            sizeof sparse - (2 - sparse.nr_areas) * sizeof sparse.areas[0]);
+}
+
 Status DeviceFile::get_region_info(const Call& call, vfio_region_info& info) {
   const auto region = device_->region(info.index);
   if (!region) return Error{EINVAL, "GET_REGION_INFO: no such region"};
   info.flags = region->flags;
   info.size = region->size;
   info.offset = region_offset(info.index);
-  // cap_offset stays as the program left it where there is nothing to point to.
-  if (region->msix_mappable) {
-    InfoChain chain(sizeof info);
+  InfoChain chain(sizeof info);
+  if (region->table_pages_bytes != 0 && !call.client.traps_registers()) {
+    add_sparse_areas(chain, info, *region);
+  } else if (region->msix_mappable) {
     const vfio_info_cap_header header{};
     chain.add(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1, &header, sizeof header);
+  }
+  // cap_offset stays as the program left it where there is nothing to point to.
+  if (!chain.empty()) {
     info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
     if (info.argsz < chain.total()) {
       info.argsz = chain.total();

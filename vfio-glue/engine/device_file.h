@@ -39,6 +39,8 @@ class DeviceFile final : public File {
 
   const char* kind() const override { return "device"; }
   Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) override;
+  Status load(std::uint64_t offset, void* to, std::size_t bytes) override;
+  Status store(std::uint64_t offset, const void* from, std::size_t bytes) override;
   void mapping_changed(std::uint64_t offset, int delta) override;
   const void* mapped_object() const override { return device_; }
   bool mappings_fault() const override { return !device_->accessible(); }

@@ -3,7 +3,8 @@
 //
 // An access of any size and alignment is cut into the widest natural ones of at
 // most 4 bytes, in ascending order, as Linux 6.1 does; drivers rely on it for
-// 64-bit registers written as two halves.
+// 64-bit registers written as two halves.  A load or store by a mapping, which comes here
+// where a front end traps it, is one access of up to 8 bytes, as on the bus.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -107,6 +108,47 @@ Result<std::size_t> Device::access_bar(Client& client, unsigned bar, std::uint64
     done += width;
   }
   return done;
+}
+
+/// `access(at, width, done)` for each natural access of it, which is inside of one BAR; `at` is
+/// an offset into the BAR, `done` bytes have been before.
+template <class Access>
+Status Device::access_mapped(std::uint64_t offset, std::size_t bytes, Access&& access) {
+  const std::uint64_t index = region_index(offset);
+  const std::uint64_t at = within_region(offset);
+  if (index >= kPciBars) return Error{EIO, "access by a mapping of what is no BAR"};
+  const auto bar = static_cast<unsigned>(index);
+  const std::lock_guard guard(lock_);
+  if (!accessible_) return Error{EIO, "access by a mapping of a BAR that does not decode"};
+  const std::uint64_t size = hardware_->bar(bar).size;
+  for (std::size_t done = 0; done < bytes;) {
+    if (at + done >= size) return Error{EIO, "access by a mapping behind the BAR"};
+    unsigned width = 8;
+    while ((at + done) % width != 0 || width > bytes - done) width /= 2;
+    PVIOMMU_TRY(access(bar, at + done, width, done));
+    done += width;
+  }
+  return {};
+}
+
+Status Device::load(std::uint64_t offset, void* to, std::size_t bytes) {
+  auto* out = static_cast<std::byte*>(to);
+  return access_mapped(offset, bytes, [&](unsigned bar, std::uint64_t at, unsigned width, std::size_t done) -> Status {
+    if (shadow_ && shadow_->front(bar, at, width).shadowed) return shadow_->load(at, out + done, width);
+    const std::uint64_t value = PVIOMMU_TRY(hardware_->bar_read(bar, at, width));
+    std::memcpy(out + done, &value, width);  // little endian, as every machine that traps
+    return {};
+  });
+}
+
+Status Device::store(std::uint64_t offset, const void* from, std::size_t bytes) {
+  const auto* in = static_cast<const std::byte*>(from);
+  return access_mapped(offset, bytes, [&](unsigned bar, std::uint64_t at, unsigned width, std::size_t done) -> Status {
+    if (shadow_ && shadow_->front(bar, at, width).shadowed) return shadow_->store(at, in + done, width);
+    std::uint64_t value = 0;
+    std::memcpy(&value, in + done, width);
+    return hardware_->bar_write(bar, at, width, value);
+  });
 }
 
 Result<std::size_t> Device::access_rom(Client& client, std::uint64_t buffer, std::size_t bytes, std::uint64_t at) {

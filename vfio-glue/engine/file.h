@@ -58,6 +58,9 @@ class Client {
   /// File::mappings_fault() of the files on `object` has changed; when this returns
   /// the caller's mappings of them do fault, or do not.
   virtual void refresh_mappings(const void* object) = 0;
+  /// True when the caller's accesses to pieces that are not MmapPiece::Kind::direct come by
+  /// File::load() and store().
+  virtual bool traps_registers() const = 0;
   /// The caller was told the number of a descriptor of ours, of which an engine has
   /// one, and may duplicate it.  For a front end that keeps ours from the caller.
   virtual void lend(int fd) = 0;
@@ -78,6 +81,12 @@ struct MmapPiece {
   int fd = -1;               ///< stays the File's
   std::uint64_t offset = 0;  ///< into fd, page aligned
   std::size_t bytes = 0;     ///< whole pages
+  enum class Kind : std::uint8_t {
+    direct,   ///< a load or store there is the device's
+    watched,  ///< registers of a device model; exact by File::load() and store() only
+    table,    ///< registers beside an MSI-X table: without load() and store() not to be had
+  };
+  Kind kind = Kind::direct;
 };
 /// The pieces follow each other without a gap and make up the whole mapping.
 /// More than one where a page must not be the real one: the MSI-X table of a
@@ -119,7 +128,12 @@ class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counte
   /// first over the whole length, the others with MAP_FIXED inside it).  `prot`
   /// and `flags` as for mmap(2), `bytes` rounded up to pages.
   virtual Result<MmapPieces> mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) = 0;
-  /// Told after such a mapping was made (+1) and removed (-1).
+  /// One load or store of the program by a mapping, at a file offset: cut into the widest
+  /// natural accesses of at most 8 bytes, in ascending order.  EIO: the BAR does not decode.
+  virtual Status load(std::uint64_t offset, void* to, std::size_t bytes) = 0;
+  virtual Status store(std::uint64_t offset, const void* from, std::size_t bytes) = 0;
+  /// Told after such a mapping was made (+1) and removed (-1), unless all of its accesses come
+  /// by load() and store().
   virtual void mapping_changed(std::uint64_t offset, int delta) = 0;
   /// What the mappings show: that of several files can be one.
   virtual const void* mapped_object() const { return this; }

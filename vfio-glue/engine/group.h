@@ -47,6 +47,8 @@ class Group final : public File, public ContainerMember, private DeviceOwner {
 
   const char* kind() const override { return "group"; }
   Result<MmapPieces> mmap(std::uint64_t, std::size_t, int, int) override;
+  Status load(std::uint64_t, void*, std::size_t) override { return Error{ENODEV, "no mapping of this file"}; }
+  Status store(std::uint64_t, const void*, std::size_t) override { return Error{ENODEV, "no mapping of this file"}; }
   void mapping_changed(std::uint64_t, int) override {}
   bool mappings_fault() const override { return false; }
   Result<MmioPlace> mmio_place(std::uint64_t) override;

@@ -64,6 +64,7 @@ class GuestDevice::Program final : public Client {
   /// It has no mapping of a BAR: the guest's own go by the hypervisor, and update_bars()
   /// makes and removes them.
   void refresh_mappings(const void*) override {}
+  bool traps_registers() const override { return false; }
   /// It never asks for a descriptor, and keeps none of the engine's from itself.
   void lend(int) override {}
 

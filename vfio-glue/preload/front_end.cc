@@ -24,6 +24,7 @@
 #include "hypercall/statistics.h"
 #include "vfio-glue/preload/large_stack.h"
 #include "vfio-glue/preload/real.h"
+#include "vfio-glue/preload/traps.h"
 #include "vfio-glue/preload/user_memory.h"
 
 namespace pviommu::vfio {
@@ -38,6 +39,19 @@ bool map_pieces(char* base, const MmapPieces& pieces, std::size_t first, int pro
                     static_cast<off_t>(pieces[i].offset)) == MAP_FAILED)
       return false;
   return true;
+}
+
+/// A file without any bytes: an access to a mapping of it is SIGBUS.
+UniqueFd make_empty_file(const char* name) {
+  return UniqueFd(static_cast<int>(::syscall(SYS_memfd_create, name, MFD_CLOEXEC)));
+}
+
+/// Null: there is no room, and a forked child will not have the mapping.
+std::shared_ptr<BarMemory> map_memory(const MmapPieces& pieces, std::size_t bytes, std::uint64_t offset) {
+  void* place = real().mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (place == MAP_FAILED) return nullptr;
+  auto memory = std::make_shared<BarMemory>(reinterpret_cast<std::uintptr_t>(place), bytes, offset);
+  return map_pieces(static_cast<char*>(place), pieces, 0, PROT_READ | PROT_WRITE, MAP_SHARED) ? memory : nullptr;
 }
 
 struct Stretch {
@@ -283,7 +297,7 @@ void FrontEnd::announce(BarMappings::Changes changes) {
   const KeepErrno keep;
   const EngineScope scope;
   for (BarMappings::Change& change : changes)
-    if (change.open_file->ours()) change.open_file->file().mapping_changed(change.offset, change.delta);
+    if (change.delta != 0 && change.open_file->ours()) change.open_file->file().mapping_changed(change.offset, change.delta);
   changes.clear();  // may release Files: still inside the scope
 }
 
@@ -319,6 +333,10 @@ std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t byte
     pieces = std::move(*allowed);
   }
   if (pieces.empty()) return -EINVAL;
+  const MmapPieces memory = pieces;
+  const auto empty_file = place_traps(pieces);
+  if (!empty_file) return -empty_file.error().code;
+  const bool trapped = *empty_file && std::ranges::all_of(pieces, [&](const MmapPiece& piece) { return piece.fd == empty_file->get(); });
 
   // The first piece over the whole length fixes the place; the others replace
   // their part of it.
@@ -341,9 +359,27 @@ std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t byte
     base = map_all();
   }
   if (base < 0 && base >= -4095) return base;
-  announce(mappings_.add({static_cast<std::uint64_t>(base), whole, begin, file, prot},
+  std::shared_ptr<BarMemory> behind;
+  if (*empty_file) behind = map_memory(memory, whole, begin);
+  announce(mappings_.add({static_cast<std::uint64_t>(base), whole, begin, file, prot, false, trapped, std::move(behind)},
                          [this](const BarMappings::Mapping& mapping, bool fault) { return remap(mapping, fault); }));
   return base;
+}
+
+// Their place in the empty file does not matter.
+Result<UniqueFd> FrontEnd::place_traps(MmapPieces& pieces) {
+  using Kind = MmapPiece::Kind;
+  UniqueFd empty_file;
+  if (std::ranges::all_of(pieces, [](const MmapPiece& piece) { return piece.kind == Kind::direct; })) return empty_file;
+  if (can_trap() && start_trapping(*this)) empty_file = make_empty_file("pviommu-registers");
+  for (MmapPiece& piece : pieces) {
+    if (piece.kind == Kind::direct) continue;
+    if (empty_file)
+      piece.fd = empty_file.get(), piece.offset = 0;
+    else if (piece.kind == Kind::table)
+      return Error{EINVAL, "mmap of registers beside an MSI-X table"};
+  }
+  return empty_file;
 }
 
 // The same addresses, with the rights the program has given them meanwhile.  An access
@@ -351,7 +387,7 @@ std::intptr_t FrontEnd::mmap(const OpenFileRef& file, void* address, size_t byte
 bool FrontEnd::remap(const BarMappings::Mapping& mapping, bool fault) {
   const EngineScope scope;
   UniqueFd nothing;
-  if (fault) nothing.reset(static_cast<int>(::syscall(SYS_memfd_create, "pviommu-no-decoding", MFD_CLOEXEC)));
+  if (fault) nothing = make_empty_file("pviommu-no-decoding");
   bool done = !fault || nothing;
   for (const Stretch& part : stretches_of(mapping.address, mapping.bytes, mapping.prot)) {
     MmapPieces pieces{{nothing.get(), 0, part.bytes}};
@@ -361,6 +397,11 @@ bool FrontEnd::remap(const BarMappings::Mapping& mapping, bool fault) {
       done = done && allowed;
       if (!done) break;
       pieces = std::move(*allowed);
+      auto empty_file = place_traps(pieces);
+      if (!empty_file) errno = empty_file.error().code;
+      done = done && empty_file;
+      if (!done) break;
+      nothing = std::move(*empty_file);
     }
     done = done && map_pieces(reinterpret_cast<char*>(part.address), pieces, 0, part.prot, MAP_SHARED);
   }
@@ -373,6 +414,8 @@ void FrontEnd::refresh_mappings(const void* object) {
 }
 
 // ---- Client -----------------------------------------------------------------
+
+bool FrontEnd::traps_registers() const { return can_trap(); }
 
 Status FrontEnd::copy_in(void* to, std::uint64_t from, std::size_t bytes) {
   return copy_from_program(to, from, bytes);
@@ -436,8 +479,10 @@ void FrontEnd::before_fork() {
 }
 
 void FrontEnd::after_fork_in_parent() {
+  BarMappings::Changes changes = mappings_.share_with_child();
   mappings_.unlock();
   process_.after_fork_in_parent();
+  announce(std::move(changes));
 }
 
 void FrontEnd::after_fork_in_child() {

@@ -83,6 +83,7 @@ class FrontEnd final : public Client {
   Result<UniqueFd> duplicate_eventfd(int fd) override;
   MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) override;
   void refresh_mappings(const void* object) override;
+  bool traps_registers() const override;
   void lend(int fd) override { lent_ = fd; }
 
   // ---- life of the process --------------------------------------------------
@@ -98,6 +99,8 @@ class FrontEnd final : public Client {
   Result<int> install(FileRef file, int access_mode, bool close_on_exec, std::string_view path, int group);
   /// Why an operation on `file` cannot be done now, as -errno; 0: it can.
   int refuse(const OpenFile& file);
+  /// Lets the pieces trap that must; what they are mapped from then, empty: none of them does.
+  Result<UniqueFd> place_traps(MmapPieces& pieces);
   /// Puts nothing, or the BAR, in the place of a mapping.  False, and a line on stderr:
   /// the kernel did not let us.
   bool remap(const BarMappings::Mapping& mapping, bool fault);

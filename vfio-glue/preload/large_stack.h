@@ -11,8 +11,8 @@ namespace pviommu::vfio {
 /// What a call of the engine may need; what it does need is a part of that.
 inline constexpr std::size_t kStackForCalls = std::size_t{128} << 10;
 
-/// Bytes left of this thread's stack; very much where that is not known (a coroutine, a
-/// signal's own stack).
+/// Bytes left of this thread's stack; very much where that is not known (a coroutine), none on
+/// an alternate signal stack.
 std::size_t stack_left();
 
 /// Runs `run(argument)` on a stack of kStackForCalls.  False: there is no memory for one.

@@ -4,6 +4,8 @@
 
 # The parts that tests use without the wrapped functions.
 PRELOAD_PARTS = \
+	vfio-glue/preload/bus_errors.cc \
+	vfio-glue/preload/bus_errors.h \
 	vfio-glue/preload/engine_of_process.cc \
 	vfio-glue/preload/engine_of_process.h \
 	vfio-glue/preload/fd_table.cc \
@@ -24,8 +26,25 @@ PRELOAD_PARTS = \
 	vfio-glue/preload/run_member.h \
 	vfio-glue/preload/signals.cc \
 	vfio-glue/preload/signals.h \
+	vfio-glue/preload/traps.h \
 	vfio-glue/preload/user_memory.cc \
 	vfio-glue/preload/user_memory.h
+X86_TRAPS = \
+	vfio-glue/preload/trap_bus.h \
+	vfio-glue/preload/traps_x86.cc \
+	vfio-glue/preload/x86_arithmetic.h \
+	vfio-glue/preload/x86_instruction.cc \
+	vfio-glue/preload/x86_instruction.h \
+	vfio-glue/preload/x86_state.cc \
+	vfio-glue/preload/x86_state.h
+NO_TRAPS = vfio-glue/preload/no_traps.cc
+if X86_TRAPS
+PRELOAD_PARTS += $(X86_TRAPS)
+EXTRA_DIST += $(NO_TRAPS)
+else
+PRELOAD_PARTS += $(NO_TRAPS)
+EXTRA_DIST += $(X86_TRAPS)
+endif
 
 pkglib_LTLIBRARIES += libpviommu-preload.la
 libpviommu_preload_la_SOURCES = \
@@ -43,5 +62,5 @@ libpviommu_preload_la_SOURCES = \
 libpviommu_preload_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
 	-Wl,--version-script=$(srcdir)/vfio-glue/preload/preload.map
 EXTRA_libpviommu_preload_la_DEPENDENCIES = $(srcdir)/vfio-glue/preload/preload.map
-libpviommu_preload_la_LIBADD = libpviommu.la $(SYSTEM_LIBS)
+libpviommu_preload_la_LIBADD = libpviommu.la $(ZYDIS_LIBS) $(SYSTEM_LIBS)
 EXTRA_DIST += vfio-glue/preload/preload.map

@@ -6,8 +6,21 @@
 #include <algorithm>
 
 #include "hypercall/strong.h"
+#include "vfio-glue/preload/real.h"
 
 namespace pviommu::vfio {
+
+BarMemory::~BarMemory() { real().munmap(reinterpret_cast<void*>(address_), bytes_); }
+
+BarMappings::Changes BarMappings::share_with_child() {
+  Changes changes;
+  for (auto& [address, mapping] : mappings_) {
+    if (!mapping.trapped) continue;
+    mapping.trapped = false;
+    changes.push_back({mapping.open_file, mapping.offset, +1});
+  }
+  return changes;
+}
 
 void BarMappings::update_hull() {
   if (mappings_.empty()) {
@@ -22,7 +35,7 @@ void BarMappings::update_hull() {
 BarMappings::Changes BarMappings::insert(Mapping mapping) {
   // An entry that is there already was unmapped behind our back.
   Changes changes = remove(mapping.address, mapping.bytes);
-  changes.push_back({mapping.open_file, mapping.offset, +1});
+  changes.push_back({mapping.open_file, mapping.offset, one(mapping)});
   const std::uint64_t address = mapping.address;
   mappings_.insert_or_assign(address, std::move(mapping));
   update_hull();
@@ -40,7 +53,7 @@ void BarMappings::split(std::uint64_t address, Changes& changes) {
   right.offset = left.offset + (address - left.address);
   left.bytes = address - left.address;
   // Another piece counts as another mapping of the file, as the kernel's second vma does.
-  changes.push_back({right.open_file, right.offset, +1});
+  changes.push_back({right.open_file, right.offset, one(right)});
   mappings_.emplace_hint(it, address, std::move(right));
 }
 
@@ -50,7 +63,7 @@ BarMappings::Changes BarMappings::remove(std::uint64_t address, std::uint64_t by
   split(address, changes);
   split(end, changes);
   for (auto it = mappings_.lower_bound(address); it != mappings_.end() && it->first < end;) {
-    changes.push_back({std::move(it->second.open_file), it->second.offset, -1});
+    changes.push_back({std::move(it->second.open_file), it->second.offset, -one(it->second)});
     it = mappings_.erase(it);
   }
   update_hull();
@@ -72,7 +85,7 @@ BarMappings::Changes BarMappings::move(std::uint64_t address, std::uint64_t byte
   for (Mapping& mapping : moved) {
     const std::uint64_t distance = mapping.address - address;
     if (distance >= new_bytes) {  // shrunk away
-      changes.push_back({std::move(mapping.open_file), mapping.offset, -1});
+      changes.push_back({std::move(mapping.open_file), mapping.offset, -one(mapping)});
       continue;
     }
     mapping.bytes = std::min(mapping.bytes, new_bytes - distance);
@@ -116,7 +129,7 @@ BarMappings::Changes BarMappings::clear() {
   const std::scoped_lock lock(mutex_);
   Changes changes;
   for (auto& [address, mapping] : mappings_)
-    changes.push_back({std::move(mapping.open_file), mapping.offset, -1});
+    changes.push_back({std::move(mapping.open_file), mapping.offset, -one(mapping)});
   mappings_.clear();
   update_hull();
   return changes;

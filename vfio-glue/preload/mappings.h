@@ -17,6 +17,7 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -24,6 +25,22 @@
 #include "vfio-glue/preload/fd_table.h"
 
 namespace pviommu::vfio {
+
+/// The memory of a BAR that is mapped with traps in the program's place: for a forked child, whose
+/// accesses its parent's device sees there, by watching it.
+class BarMemory {
+ public:
+  /// [address, address + bytes) shows the file from `offset` on, and is unmapped with this.
+  BarMemory(std::uint64_t address, std::uint64_t bytes, std::uint64_t offset)
+      : address_(address), bytes_(bytes), offset_(offset) {}
+  BarMemory(const BarMemory&) = delete;
+  BarMemory& operator=(const BarMemory&) = delete;
+  ~BarMemory();
+  void* at(std::uint64_t offset) const { return reinterpret_cast<void*>(address_ + (offset - offset_)); }
+
+ private:
+  const std::uint64_t address_, bytes_, offset_;
+};
 
 /// Thread-safe.
 class BarMappings {
@@ -35,12 +52,14 @@ class BarMappings {
     OpenFileRef open_file;
     int prot = 0;           ///< as it was mapped
     bool faulting = false;  ///< leads nowhere: an access is SIGBUS
+    bool trapped = false;   ///< all of its accesses are trapped (traps.h): no mapping for the device
+    std::shared_ptr<BarMemory> memory = nullptr;  ///< behind what is trapped
   };
   /// What File::mapping_changed() is to be told, when the lock is not held any more.
   struct Change {
     OpenFileRef open_file;
     std::uint64_t offset = 0;
-    int delta = 0;
+    int delta = 0;  ///< 0: only the reference is to be dropped
   };
   using Changes = std::vector<Change>;
 
@@ -98,6 +117,8 @@ class BarMappings {
   Changes clear();
 
   // Around fork().
+  /// With the lock held: a child may use what was trapped until now, so devices have to watch it.
+  Changes share_with_child();
   void lock() { mutex_.lock(); }
   void unlock() { mutex_.unlock(); }
   /// In the child, where the thread that held the mutex may not exist.
@@ -109,6 +130,7 @@ class BarMappings {
     const bool fault = mapping.open_file->file().mappings_fault();
     if (fault != mapping.faulting && remap(mapping, fault)) mapping.faulting = fault;
   }
+  static int one(const Mapping& mapping) { return mapping.trapped ? 0 : 1; }
   Changes insert(Mapping mapping);
   Changes remove(std::uint64_t address, std::uint64_t bytes);
   Changes move(std::uint64_t address, std::uint64_t bytes, std::uint64_t new_address,

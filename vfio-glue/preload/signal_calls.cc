@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The wrapped C functions that set a handler: all are sigaction() in the end (signals.h).
+// The wrapped C functions that set a handler, which are all sigaction() in the end (signals.h),
+// and those that set a thread's mask (bus_errors.h).
 #undef _FORTIFY_SOURCE  // as in files.cc
 #include <cerrno>
 #include <csignal>
 
+#include "vfio-glue/preload/bus_errors.h"
 #include "vfio-glue/preload/real.h"
 #include "vfio-glue/preload/signals.h"
 #include "vfio-glue/preload/wrap.h"
@@ -45,6 +47,15 @@ PVIOMMU_WRAP(int, wrap_sigaction, sigaction, (int number, const struct sigaction
 }
 PVIOMMU_WRAP(int, wrap_sigaction_alias, __sigaction, (int number, const struct sigaction* action, struct sigaction* old)) {
   return set_signal_action(number, action, old);
+}
+
+PVIOMMU_WRAP(int, wrap_pthread_sigmask, pthread_sigmask, (int how, const sigset_t* set, sigset_t* old)) {
+  return set_signal_mask(how, set, old);
+}
+PVIOMMU_WRAP(int, wrap_sigprocmask, sigprocmask, (int how, const sigset_t* set, sigset_t* old)) {
+  const int error = set_signal_mask(how, set, old);
+  if (error != 0) errno = error;
+  return error == 0 ? 0 : -1;
 }
 
 PVIOMMU_WRAP(Handler, wrap_signal, signal, (int number, Handler handler)) { return bsd_signal(number, handler); }

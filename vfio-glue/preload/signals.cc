@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "vfio-glue/preload/bus_errors.h"
 #include "vfio-glue/preload/real.h"
 
 namespace pviommu::vfio {
@@ -94,7 +95,13 @@ bool can_wait(int number) {
 }  // namespace
 
 int set_signal_action(int number, const struct sigaction* action, struct sigaction* old) {
-  if (!can_wait(number)) return real_sigaction(number, action, old);
+  if (number == SIGBUS) return set_bus_action(action, old);
+  if (!can_wait(number)) {
+    struct sigaction own {};
+    if (action != nullptr) own = *action;
+    sigdelset(&own.sa_mask, SIGBUS);  // its handler may access registers
+    return real_sigaction(number, action != nullptr ? &own : nullptr, old);
+  }
   Action& entry = actions[static_cast<unsigned>(number)];
   void* const handler_before = entry.handler.load();
   const int flags_before = entry.flags.load();
@@ -103,6 +110,7 @@ int set_signal_action(int number, const struct sigaction* action, struct sigacti
   struct sigaction ours {};
   if (handled) {
     ours = *action;
+    sigdelset(&ours.sa_mask, SIGBUS);  // its handler may access registers
     ours.sa_sigaction = arrive;
     ours.sa_flags = (action->sa_flags & ~SA_RESETHAND) | SA_SIGINFO;
     // What vfork()'s child sets to SIG_DFL stays the parent's: this memory is shared.

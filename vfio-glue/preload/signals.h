@@ -11,7 +11,7 @@
 //   end of the outermost CallScope ---> the mask as it was; the handler runs now
 //
 // Faults (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP) cannot wait; their handlers are the
-// kernel's to call.
+// kernel's to call, but for SIGBUS, which has more to it (bus_errors.h).
 #pragma once
 
 #include <csignal>

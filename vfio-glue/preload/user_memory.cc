@@ -5,6 +5,7 @@
 #include "vfio-glue/preload/user_memory.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -106,7 +107,11 @@ Status copy_by_file(std::uint64_t to, std::uint64_t from, std::size_t bytes) {
   if (stack.high == 0) [[unlikely]]
     find_stack();
   const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  return frame >= stack.low && frame < stack.high ? frame - stack.low : ~std::size_t{0};
+  if (frame >= stack.low && frame < stack.high) [[likely]]
+    return frame - stack.low;
+  stack_t signals{};
+  ::syscall(SYS_sigaltstack, nullptr, &signals);
+  return (signals.ss_flags & SS_ONSTACK) != 0 ? 0 : ~std::size_t{0};
 }
 
 Status copy_from_program_by_file(void* to, std::uint64_t from, std::size_t bytes) {

@@ -42,10 +42,10 @@ FunctionIdentity identity_of_82574l() {
 class E1000e final : public PciFunction {
  public:
   E1000e(Bus& bus, Sbdf sbdf) : PciFunction(bus, sbdf, identity_of_82574l()) {
-    add_bar(kRegisters, kRegistersSize, {.mappable = true});
-    add_bar(kFlash, kFlashSize, {.mappable = true});
+    add_bar(kRegisters, kRegistersSize, {.mappable = true, .direct_bytes = kRegistersSize});
+    add_bar(kFlash, kFlashSize, {.mappable = true, .direct_bytes = kFlashSize});
     add_bar(kPorts, kPortsSize, {.io = true});
-    add_bar(kVectors, kVectorsSize, {.mappable = true});
+    add_bar(kVectors, kVectorsSize, {.mappable = true, .direct_bytes = kVectorsSize});
     set_interrupt_pin(1);
     // Where QEMU's card has its capabilities.
     // PCI Power Management 1.2: version 2, PME from D0 and D3hot; state, PME enable, data select.

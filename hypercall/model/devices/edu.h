@@ -18,12 +18,12 @@
 // access reads 0; a wide one below 0x80, and every place that is not documented,
 // reads all ones; such writes are ignored.  That is what QEMU answers.
 //
-// The BAR can be mapped, and the function's thread watches it then.  That is enough
-// for DMA and interrupts, and it has the limits of watching: an answer (liveness,
-// factorial) appears some time after the store, a store of what the register holds
-// already is no store, and of two stores to one register in quick succession the
-// device may see only the last.  Accesses by bar_read() and bar_write() have none of
-// these limits, and see earlier mapped stores.
+// The BAR can be mapped.  Where a mapping's accesses are not trapped the function's
+// thread watches it then.  That is enough for DMA and interrupts, and it has the limits
+// of watching: an answer (liveness, factorial) appears some time after the store, a
+// store of what the register holds already is no store, and of two stores to one
+// register in quick succession the device may see only the last.  Accesses by
+// bar_read() and bar_write() have none of these limits, and see earlier mapped stores.
 #pragma once
 
 #include <array>

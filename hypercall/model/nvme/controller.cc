@@ -82,6 +82,8 @@ Controller::Controller(Bus& bus, Sbdf sbdf, const Options& options, Backing back
   BarOptions bar;
   bar.is_64bit = true;
   bar.mappable = true;
+  bar.direct_offset = reg::kDoorbells;
+  bar.direct_bytes = kDoorbellBytes;
   add_bar(0, kBarBytes, bar);
   // Where QEMU's controller has them.
   add_msix(options.vectors, 0, kMsixTableOffset, 0, kMsixPbaOffset);

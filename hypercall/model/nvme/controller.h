@@ -13,7 +13,8 @@
 // asked for it (FUA, or write cache disabled); one fdatasync serves all the
 // commands of a burst that wait for it.
 //
-// With a mapped BAR the registers are watched, with the limits that has: CC
+// Doorbells of a mapped BAR are watched.  Where a mapping's accesses to the other
+// registers are not trapped they are watched as well, with the limits that has: CC
 // toggled faster than CSTS.RDY is waited for is not seen, INTMC reads 0 in the
 // mapping, and of INTMS and INTMC written in quick succession the clearing
 // counts as the later one (an interrupt too many, never one too few).

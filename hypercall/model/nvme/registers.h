@@ -7,7 +7,8 @@
 //   0x3000  MSI-X pending bits
 //
 // The registers live in the memory of the BAR itself, because a program that
-// mapped it reads and writes them there without telling anybody.  Whoever uses
+// mapped it may read and write them there without telling anybody: doorbells
+// always, the page before them where its accesses are not trapped.  Whoever uses
 // this class sees one register file either way.
 #pragma once
 
@@ -32,6 +33,7 @@ inline constexpr std::uint64_t kDoorbells = 0x1000;
 }  // namespace reg
 
 inline constexpr std::uint64_t kBarBytes = 0x4000;
+inline constexpr std::uint64_t kDoorbellBytes = 0x1000;
 inline constexpr std::uint64_t kRegisterBytes = 0x2000;
 inline constexpr std::uint32_t kMsixTableOffset = 0x2000;
 inline constexpr std::uint32_t kMsixPbaOffset = 0x3000;

@@ -146,7 +146,8 @@ void PciFunction::bar_write(unsigned index, std::uint64_t offset, unsigned width
 
 Result<BarMapping> PciFunction::bar_mapping(unsigned index) {
   if (index >= kPciBars || !bars_[index].options.mappable) return Error{EOPNOTSUPP, "BAR is not mappable"};
-  return BarMapping{bars_[index].file.get(), 0};
+  const BarOptions& options = bars_[index].options;
+  return BarMapping{bars_[index].file.get(), 0, options.direct_offset, options.direct_bytes};
 }
 
 void PciFunction::bar_mapped(unsigned index, bool mapped) {

@@ -5,10 +5,11 @@
 // sizing, command bits gate what they gate, MSI and MSI-X capabilities hold the
 // messages the hypervisor programmed.
 //
-// A mappable BAR lives in a memfd.  A program that mmaps it writes registers
-// without telling anybody, so the function's thread looks at that memory
-// (poll()) while a mapping exists; accesses by pread/pwrite arrive at once in
-// mmio_read()/mmio_write().
+// A mappable BAR lives in a memfd.  Where a program stores there without telling
+// anybody the function's thread looks at that memory (poll()) while a mapping
+// exists: in pages of doorbells, and in all others where the front end has no way
+// to make a mapping's accesses itself (vfio-glue/preload/traps.h).  Accesses by
+// pread, pwrite and such a front end arrive at once in mmio_read()/mmio_write().
 //
 // Locking: mmio_*, poll, device_reset run with lock() held, and the methods of
 // the "device side" below are called with it held.  They may use the bus;
@@ -118,6 +119,10 @@ class PciFunction {
     bool is_64bit = false;
     bool prefetchable = false;
     bool mappable = false;
+    /// Whole pages that are memory to a program that maps them: of doorbells (only the last
+    /// value counts, and nothing is read there), or without any effects.
+    std::uint64_t direct_offset = 0;
+    std::uint64_t direct_bytes = 0;
   };
   void add_bar(unsigned index, std::uint64_t size, BarOptions options);
   /// Bytes of the expansion ROM, a power of two of them; region 6, read-only.
