@@ -30,6 +30,7 @@ libpviommu_la_SOURCES += \
 
 libpviommu_la_SOURCES += \
 	hypercall/model/devices/e1000e.cc \
+	hypercall/model/devices/registers.cc \
 	hypercall/model/devices/edu.cc \
 	hypercall/model/devices/edu.h \
 	hypercall/model/devices/virtio_net.cc \

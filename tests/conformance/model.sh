@@ -8,8 +8,20 @@ set -u
 build=${PVIOMMU_BUILD:-build}
 . "$(dirname "$0")/../tap.sh"
 machine() {  # ",OPTION" of all devices, or nothing
-  echo "nvme,size=16M,addr=0000:00:05.0$1;edu,dma_mask=0xffffffffffffffff,addr=0000:00:06.0$1;e1000e,addr=0000:00:08.0$1;nvme,size=16M,addr=0000:01:00.0$1;edu,addr=0000:02:00.0$1"
+  echo "nvme,size=16M,addr=0000:00:05.0$1;edu,dma_mask=0xffffffffffffffff,addr=0000:00:06.0$1;e1000e,addr=0000:00:08.0$1;nvme,size=16M,addr=0000:01:00.0$1;edu,addr=0000:02:00.0$1${layout_devices//;registers/;registers$1}"
 }
+# Layouts of MSI-X table and pending bits: beside registers, in another BAR, each alone in its pages, at
+# odd places, at the ends of a BAR, across pages, in BARs smaller than a page.
+layouts=('' bar1=4K,table=0:0x3f00,pba=1:0xff8 bar0=8K,bar2=4K,table=2:0,pba=0:0,vectors=256
+  bar0=16K,table=0:0x7f8,pba=0:0x1478,vectors=200 bar0=16K,table=0:0x2000,pba=0:0x1fc0,vectors=512
+  bar0=256,bar4=512,table=4:0x8,pba=0:0xf8,vectors=31 bar0=4K,bar1=64K,table=1:0xffe0,pba=1:0xffd8,vectors=2)
+CONFORMANCE_REGISTERS='' number=0
+for layout in "${layouts[@]}"; do
+  address=0000:03:$(printf %02x $number).0 number=$((number + 1))
+  CONFORMANCE_REGISTERS+="$address "
+  layout_devices+=";registers,addr=$address${layout:+,$layout}"
+done
+export CONFORMANCE_REGISTERS
 devices=$(machine '') without_mmap=$(machine ,mmap=off)
 # The preload library is not linked first, by its nature.
 export CONFORMANCE_E1000E=0000:00:08.0 CONFORMANCE_NVME_PORT=0000:01:00.0 CONFORMANCE_EDU_PORT=0000:02:00.0

@@ -13,6 +13,7 @@ std::vector<DeviceType>& table() {
       {"edu", "QEMU's educational device: registers, DMA engine, MSI", &make_edu},
       {"virtio-net", "legacy virtio network card in loopback", &make_virtio_net},
       {"e1000e", "registers of a network card: I/O ports, ROM, INTx, MSI and MSI-X", &make_e1000e},
+      {"registers", "registers that keep what is written; bar0=SIZE ..., table=BAR:OFFSET, pba=BAR:OFFSET, vectors=N", &make_registers},
   };
   return types;
 }

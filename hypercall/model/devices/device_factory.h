@@ -37,6 +37,7 @@ void register_device_type(const DeviceType& type);
 Result<std::unique_ptr<PciFunction>> make_nvme(Bus& bus, Sbdf sbdf, ConfReader& conf);
 Result<std::unique_ptr<PciFunction>> make_edu(Bus& bus, Sbdf sbdf, ConfReader& conf);
 Result<std::unique_ptr<PciFunction>> make_e1000e(Bus& bus, Sbdf sbdf, ConfReader& conf);
+Result<std::unique_ptr<PciFunction>> make_registers(Bus& bus, Sbdf sbdf, ConfReader& conf);
 Result<std::unique_ptr<PciFunction>> make_virtio_net(Bus& bus, Sbdf sbdf, ConfReader& conf);
 
 }  // namespace pviommu::model
