@@ -9,6 +9,8 @@ libpviommu_la_SOURCES += \
 	hypercall/model/devices/device_factory.h \
 	hypercall/model/frame_table.cc \
 	hypercall/model/frame_table.h \
+	hypercall/model/image_lock.cc \
+	hypercall/model/image_lock.h \
 	hypercall/model/machine_options.cc \
 	hypercall/model/machine_options.h \
 	hypercall/model/model_bus.cc \

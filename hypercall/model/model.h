@@ -38,6 +38,7 @@
 #include "hypercall/model/pci/bus.h"
 #include "hypercall/model/call_log.h"
 #include "hypercall/model/frame_table.h"
+#include "hypercall/model/image_lock.h"
 #include "hypercall/model/machine_options.h"
 #include "hypercall/model/msi_routing.h"
 #include "hypercall/model/page_table.h"
@@ -162,6 +163,9 @@ class Model final : public Hypervisor, public Spaces, public Interrupts, public 
     std::unique_ptr<PciFunction> function;
     std::atomic<bool> open{false};
     std::optional<DeviceLock> lock;  ///< while open
+    std::string image;               ///< file of a disk; empty: it has none
+    bool image_read_only = false;
+    std::optional<ImageLock> image_lock;  ///< while open
     std::shared_mutex dma;
     Space* space = nullptr;  ///< `dma` held
     std::mutex vectors;      ///< one change of its vectors at a time

@@ -122,8 +122,11 @@ std::string Model::add_device(const ConfElement& element, unsigned position, boo
   device->function = std::move(*function);
   if (std::string problem = reader.finish(); !problem.empty()) return problem;
   if (!mappable) device->function->forbid_mapping();
-  for (const auto& [key, value] : element.items)
-    if (key == "file") device->lock_name = lock_name_of(value);
+  for (const auto& [key, value] : element.items) {
+    if (key == "file") device->lock_name = lock_name_of(value), device->image = value;
+    // The maker has found it right or wrong.
+    if (key == "readonly") device->image_read_only = value == "on" || value == "yes" || value == "1";
+  }
 
   const FunctionIdentity& identity = device->function->identity();
   PciDeviceInfo& info = device->info;
@@ -312,6 +315,16 @@ Result<std::unique_ptr<PciDevice>> Model::open_device(Sbdf sbdf) {
       }
       device->lock = std::move(lock).value();
     }
+    // That one keeps off those who know it; this one also other users, names and programs.
+    if (!device->image.empty()) {
+      auto lock = ImageLock::acquire(device->image, device->image_read_only);
+      if (!lock) {
+        device->lock.reset();
+        device->open.store(false);
+        return lock.error();
+      }
+      device->image_lock = std::move(lock).value();
+    }
     // As firmware leaves it.
     device->function->config_write(reg::kCommand, 2, reg::kCommandIo | reg::kCommandMemory | reg::kCommandSerr);
     return std::unique_ptr<PciDevice>(std::make_unique<OpenDevice>(*this, *device));
@@ -331,6 +344,7 @@ void Model::give_back(Device& device) {
   }
   device.function->cold_reset();
   place_bars(device);
+  device.image_lock.reset();
   device.lock.reset();
   device.open.store(false);
 }

@@ -2,6 +2,7 @@
 
 unit_model_SOURCES += \
 	tests/unit/model_dma_test.cc \
+	tests/unit/model_image_lock_test.cc \
 	tests/unit/model_machine_test.cc \
 	tests/unit/model_mapping_test.cc \
 	tests/unit/model_page_table_test.cc \
