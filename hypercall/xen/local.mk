@@ -64,6 +64,23 @@ XEN_MODULE = \
 	hypercall/xen/xen_hypervisor.h
 EXTRA_DIST += $(XEN_COMMON) $(XEN_MODULE) hypercall/xen/guardian.cc
 
+# The kernel's, built by its own Makefile (GPL-2.0).
+EXTRA_DIST += \
+	hypercall/xen/kernel/COPYING \
+	hypercall/xen/kernel/Kbuild \
+	hypercall/xen/kernel/Makefile \
+	hypercall/xen/kernel/carrier.c \
+	hypercall/xen/kernel/device.c \
+	hypercall/xen/kernel/domain.c \
+	hypercall/xen/kernel/domctl.h \
+	hypercall/xen/kernel/firmware.c \
+	hypercall/xen/kernel/hypercall.c \
+	hypercall/xen/kernel/main.c \
+	hypercall/xen/kernel/mapping.c \
+	hypercall/xen/kernel/owner.c \
+	hypercall/xen/kernel/pviommu_xen.h \
+	hypercall/xen/kernel/vectors.c
+
 if WITH_XEN
 noinst_LTLIBRARIES += libpviommu-xen-common.la
 libpviommu_xen_common_la_SOURCES = $(XEN_COMMON)

@@ -55,7 +55,7 @@ violations() {
         }
         FNR == 1 { file = FILENAME; split(file, part, "/"); folder = part[1]; sub_folder = part[2]; floor = floor_of(file)
           # The kernel builds it in its own folder, with no way to ours.
-          kernel_module = file ~ /^hypercall\/papr\/kernel\// }
+          kernel_module = file ~ /^hypercall\/(papr|xen)\/kernel\// }
         /^[ \t]*#[ \t]*(include|include_next|import)[ \t]/ {
           name = $0
           sub(/^[ \t]*#[ \t]*[a-z_]+[ \t]*/, "", name)
@@ -68,7 +68,7 @@ violations() {
           sub(/\/.*/, "", top)
           ours = (top == "hypercall" || top == "pviommu" || top == "msi" || top == "vfio-glue" || top == "tests") &&
                  name ~ /\//
-          if (quoted && !ours && name != "config.h" && !(kernel_module && (name == "pviommu_papr.h" || name == "papr.h"))) bad("a quoted include starts at the top of the tree")
+          if (quoted && !ours && name != "config.h" && !(kernel_module && (name == "pviommu_papr.h" || name == "papr.h" || name == "pviommu_xen.h" || name == "domctl.h" || name == "interface_table.h"))) bad("a quoted include starts at the top of the tree")
           if (ours) {
             if (top == "tests") bad("nothing includes tests")
             else if (top != folder && top != "hypercall" && folder != "vfio-glue")
@@ -180,6 +180,8 @@ expect "hypercall/papr only through the interface" 1 vfio-glue/a.cc '#include "h
 expect "the kernel module includes its own headers" 0 hypercall/papr/kernel/a.c '#include "pviommu_papr.h"
 #include "papr.h"'
 expect "and no other" 1 hypercall/papr/kernel/a.c '#include "b.h"'
+expect "Xen's too, and the table it shares" 0 hypercall/xen/kernel/a.c '#include "interface_table.h"
+#include "pviommu_xen.h"'
 expect "the JSON library only behind its door" 1 vfio-glue/command/list.cc '#include <nlohmann/json.hpp>'
 expect "and not forward-declared elsewhere" 1 vfio-glue/command/json.h '#include <nlohmann/json_fwd.hpp>'
 expect "its door" 0 vfio-glue/command/json.cc '#include <nlohmann/json.hpp>'

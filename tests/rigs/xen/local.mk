@@ -17,6 +17,7 @@ XEN_TESTS = \
 	tests/rigs/xen/quarantine.test.sh \
 	tests/rigs/xen/group.test.sh \
 	tests/rigs/xen/guest.test.sh \
+	tests/rigs/xen/kernel.test.sh \
 	tests/rigs/xen/smoke.test.sh \
 	tests/rigs/xen/io.test.sh \
 	tests/rigs/xen/isolation.test.sh \
@@ -56,6 +57,7 @@ EXTRA_DIST += $(XEN_TESTS) \
 	tests/rigs/xen/dom0-init \
 	tests/rigs/xen/fetch \
 	tests/rigs/xen/guest-init \
+	tests/rigs/xen/kernel-module \
 	tests/rigs/xen/kill/dom0.sh \
 	tests/rigs/xen/kill/lib.sh \
 	tests/rigs/xen/kill/rounds.sh \
