@@ -37,6 +37,7 @@ CLIENT_BINARIES =
 # What of the conformance tests makes sense under sanitizers.
 SANITIZED_TESTS = $(CONFORMANCE_TESTS)
 
+include tests/models/local.mk
 include tests/papr/local.mk
 include tests/unit/local.mk
 include tests/conformance/local.mk
