@@ -37,6 +37,7 @@ says 2 'unknown key "bogus"' list --hypervisor=model:edu,bogus=1
 
 says 0 "iova_ranges" info
 says 0 '"iova_ranges"' info --json
+for device in nvme edu virtio-net e1000e registers; do says 0 "\"type\": \"$device\"" info --json; done
 says 0 "vectors_before_attach       yes" info --hypervisor=model:limits=xen
 says 2 'unknown key "bogus"' info --hypervisor=model:bogus=1
 

@@ -5,6 +5,7 @@
 
 #include "config.h"
 #include "hypercall/backend.h"
+#include "hypercall/model/devices/device_factory.h"
 #include "vfio-glue/command/command.h"
 #include "vfio-glue/command/json.h"
 
@@ -69,6 +70,10 @@ int info(const QueryOptions& options) {
                        {"origin", module.origin},
                        {"problem", module.problem}});
   json.set("modules", std::move(modules));
+  Json devices = Json::array();
+  for (const model::DeviceType& type : model::device_types())
+    devices.push_back({{"type", std::string(type.type)}, {"description", std::string(type.description)}});
+  json.set("model_devices", std::move(devices));
 
   const auto hypervisor = open(options.engine);
   int status = 0;
