@@ -310,18 +310,19 @@ Status reap(const pviommu_module& entry, std::string_view conf, bool dry_run, st
   });
 }
 
-Result<Keeper> keeper_of(const pviommu_module& entry, Sbdf sbdf) {
+Result<Keeper> keeper_of(const pviommu_module& entry, std::string_view conf, Sbdf sbdf) {
   if (entry.size < offsetof(pviommu_module, keeper) + sizeof entry.keeper || entry.keeper == nullptr)
     return Error{EOPNOTSUPP, "keeper: the module has none"};
-  const int keeper = entry.keeper(to_string(sbdf).c_str());
+  const int keeper = entry.keeper(std::string(conf).c_str(), to_string(sbdf).c_str());
   if (keeper < 0) return Error{-keeper, "keeper"};
   return keeper <= static_cast<int>(PVIOMMU_KEEPER_GUEST) ? static_cast<Keeper>(keeper) : Keeper::unknown;
 }
 
-Result<bool> set_keeper(const pviommu_module& entry, Sbdf sbdf, Keeper keeper) {
+Result<bool> set_keeper(const pviommu_module& entry, std::string_view conf, Sbdf sbdf, Keeper keeper) {
   if (entry.size < offsetof(pviommu_module, set_keeper) + sizeof entry.set_keeper || entry.set_keeper == nullptr)
     return Error{EOPNOTSUPP, "set_keeper: the module has none"};
-  const int moved = entry.set_keeper(to_string(sbdf).c_str(), static_cast<std::uint32_t>(keeper));
+  const int moved =
+      entry.set_keeper(std::string(conf).c_str(), to_string(sbdf).c_str(), static_cast<std::uint32_t>(keeper));
   if (moved < 0) return Error{-moved, "set_keeper"};
   return moved != 0;
 }

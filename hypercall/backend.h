@@ -81,10 +81,10 @@ Status diagnose(const pviommu_module& entry, std::string_view conf, std::string_
 Status reap(const pviommu_module& entry, std::string_view conf, bool dry_run, std::vector<Reaped>& rows);
 
 /// Asks the module where its hypervisor has the device.  EOPNOTSUPP: it cannot tell.
-Result<Keeper> keeper_of(const pviommu_module& entry, Sbdf sbdf);
+Result<Keeper> keeper_of(const pviommu_module& entry, std::string_view conf, Sbdf sbdf);
 /// Moves the device between host and quarantine.  False: it was there already.
 /// EOPNOTSUPP: the module cannot.
-Result<bool> set_keeper(const pviommu_module& entry, Sbdf sbdf, Keeper keeper);
+Result<bool> set_keeper(const pviommu_module& entry, std::string_view conf, Sbdf sbdf, Keeper keeper);
 
 /// Adds a linked-in entry.  Call during start-up, before any open.
 void register_builtin_module(const pviommu_module* entry);

@@ -90,14 +90,14 @@ struct pviommu_module {
               void (*row)(void *to, const struct pviommu_reaped *reaped), void *to);
 
   /* Where the hypervisor has `device`, an address like "0000:00:05.0":
-   * PVIOMMU_KEEPER_*, or a negative errno.  Changes nothing.  Lets no exception
-   * out, and neither must the next one. */
-  int (*keeper)(const char *device);
+   * PVIOMMU_KEEPER_*, or a negative errno.  Changes nothing.  `conf` as for open().
+   * Lets no exception out, and neither must the next one. */
+  int (*keeper)(const char *conf, const char *device);
 
   /* Moves `device` between PVIOMMU_KEEPER_HOST and PVIOMMU_KEEPER_QUARANTINE.
    * Returns 1, 0 when it was there already, or a negative errno, when it is
    * where it was.  Other keepers: -EINVAL. */
-  int (*set_keeper)(const char *device, uint32_t keeper);
+  int (*set_keeper)(const char *conf, const char *device, uint32_t keeper);
 };
 
 /* The least `size` a module may have. */

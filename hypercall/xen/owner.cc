@@ -14,6 +14,7 @@
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/doctor.h"
 #include "hypercall/xen/quarantine.h"
+#include "hypercall/xen/xen_conf.h"
 
 namespace pviommu::xen {
 namespace {
@@ -29,6 +30,12 @@ int keeper_of_owner(XenCalls& calls, const std::string& owner) {
   for (const CarrierInfo& carrier : *carriers)
     if (owner == "d" + std::to_string(carrier.domid.raw())) return PVIOMMU_KEEPER_SPACE;
   return PVIOMMU_KEEPER_GUEST;
+}
+
+/// With the interface that the configuration assumes; the rest of it says how to run.
+Result<std::unique_ptr<XenCalls>> open_calls(const char* conf) {
+  const XenConf read = PVIOMMU_TRY(parse_xen_conf(conf != nullptr ? conf : ""));
+  return XenCalls::open(read.assumed);
 }
 
 }  // namespace
@@ -55,12 +62,12 @@ std::string ask_owner(XenCalls& calls, Control& control, Sbdf sbdf) {
   return answer ? owner_of(*answer, sbdf) : std::string();
 }
 
-int keeper_for_command(const char* device) noexcept {
+int keeper_for_command(const char* conf, const char* device) noexcept {
   try {
     const auto sbdf = parse_sbdf(device);
     if (!sbdf) return -EINVAL;
     if (::access("/dev/xen/privcmd", R_OK | W_OK) != 0) return -errno;
-    const auto calls = XenCalls::open();
+    const auto calls = open_calls(conf);
     if (!calls) return -calls.error().code;
     const auto control = Control::open(**calls);
     if (!control) return -control.error().code;
@@ -70,12 +77,12 @@ int keeper_for_command(const char* device) noexcept {
   }
 }
 
-int set_keeper_for_command(const char* device, std::uint32_t keeper) noexcept {
+int set_keeper_for_command(const char* conf, const char* device, std::uint32_t keeper) noexcept {
   try {
     const auto sbdf = parse_sbdf(device);
     if (!sbdf || (keeper != PVIOMMU_KEEPER_HOST && keeper != PVIOMMU_KEEPER_QUARANTINE)) return -EINVAL;
     if (::access("/dev/xen/privcmd", R_OK | W_OK) != 0) return -errno;
-    const auto calls = XenCalls::open();
+    const auto calls = open_calls(conf);
     if (!calls) return -calls.error().code;
     const Domid quarantine(DOMID_IO);
     const Status moved = keeper == PVIOMMU_KEEPER_HOST ? deassign_device(**calls, quarantine, *sbdf)

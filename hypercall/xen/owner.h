@@ -22,7 +22,7 @@ std::string ask_owner(XenCalls& calls, Control& control, Sbdf sbdf);
 std::optional<std::string> read_console(XenCalls& calls, std::uint32_t& index);
 
 /// For pviommu_module::keeper and set_keeper.
-int keeper_for_command(const char* device) noexcept;
-int set_keeper_for_command(const char* device, std::uint32_t keeper) noexcept;
+int keeper_for_command(const char* conf, const char* device) noexcept;
+int set_keeper_for_command(const char* conf, const char* device, std::uint32_t keeper) noexcept;
 
 }  // namespace pviommu::xen

@@ -209,15 +209,17 @@ TEST_F(BackendTest, AsksAndMovesADevicesKeeper) {
   const auto* entry = entry_of("testgood");
   ASSERT_NE(entry, nullptr);
   const Sbdf device = make_sbdf(0, 0, 5, 1);
-  EXPECT_EQ(keeper_of(*entry, make_sbdf(0, 0, 5, 0)).value(), Keeper::host);
-  EXPECT_EQ(keeper_of(*entry, make_sbdf(0, 0, 5, 2)).error().code, ENODEV);
-  EXPECT_EQ(keeper_of(*entry, make_sbdf(0, 0, 5, 3)).value(), Keeper::unknown);
-  EXPECT_EQ(keeper_of(*entry, device).value(), Keeper::quarantine);
-  EXPECT_TRUE(set_keeper(*entry, device, Keeper::host).value());
-  EXPECT_FALSE(set_keeper(*entry, device, Keeper::host).value());
-  EXPECT_EQ(keeper_of(*entry, device).value(), Keeper::host);
-  EXPECT_TRUE(set_keeper(*entry, device, Keeper::quarantine).value());
-  EXPECT_EQ(set_keeper(*entry, make_sbdf(0, 0, 5, 2), Keeper::host).error().code, ENODEV);
+  EXPECT_EQ(keeper_of(*entry, "where", make_sbdf(0, 0, 5, 0)).value(), Keeper::host);
+  EXPECT_EQ(keeper_of(*entry, "where", make_sbdf(0, 0, 5, 2)).error().code, ENODEV);
+  EXPECT_EQ(keeper_of(*entry, "where", make_sbdf(0, 0, 5, 3)).value(), Keeper::unknown);
+  EXPECT_EQ(keeper_of(*entry, "where", device).value(), Keeper::quarantine);
+  EXPECT_TRUE(set_keeper(*entry, "where", device, Keeper::host).value());
+  EXPECT_FALSE(set_keeper(*entry, "where", device, Keeper::host).value());
+  EXPECT_EQ(keeper_of(*entry, "where", device).value(), Keeper::host);
+  EXPECT_TRUE(set_keeper(*entry, "where", device, Keeper::quarantine).value());
+  EXPECT_EQ(set_keeper(*entry, "where", make_sbdf(0, 0, 5, 2), Keeper::host).error().code, ENODEV);
+  EXPECT_EQ(keeper_of(*entry, "fail", device).error().code, EIO) << "the configuration arrives";
+  EXPECT_EQ(set_keeper(*entry, "fail", device, Keeper::host).error().code, EIO);
 }
 
 TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
@@ -230,8 +232,8 @@ TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
   EXPECT_EQ(diagnose(*entry, "", "", checks).error().code, EOPNOTSUPP);
   EXPECT_EQ(reap(*entry, "", true, rows).error().code, EOPNOTSUPP);
   const Sbdf device = make_sbdf(0, 0, 5, 0);
-  EXPECT_EQ(keeper_of(*entry, device).error().code, EOPNOTSUPP);
-  EXPECT_EQ(set_keeper(*entry, device, Keeper::host).error().code, EOPNOTSUPP);
+  EXPECT_EQ(keeper_of(*entry, "where", device).error().code, EOPNOTSUPP);
+  EXPECT_EQ(set_keeper(*entry, "where", device, Keeper::host).error().code, EOPNOTSUPP);
   pviommu_module none = *entry;
   none.size = sizeof none;
   none.diagnose = nullptr;
@@ -240,8 +242,8 @@ TEST_F(BackendTest, AnOlderModuleHasNoDiagnosis) {
   none.set_keeper = nullptr;
   EXPECT_EQ(diagnose(none, "", "", checks).error().code, EOPNOTSUPP);
   EXPECT_EQ(reap(none, "", true, rows).error().code, EOPNOTSUPP);
-  EXPECT_EQ(keeper_of(none, device).error().code, EOPNOTSUPP);
-  EXPECT_EQ(set_keeper(none, device, Keeper::host).error().code, EOPNOTSUPP);
+  EXPECT_EQ(keeper_of(none, "where", device).error().code, EOPNOTSUPP);
+  EXPECT_EQ(set_keeper(none, "where", device, Keeper::host).error().code, EOPNOTSUPP);
 }
 
 TEST_F(BackendTest, UnknownNameListsAllAndWhy) {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pviommu bind, unbind: devices from and to the host's drivers, all or none.
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <iterator>
 
 #include "vfio-glue/command/command.h"
 #include "vfio-glue/command/json.h"
 #include "vfio-glue/host/boot_rules.h"
 #include "vfio-glue/host/connection.h"
 #include "vfio-glue/host/holders.h"
+#include "vfio-glue/host/keepers.h"
 #include "vfio-glue/host/matching_drivers.h"
 
 namespace pviommu::command {
@@ -113,6 +116,18 @@ Result<host::HostSteps> boot_steps(const BindOptions& options, const HostDevice&
   return steps;
 }
 
+/// By libvirt also those may act who may not ask the hypervisor: then nobody looks.
+Result<host::HostSteps> out_of_quarantine(host::HostRoots roots, host::PciAddress function) {
+  host::add_keepers(roots);
+  host::HostSteps steps;
+  const auto sbdf = function.sbdf();
+  if (!sbdf) return steps;
+  const auto asked = roots.keeper(*sbdf);
+  if (!asked && (asked.error().code == EACCES || asked.error().code == EPERM || asked.error().code == ENOENT)) return steps;
+  PVIOMMU_TRY(host::leave_quarantine(roots, function, steps));
+  return steps;
+}
+
 std::string shown(const std::string& driver) { return driver.empty() ? "none" : driver; }
 
 int change(const BindOptions& options, bool binds) {
@@ -146,6 +161,12 @@ int change(const BindOptions& options, bool binds) {
         !why.empty()) {
       complain(why);
       return kFailed;
+    }
+    // Before libvirt has a driver of the host take it; sysfs has this among its own steps.
+    if (options.uri && !binds && devices.is_this_machine() && !planned->empty()) {
+      auto out = out_of_quarantine(options.roots, device.address);
+      if (!out) return failed(out.error());
+      planned->insert(planned->begin(), std::make_move_iterator(out->begin()), std::make_move_iterator(out->end()));
     }
     // The device is nobody's for its reset: after it was taken, before it goes back.
     if (options.reset && !binds)

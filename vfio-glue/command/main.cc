@@ -52,7 +52,11 @@ void add_uri_options(CLI::App& app, std::optional<std::string>& value, CLI::Opti
   libvirt->needs(needs);
 }
 
-void add_bind_options(CLI::App& app, BindOptions& options, bool binds) {
+void add_bind_options(CLI::App& app, BindOptions& options, bool binds, const vfio::EngineConfig& environment) {
+  options.roots.hypervisor = environment.hypervisor;
+  app.add_option("--hypervisor", options.roots.hypervisor,
+                 "Configuration for asking the hypervisor that runs (PVIOMMU_HYPERVISOR): xen:assume-interface=...")
+      ->type_name("NAME[:CONF]");
   app.add_option("ADDRESS", options.addresses, "Devices, like 0000:00:05.0")->required()->type_name("");
   app.add_flag("--reset", options.reset, "Also resets them while nobody has them");
   app.add_flag("--dry-run", options.dry_run, "Only says what would be done, as commands");
@@ -190,7 +194,7 @@ int reap_remains(CommandLine& line) {
 
 int bind_devices(CommandLine& line) {
   BindOptions options;
-  add_bind_options(*line.command, options, true);
+  add_bind_options(*line.command, options, true, line.environment);
   line.command
       ->add_option("--driver", options.driver,
                    "Gives them to this driver, or to none (default: none on Xen, else vfio-pci)")
@@ -202,7 +206,7 @@ int bind_devices(CommandLine& line) {
 
 int unbind_devices(CommandLine& line) {
   BindOptions options;
-  add_bind_options(*line.command, options, false);
+  add_bind_options(*line.command, options, false, line.environment);
   if (const auto status = line.parse()) return *status;
   return unbind(options);
 }

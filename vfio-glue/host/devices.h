@@ -78,6 +78,7 @@ struct HostRoots {
   std::function<Result<bool>(Sbdf sbdf, Keeper keeper)> set_keeper;
   std::string modules = "/lib/modules";  ///< a folder for each kernel
   std::string udev_rules = "/etc/udev/rules.d";
+  std::string hypervisor;  ///< NAME:CONF, for those two where NAME is the hypervisor that runs; may be empty
 };
 
 std::unique_ptr<HostDevices> make_sysfs_devices(HostRoots roots);

@@ -78,7 +78,6 @@ class SysfsHostDevices final : public HostDevices {
   HostStep leave_slot(PciAddress function);
   HostStep override_with(const HostDevice& device, const std::string& driver);
   HostStep probe(PciAddress function, const std::string& wanted);
-  Status leave_quarantine(const HostDevice& device, HostSteps& steps);
 
   HostRoots roots_;
   const std::string name_ = "sysfs";
@@ -195,42 +194,6 @@ HostStep SysfsHostDevices::probe(PciAddress function, const std::string& wanted)
           }};
 }
 
-/// Before a driver that uses the device: adds the step that takes it out of the hypervisor's
-/// quarantine.  EBUSY: a guest or a program has it.
-Status SysfsHostDevices::leave_quarantine(const HostDevice& device, HostSteps& steps) {
-  const auto sbdf = device.address.sbdf();
-  if (!sbdf) return {};
-  const std::string address = to_string(*sbdf);
-  const auto asked = roots_.keeper(*sbdf);
-  const Keeper keeper = asked ? *asked : Keeper::unknown;
-  if (keeper == Keeper::host) return {};
-  if (keeper == Keeper::space || keeper == Keeper::guest)
-    return Error{EBUSY, "keeper"}.with_sentence(
-        address + (keeper == Keeper::space ? " is in the address space of a program; pviommu reap helps if that has ended"
-                                           : " belongs to a guest, which has to end first") +
-        " (pviommu doctor --device=" + address + " says more)");
-  // The step is done by the hypercall that this command makes, which needs no xenstore.
-  const std::string command = "xl pci-assignable-remove " + address;
-  const auto moved = std::make_shared<bool>(false);
-  steps.push_back({keeper == Keeper::quarantine ? command : "# if it is in Xen's quarantine: " + command,
-                   [=, this]() -> Status {
-                     const auto left = roots_.set_keeper(*sbdf, Keeper::host);
-                     if (left) {
-                       *moved = *left;
-                       return {};
-                     }
-                     return left.error().with_sentence("taking " + address + " out of Xen's quarantine: " +
-                                                       to_string(left.error()) +
-                                                       "; this needs root and /dev/xen/privcmd (modprobe xen-privcmd)");
-                   },
-                   [=, this]() -> Status {
-                     if (!*moved) return {};
-                     PVIOMMU_TRY(roots_.set_keeper(*sbdf, Keeper::quarantine));
-                     return {};
-                   }});
-  return {};
-}
-
 Result<HostSteps> SysfsHostDevices::bind_steps(const HostDevice& device, const std::string& driver) {
   const bool none = driver == kNone;
   // The kernel module of this driver has another name than the driver.
@@ -243,7 +206,7 @@ Result<HostSteps> SysfsHostDevices::bind_steps(const HostDevice& device, const s
   if (!device.driver.empty()) steps.push_back(leave(device.address, device.driver));
   if (device.driver_override != wanted) steps.push_back(override_with(device, wanted));
   if (!none && wanted != "pciback" && wanted != "pci-stub")
-    PVIOMMU_TRY(leave_quarantine(device, steps));
+    PVIOMMU_TRY(leave_quarantine(roots_, device.address, steps));
   if (!none) steps.push_back(probe(device.address, wanted));
   return steps;
 }
@@ -254,7 +217,7 @@ Result<HostSteps> SysfsHostDevices::unbind_steps(const HostDevice& device) {
   if (!device.driver.empty()) steps.push_back(leave(device.address, device.driver));
   if (in_slots(device.address)) steps.push_back(leave_slot(device.address));
   if (!device.driver_override.empty()) steps.push_back(override_with(device, ""));
-  PVIOMMU_TRY(leave_quarantine(device, steps));
+  PVIOMMU_TRY(leave_quarantine(roots_, device.address, steps));
   steps.push_back(probe(device.address, ""));
   return steps;
 }

@@ -11,4 +11,9 @@ namespace pviommu::host {
 /// that sysfs names.  Without a hypervisor, or without its module, all is the host's.
 void add_keepers(HostRoots& roots);
 
+/// Before a driver that uses the function: adds the step that takes it out of the hypervisor's
+/// quarantine; none where it is the host's.  `roots` has been through add_keepers().  EBUSY: a guest or a
+/// program has it.
+Status leave_quarantine(const HostRoots& roots, PciAddress function, HostSteps& steps);
+
 }  // namespace pviommu::host

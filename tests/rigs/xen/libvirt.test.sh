@@ -60,6 +60,11 @@ rmmod xen-pciback && modprobe xen-pciback
 says "detach" 0 "nvme -> pciback" bind --uri=$uri $nvme
 says "reattach" 0 "pciback -> nvme" unbind --uri=$uri $nvme
 equal "the kernel's driver again" nvme "$(driver)"
+says "detach once more" 0 "nvme -> pciback" bind --uri=$uri $nvme
+check "it goes into Xen's quarantine" /usr/lib/xen/bin/xl pci-assignable-add 00:05.0
+says "which a dry run sees" 0 "xl pci-assignable-remove $nvme" unbind --dry-run --uri=$uri $nvme
+says "reattach out of the quarantine" 0 "pciback -> nvme" unbind --uri=$uri $nvme
+check "where it can be used" sh -c 'for _ in $(seq 50); do [ ! -b /dev/nvme0n1 ] || break; usleep 100000; done; dd if=/dev/nvme0n1 of=/dev/null bs=64k count=4 iflag=direct'
 says "a domain that is not there" 2 "there is no domain nobody" attach --uri=$uri $nvme nobody
 says "a URI with a transport" 0 "$nvme      - nvme" list --host --uri=xen+unix:///system
 says "a host that is not there" 1 "192.0.2.1" list --host --uri=xen+tcp://192.0.2.1/system

@@ -87,7 +87,8 @@ char function_of(const char* device) { return device[std::strlen(device) - 1]; }
 
 }  // namespace
 
-int test_module_keeper(const char* device) {
+int test_module_keeper(const char* conf, const char* device) {
+  if (std::strcmp(conf, "fail") == 0) return -EIO;
   switch (function_of(device)) {
     case '1':
       return static_cast<int>(kept);
@@ -100,7 +101,8 @@ int test_module_keeper(const char* device) {
   }
 }
 
-int test_module_set_keeper(const char* device, std::uint32_t keeper) {
+int test_module_set_keeper(const char* conf, const char* device, std::uint32_t keeper) {
+  if (std::strcmp(conf, "fail") == 0) return -EIO;
   if (function_of(device) != '1') return -ENODEV;
   return std::exchange(kept, keeper) != keeper ? 1 : 0;
 }

@@ -18,6 +18,6 @@ int test_module_diagnose(const char* conf, const char* device, void (*row)(void*
 int test_module_reap(const char* conf, int dry_run, void (*row)(void*, const pviommu_reaped*), void* to);
 /// Function 1 of a device is in quarantine until it is moved; function 2: ENODEV; function 3: what
 /// a module must not give.
-int test_module_keeper(const char* device);
-int test_module_set_keeper(const char* device, std::uint32_t keeper);
+int test_module_keeper(const char* conf, const char* device);
+int test_module_set_keeper(const char* conf, const char* device, std::uint32_t keeper);
 #pragma GCC visibility pop
