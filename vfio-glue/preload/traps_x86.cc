@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -124,6 +125,9 @@ bool make_access(FrontEnd& front_end, std::uint64_t fault, ucontext_t& context) 
                        (instruction ? instruction->text(state.next()) : std::string("unknown")) + " (" +
                        hexadecimal(code, bytes) + "); use accesses of 1, 2, 4 or 8 bytes, or pread and pwrite");
   }
+  // EIO, a BAR that does not decode, is SIGBUS from the kernel as well.
+  if (outcome == X86Instruction::Outcome::failed && failure.code != EIO && failure.code != EFAULT)
+    front_end.complain("an access by a mapping of BAR " + std::to_string(found.offset >> 40) + " fails: " + to_string(failure));
   return outcome == X86Instruction::Outcome::made;
 }
 
