@@ -141,6 +141,12 @@ class Builder {
       describe(info, at);
     }
 
+    // The device of VFIO itself; without a file of its own, which needs iommufd.
+    const std::string own = at + "/vfio-dev/vfio" + std::to_string(vfio_devices_++);
+    folder(own);
+    file(own + "/uevent", "", 0644);
+    link(own + "/device", "../../../" + address);
+
     link("bus/pci/devices/" + address, "../../../" + at);
     link("bus/pci/drivers/vfio-pci/" + address, "../../../../" + at);
     link(group_at + "/devices/" + address, "../../../../" + at);
@@ -166,11 +172,13 @@ class Builder {
   // shows no resources.
   void describe(const PciDeviceInfo& info, const std::string& at) {
     std::string resource;
-    std::string config(kConfigBytesShown, '\0');
     auto opened = hypervisor_.open_device(info.sbdf);
+    // All of it for those who may see it, which is root (pci_read_config()).
+    const std::size_t shown = opened && ::geteuid() == 0 ? (*opened)->config_size() : kConfigBytesShown;
+    std::string config(shown, '\0');
     for (unsigned index = 0; index <= kPciRomIndex; ++index)
       resource += opened ? resource_line((*opened)->bar(index)) : resource_line({});
-    for (unsigned offset = 0; opened && offset < kConfigBytesShown; ++offset)
+    for (unsigned offset = 0; opened && offset < shown; ++offset)
       if (const auto byte = (*opened)->config_read(offset, 1)) config[offset] = static_cast<char>(*byte);
     file(at + "/resource", resource);
     file(at + "/config", config, 0644);
@@ -230,6 +238,7 @@ class Builder {
   Hypervisor& hypervisor_;
   Status status_;
   std::string problem_;
+  unsigned vfio_devices_ = 0;
 };
 
 bool starts_with_folder(std::string_view path, std::string_view folder) {
