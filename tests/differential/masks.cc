@@ -100,6 +100,30 @@ bool feeds_itself(const Sequence& sequence, std::size_t index, const std::string
   });
 }
 
+// Where the kernel answered EINVAL, and since 6.18 EOVERFLOW, as pviommu does.
+bool wraps(const Sequence&, std::size_t, const std::string& first, const std::string& second) {
+  const std::string old = "-1 EINVAL", now = "-1 EOVERFLOW";
+  return first.starts_with(old) && second.starts_with(now) && first.substr(old.size()) == second.substr(now.size());
+}
+
+// The nesting type, which is gone since 7.0.
+bool nesting(const Sequence& sequence, std::size_t index, const std::string& first, const std::string& second) {
+  const Operation& operation = sequence[index];
+  return (operation.name == "extension" && operation.number("n") == 6 && first == "1" && second == "0") ||
+         (operation.name == "set_iommu" && first == "-1 EINVAL" && second == "-1 ENODEV");
+}
+
+// Conventional devices have an error interrupt, and no BAR is executable, since 7.0.
+bool error_interrupt(const Sequence& sequence, std::size_t index, const std::string& first, const std::string&) {
+  const Operation& operation = sequence[index];
+  return (operation.name == "irq_info" || operation.name == "set_irqs") && operation.number("index") == 3 &&
+         first.starts_with("-1 EINVAL") && !not_edu(sequence, index);
+}
+bool executable(const Sequence& sequence, std::size_t index, const std::string&, const std::string& second) {
+  const Operation& operation = sequence[index];
+  return operation.name == "mmap" && operation.value("prot").find('x') != std::string::npos && second == "-1 EPERM";
+}
+
 /// The whole list.  What a program could notice is in doc/vfio-differences.md, too.
 constexpr Mask kMasks[] = {
     {"contents of the registers of NVMe and e1000e", "they are the device's, not the interface's", registers,
@@ -110,6 +134,10 @@ constexpr Mask kMasks[] = {
      "the engine holds the eventfd and is not told", closed_unmask, true},
     {"how often an INTx comes that unmasks itself",
      "as often as its thread runs, in the kernel as well", feeds_itself, true},
+    {"EOVERFLOW for a range that ends beyond 2^64", "the kernel's answer since 6.18; EINVAL before", wraps, false},
+    {"the nesting type", "gone from the kernel since 7.0", nesting, false},
+    {"the error interrupt of conventional devices, and what follows", "there since 7.0", error_interrupt, true},
+    {"executable mappings of BARs, and what follows", "refused since 7.0", executable, true},
 };
 
 }  // namespace

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The conformance program on the kernel's own VFIO: where it fails, it is wrong.  And
-# vfio_answers, case by case: the kernel says what is in `answers`, the model the same
-# but for what `exceptions` names with its reason.
+# vfio_answers, case by case: the newest kernel, 7.3, says what is in `answers`, an older one what
+# `answers-VERSION` has instead, and the model what the newest says but for what `exceptions`
+# names with its reason.  $ORACLE_KERNEL: the kernel (6.12, which is the default, or 7.3).
 . "$(dirname "$0")/lib.sh"
 prefix='kernel: '
 work=$(mktemp -d "${TMPDIR:-/tmp}/pviommu-oracle-test.XXXXXX") || exit 1
@@ -20,24 +21,26 @@ modprobe i2c-i801
 # What the kernel does and pviommu does not; a message may be lost while the kernel
 # replaces an eventfd.
 export CONFORMANCE_WITH=inherited CONFORMANCE_WITHOUT=lossless-replacing
+export CONFORMANCE_LINUX=$(uname -r | cut -d. -f1,2)
 export CONFORMANCE_E1000E=$e1000e CONFORMANCE_NVME_PORT=$nvme_port CONFORMANCE_EDU_PORT=$edu_port CONFORMANCE_PAIR="$pair i801_smbus"
 gtest_in_guest vfio_conformance
 prefix='kernel: behind a port: '
 CONFORMANCE_NVME=$nvme_port gtest_in_guest vfio_conformance --gtest_filter='Nvme*-NvmeCalls.*'
 # Huge pages are there in this guest only.
 prefix='model: '
-PVIOMMU_PRELOAD=/libraries/libpviommu-preload.so gtest_in_guest pviommu run --quiet \
+CONFORMANCE_LINUX= PVIOMMU_PRELOAD=/libraries/libpviommu-preload.so gtest_in_guest pviommu run --quiet \
   "--hypervisor=model:edu,dma_mask=0xffffffffffffffff,addr=$edu" -- vfio_conformance --gtest_filter='*.HugePages/*'
 vfio_answers | sed 's/^/answer: /'
 EOF
 grep -v '^answer: ' "$work/kernel"
 sed -n 's/^answer: //p' "$work/kernel" >"$work/kernel.answers"
 
-# compare WHO FILE EXCEPTIONS: FILE against `answers`; how many are the same of all, and
-# of the reference's.  What differs is printed.  In an exception's name * is anything.
+# compare WHO FILE EXCEPTIONS [EARLIER]: FILE against `answers`, and what EARLIER has instead; how
+# many are the same of all, and of the reference's.  What differs is printed.  In an exception's
+# name * is anything.
 answers=$rig/answers
 compare() {
-  awk -v who="$1" -v names="$rig/cases" -v exceptions="$3" -v answers="$answers" '
+  awk -v who="$1" -v names="$rig/cases" -v exceptions="$3" -v answers="$answers" -v earlier="${4:-/dev/null}" '
     function read_exceptions(   line, name) {
       while ((getline line < exceptions) > 0) {
         if (line ~ /^#/ || line !~ /\t/) continue
@@ -54,12 +57,14 @@ compare() {
     function split_at(line) { at = index(line, " | "); name = substr(line, 1, at - 1); rest = substr(line, at + 3) }
     BEGIN {
       while ((getline line < names) > 0) if (line !~ /^#/) reference[line] = 1
+      while ((getline line < earlier) > 0) if (line !~ /^#/) { split_at(line); instead[name] = rest }
       read_exceptions()
     }
     !/^#/ && NF { split_at($0); said[name] = rest }
     END {
       while ((getline line < answers) > 0) {
         split_at(line)
+        if (name in instead) rest = instead[name]
         ++all
         asked += name in reference
         seen[name] = 1
@@ -77,7 +82,9 @@ $(tail -n 1 "$work/compared")
 EOF
   grep '^#' "$work/compared"
 }
-if compare kernel "$work/kernel.answers" /dev/null; then
+earlier=$rig/answers-${ORACLE_KERNEL:-6.12}
+[ -e "$earlier" ] || earlier=/dev/null
+if compare kernel "$work/kernel.answers" /dev/null "$earlier"; then
   not_ok "the answers" "$same of $all are the ones on record"
 else
   ok "$all answers are the ones on record, $asked of them the reference's"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# make check-oracle: the conformance program on the kernel's own VFIO.
+# make check-oracle [KERNEL=7.3]: the conformance program on the kernel's own VFIO.
+KERNEL = 6.12
 
 ORACLE_TESTS = \
 	tests/rigs/oracle/conformance.test.sh \
@@ -7,6 +8,8 @@ ORACLE_TESTS = \
 
 EXTRA_DIST += $(ORACLE_TESTS) \
 	tests/rigs/oracle/answers \
+	tests/rigs/oracle/answers-6.1 \
+	tests/rigs/oracle/answers-6.12 \
 	tests/rigs/oracle/base \
 	tests/rigs/oracle/boot \
 	tests/rigs/oracle/cases \
@@ -25,7 +28,7 @@ ORACLE_BINARIES = $(CONFORMANCE_BINARIES) vfio_answers oracle_layers
 
 check-oracle: all
 	$(MAKE) $(AM_MAKEFLAGS) $(ORACLE_BINARIES)
-	$(srcdir)/tests/rigs/oracle/base >/dev/null
-	jobs=-j1; $(RUN_TAP) check-oracle $(ORACLE_TESTS)
+	ORACLE_KERNEL=$(KERNEL) $(srcdir)/tests/rigs/oracle/base >/dev/null
+	ORACLE_KERNEL=$(KERNEL); export ORACLE_KERNEL; jobs=-j1; $(RUN_TAP) check-oracle $(ORACLE_TESTS)
 
 .PHONY: check-oracle
