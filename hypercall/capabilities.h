@@ -36,6 +36,7 @@ struct Capabilities {
   VectorKinds vector_kinds = bit(VectorKind::intx) | bit(VectorKind::msi) | bit(VectorKind::msix);
                                          ///< what allocate_vectors() can give, of what a device has
   bool vectors_before_attach = false;    ///< allocate_vectors() fails with ENODEV once attached
+  bool vectors_grow = false;             ///< allocate_vectors() adds to MSI-X vectors that are bound, attached or not
   bool read_only = true;                 ///< Access::read is enforced; else mapped read-write
   bool write_only = true;                ///< Access::write is enforced; else mapped read-write
   bool deferred_flush = false;           ///< unmap() leaves the IOTLB to flush()

@@ -26,6 +26,9 @@ class Interrupts {
   /// never 0 without an error.  ENODEV: `vectors_before_attach` and the device
   /// is attached.  EBUSY: vectors of some kind are allocated already.  The
   /// enable bit in configuration space stays the caller's.
+  /// With `vectors_grow`, MSI-X vectors that are allocated already stay as they are, bound and
+  /// arriving, and those up to `count` are added.  The grant is the number that there are then;
+  /// after an error there are those of before.
   virtual Result<unsigned> allocate_vectors(Sbdf sbdf, VectorKind kind, unsigned count) = 0;
   /// All unbound before (else EBUSY).
   virtual Status free_vectors(Sbdf sbdf, VectorKind kind) = 0;

@@ -208,6 +208,38 @@ Result<unsigned> VectorRouter::enable(VectorKind kind, unsigned count) {
   return count;
 }
 
+bool VectorRouter::can_grow() const {
+  return available(VectorKind::msix) > 0 && (limits_.vectors_grow || limits_.vectors_before_attach);
+}
+
+Status VectorRouter::grow(unsigned count) {
+  const std::lock_guard guard(lock_);
+  if (!is_active(VectorKind::msix)) return Error{EINVAL, "more vectors of a kind that is not enabled, or not MSI-X"};
+  if (count > available(VectorKind::msix)) return Error{EINVAL, "more vectors than the device has"};
+  const unsigned before = active_->count;
+  if (count <= before) return {};
+  if (!can_grow()) return Error{EINVAL, "more vectors than were enabled"};
+  if (reservation_ && reservation_->count < count) return Error{ENOSPC, "more vectors than are reserved"};
+
+  // The table is written, for which the device decodes; afterwards it is as before, whatever came.
+  Undo decoding;
+  const std::uint16_t command = PVIOMMU_TRY(registers_.read_command());
+  const std::uint16_t open = PVIOMMU_TRY(registers_.open_table(VectorKind::msix, command));
+  if (open != command) decoding.add([=, this] { ignore(registers_.write_command(command)); });
+  // What is granted and then not bound is freed with the others.
+  if (!reservation_ && PVIOMMU_TRY(interrupts_.allocate_vectors(sbdf_, VectorKind::msix, count)) < count)
+    return Error{ENOSPC, "more vectors than are granted"};
+  for (unsigned i = before; i < count; ++i) {
+    slots_[i].start(false, true, false);
+    const Status bound = bind_target(vector(VectorKind::msix, i), targets_[i]);
+    if (bound) continue;
+    while (i-- > before) ignore(unbind_target(vector(VectorKind::msix, i), targets_[i]));
+    return bound;
+  }
+  active_->count = count;
+  return {};
+}
+
 Status VectorRouter::disable() {
   std::unique_ptr<EventfdWatcher> resample;
   {

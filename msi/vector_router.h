@@ -61,6 +61,13 @@ class VectorRouter final : public EventSink, public CapabilityEffects {
   /// available(); ENODEV: available() is 0; ERANGE: count 0; EBUSY: another
   /// kind or fewer vectors are reserved.
   Result<unsigned> enable(VectorKind kind, unsigned count);
+  /// True when there is MSI-X, and vectors that are enabled can become more: the hypervisor adds them, or they
+  /// are reserved.  MSI never does, its vectors are one block.
+  bool can_grow() const;
+  /// MSI-X is enabled: there are `count` vectors at least then.  Those that were there keep
+  /// their targets and go on arriving; none of the new ones has an eventfd yet.  All or nothing.  EINVAL: not
+  /// MSI-X, more than available(), or not can_grow(); ENOSPC: the hypervisor has no more.
+  Status grow(unsigned count);
   /// Goes back to no active kind and closes the eventfds.  EINVAL: no kind is active.
   Status disable();
 

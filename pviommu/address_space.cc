@@ -139,7 +139,7 @@ Result<MappingIndex::Cursor> AddressSpace::reserve(Iova iova, Hva hva, std::uint
   if (access == Access::none) return Error{EINVAL, "map: no access"};
   if (size == 0 || ((size | iova.raw() | hva.raw()) & page_mask_) != 0) return Error{EINVAL, "map: alignment"};
   const std::uint64_t last = iova.raw() + (size - 1);
-  if (last < iova.raw() || hva.raw() + (size - 1) < hva.raw()) return Error{EINVAL, "map: wraps"};
+  if (last < iova.raw() || hva.raw() + (size - 1) < hva.raw()) return Error{EOVERFLOW, "map: wraps"};
 
   MappingRecord record;
   record.pages = size >> kPageShift;
@@ -301,9 +301,7 @@ Status AddressSpace::map_mmio(Iova iova, Sbdf sbdf, unsigned bar, std::uint64_t 
 
 Result<IovaRange> AddressSpace::checked_range(Iova iova, std::uint64_t size) const {
   if (((iova.raw() | size) & page_mask_) != 0) return Error{EINVAL, "unmap: alignment"};
-  auto range = IovaRange::from_size(iova, size);
-  if (!range) return Error{EINVAL, "unmap: empty or wraps"};
-  return range;
+  return IovaRange::from_size(iova, size);  // EINVAL: empty; EOVERFLOW: wraps, as since Linux 6.18
 }
 
 bool AddressSpace::cuts(const IovaRange& range) const {
@@ -455,7 +453,7 @@ Status AddressSpace::update_hva(Iova iova, Hva hva, std::uint64_t size) {
   if (!domain_) return closed();
   if (size == 0 || ((size | iova.raw() | hva.raw()) & page_mask_) != 0) return Error{EINVAL, "map: alignment"};
   const std::uint64_t last = iova.raw() + (size - 1);
-  if (last < iova.raw() || hva.raw() + (size - 1) < hva.raw()) return Error{EINVAL, "map: wraps"};
+  if (last < iova.raw() || hva.raw() + (size - 1) < hva.raw()) return Error{EOVERFLOW, "map: wraps"};
   const auto cursor = index_.first_at_or_after(iova);
   if (!cursor || cursor.first() > Iova(last)) return Error{ENOENT, "map: no mapping for vaddr"};
   MappingRecord& record = cursor.record();

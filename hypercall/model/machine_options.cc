@@ -88,6 +88,7 @@ Result<MachineOptions> read_machine_options(ConfReader& conf) {
   caps.notifications = bit(NotificationKind::sink) | bit(NotificationKind::event_channel) |
                        bit(NotificationKind::guest_vector);
   caps.vectors_before_attach = options.overwrite_is_fatal = limits == "xen";
+  caps.vectors_grow = limits == "none";
   caps.read_only = caps.write_only = !direct;
   caps.deferred_flush = conf.flag("deferred-flush", false);
   caps.peer_to_peer = conf.flag("p2p", true);

@@ -45,11 +45,15 @@ Status Model::do_allocate(Device& device, VectorKind kind, unsigned& count) {
   if (options_.most_vectors != 0) count = std::min(count, options_.most_vectors);
 
   std::lock_guard guard(device.vectors);
+  VectorKind before{};
+  const unsigned there = routing_.count(device.sbdf, before);
+  if (there > 0 && !capabilities().vectors_grow) return Error{EBUSY, "allocate_vectors: there are some"};
   PVIOMMU_TRY(routing_.allocate(device.sbdf, kind, count));
+  count = std::max(count, there);
   if (kind == VectorKind::intx) return {};
   if (kind == VectorKind::msi)
     function.set_msi_block(static_cast<unsigned>(std::bit_width(std::bit_ceil(count)) - 1));
-  for (unsigned i = 0; i < count; ++i) {
+  for (unsigned i = there; i < count; ++i) {
     const auto message = routing_.message({device.sbdf, kind, i});
     function.program_message(kind, i, message->address, message->data);
     if (function.can_mask(kind)) function.mask_message(kind, i, false);

@@ -61,7 +61,10 @@ MsiRouting::~MsiRouting() = default;
 
 Status MsiRouting::allocate(Sbdf sbdf, VectorKind kind, unsigned count) {
   std::unique_lock table(table_);
-  if (blocks_.contains(sbdf)) return Error{EBUSY, "vectors are allocated already"};
+  if (const auto there = blocks_.find(sbdf); there != blocks_.end()) {
+    if (kind != VectorKind::msix || there->second.kind != kind) return Error{EBUSY, "vectors are allocated already"};
+    return grow(there->second, sbdf, count);
+  }
   Block block;
   block.kind = kind;
   if (kind != VectorKind::intx) {
@@ -101,6 +104,27 @@ Status MsiRouting::allocate(Sbdf sbdf, VectorKind kind, unsigned count) {
   }
   blocks_.emplace(sbdf, std::move(block));
   return {};
+}
+
+// Each entry of an MSI-X table has a message of its own, so that any handle does.
+Status MsiRouting::grow(Block& block, Sbdf sbdf, unsigned count) {
+  const std::size_t before = block.routes.size();
+  unsigned at = next_handle_, tried = 0;
+  while (block.routes.size() < count && tried++ < kHandles) {
+    if (at >= kHandles) at = kFirstHandle;
+    const unsigned handle = at++;
+    if (by_handle_[handle] != nullptr) continue;
+    auto route = std::make_unique<Route>();
+    route->vector = {sbdf, block.kind, static_cast<unsigned>(block.routes.size())};
+    route->handle = handle;
+    by_handle_[handle] = route.get();
+    block.routes.push_back(std::move(route));
+  }
+  next_handle_ = at < kHandles ? at : kFirstHandle;
+  if (block.routes.size() >= count) return {};
+  for (std::size_t i = before; i < block.routes.size(); ++i) by_handle_[block.routes[i]->handle] = nullptr;
+  block.routes.resize(before);
+  return Error{ENOSPC, "no interrupt handles left"};
 }
 
 Status MsiRouting::free(Sbdf sbdf, VectorKind kind) {

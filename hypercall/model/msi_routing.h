@@ -57,7 +57,8 @@ class MsiRouting {
   MsiRouting& operator=(const MsiRouting&) = delete;
 
   /// Makes `count` routes with handles aligned to the next power of two.  Their
-  /// messages are those of message().  ENOSPC: no handles left.
+  /// messages are those of message().  ENOSPC: no handles left.  Where MSI-X vectors are there,
+  /// those up to `count` are added; else EBUSY.
   Status allocate(Sbdf sbdf, VectorKind kind, unsigned count);
   /// EBUSY while one is bound; ENOENT: none of the kind.
   Status free(Sbdf sbdf, VectorKind kind);
@@ -97,7 +98,8 @@ class MsiRouting {
   static constexpr unsigned kHandles = 1u << 16;
   static constexpr unsigned kFirstHandle = 0x20;  ///< below are the processor's exceptions
 
-  Route* find(const Vector& vector) const;  ///< table_ held
+  Status grow(Block& block, Sbdf sbdf, unsigned count);  ///< table_ held
+  Route* find(const Vector& vector) const;               ///< table_ held
   Arrival deliver(Route& route);            ///< the route's lock held
   void post_event(EventPort port);
   std::size_t peek_events();

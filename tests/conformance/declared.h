@@ -13,10 +13,20 @@ namespace conformance {
 /// (CONFORMANCE_WITHOUT, for without(), has beside its own words
 ///   lossless-replacing  no message is lost while its eventfd is replaced
 ///   locked-memory       RLIMIT_MEMLOCK counts what is mapped, and only that
-///   executable-bar      BARs can be mapped with PROT_EXEC)
+///   growing             MSI-X vectors are added while others are enabled)
 inline bool with(const std::string& what) {
   const char* value = std::getenv("CONFORMANCE_WITH");
   return value && (" " + std::string(value) + " ").find(" " + what + " ") != std::string::npos;
+}
+
+/// CONFORMANCE_LINUX="6.12": the kernel's own VFIO answers, of this version.  True when that is
+/// older than MAJOR.MINOR; without it, and so for pviommu, the answers are the newest kernel's.
+inline bool linux_before(int major, int minor) {
+  const char* value = std::getenv("CONFORMANCE_LINUX");
+  if (!value || *value == '\0') return false;
+  char* rest = nullptr;
+  const long has = std::strtol(value, &rest, 10);
+  return has != major ? has < major : *rest == '.' && std::strtol(rest + 1, nullptr, 10) < minor;
 }
 
 /// CONFORMANCE_REGISTERS: addresses of devices whose every register beside the MSI-X table and

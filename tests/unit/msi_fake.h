@@ -152,6 +152,8 @@ class FakeInterrupts final : public Interrupts {
   State state() const { return {allocated_, sinks_, targets_, masked_, device_.config}; }
 
   void declare(NotificationKinds kinds) { capabilities_.notifications = kinds; }
+  void declare_growing() { capabilities_.vectors_grow = true; }
+  void declare_before_attach() { capabilities_.vectors_before_attach = true; }
 
   /// An edge-triggered arrival.  False: not bound.
   bool raise(VectorKind kind, unsigned index) {
@@ -183,8 +185,10 @@ class FakeInterrupts final : public Interrupts {
     EXPECT_EQ(sbdf, device_.info().sbdf);
     EXPECT_TRUE(kind != VectorKind::msix || (device_.get16(4) & 2) != 0) << "memory decoding is off";
     if (attached) return Error{ENODEV, "attached"};
-    if (allocated_) return Error{EBUSY, "allocated"};
+    if (allocated_ && !(capabilities_.vectors_grow && kind == VectorKind::msix && allocated_->first == kind))
+      return Error{EBUSY, "allocated"};
     const std::unique_lock guard(lock_);
+    if (allocated_) return allocated_->second = std::max(allocated_->second, std::min(count, most));
     allocated_.emplace(kind, std::min(count, most));
     return allocated_->second;
   }

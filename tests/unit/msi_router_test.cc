@@ -280,6 +280,88 @@ TEST_F(Router, ReservationMayBeSmaller) {
   EXPECT_EQ(device.get16(kMsi + 2) & 0x71, 1 << 4 | 1);
 }
 
+TEST_F(Router, MsixGrowsWhileItRuns) {
+  hypervisor.declare_growing();
+  const auto before = hypervisor.state();
+  EXPECT_TRUE(router->can_grow());
+  EXPECT_EQ(router->grow(1).error().code, EINVAL) << "nothing is enabled";
+  enable(VectorKind::msix, 1);
+  Eventfd a, b;
+  EXPECT_TRUE(router->set_eventfd(0, a.duplicate()));
+  device.put16(4, device.get16(4) & ~2u);  // memory decoding is borrowed
+  (void)script.take();
+  EXPECT_TRUE(router->grow(4));
+  for (const std::string& step : script.take())
+    EXPECT_TRUE(step != "bind 0" && step != "unbind 0" && step != "free") << step << ": those before stay";
+  EXPECT_EQ(device.get16(4) & 2, 0);
+  device.put16(4, device.get16(4) | 2u);
+  EXPECT_EQ(router->count(), 4u);
+  EXPECT_TRUE(router->set_eventfd(3, b.duplicate()));
+  EXPECT_TRUE(raise(VectorKind::msix, 0));
+  EXPECT_TRUE(raise(VectorKind::msix, 3));
+  EXPECT_EQ(a.take(), 1u);
+  EXPECT_EQ(b.take(), 1u);
+  EXPECT_TRUE(router->grow(2)) << "there are more";
+  EXPECT_EQ(router->count(), 4u);
+  EXPECT_EQ(router->grow(66).error().code, EINVAL) << "more than the device has";
+  hypervisor.most = 8;
+  EXPECT_EQ(router->grow(9).error().code, ENOSPC);
+  EXPECT_EQ(router->count(), 4u);
+  EXPECT_TRUE(router->disable());
+  EXPECT_EQ(hypervisor.state(), before);
+}
+
+TEST_F(Router, GrowingIsAllOrNothing) {
+  hypervisor.declare_growing();
+  enable(VectorKind::msix, 2);
+  Eventfd a;
+  EXPECT_TRUE(router->set_eventfd(1, a.duplicate()));
+  bool failed = true;
+  for (unsigned n = 1; failed; ++n) {
+    const auto sinks = hypervisor.state().sinks;
+    script.fail_at(n);
+    const Status grown = router->grow(5);
+    failed = script.failed();
+    script.fail_at(0);
+    EXPECT_EQ(grown.ok(), !failed) << n;
+    if (!failed) break;
+    EXPECT_EQ(router->count(), 2u) << n;
+    EXPECT_EQ(hypervisor.state().sinks, sinks) << n;
+    EXPECT_TRUE(raise(VectorKind::msix, 1));
+    EXPECT_EQ(a.take(), 1u) << n;
+  }
+  EXPECT_EQ(router->count(), 5u);
+  EXPECT_TRUE(router->disable());
+}
+
+// Xen: all vectors were there before the attach.
+TEST_F(Router, ReservedMsixGrows) {
+  hypervisor.declare_before_attach();
+  EXPECT_EQ(*router->reserve(VectorKind::msix, 4), 4u);
+  const auto reserved = hypervisor.state();
+  hypervisor.attached = true;
+  EXPECT_TRUE(router->can_grow());
+  enable(VectorKind::msix, 1);
+  EXPECT_TRUE(router->grow(4));
+  EXPECT_EQ(router->grow(5).error().code, ENOSPC);
+  Eventfd a;
+  EXPECT_TRUE(router->set_eventfd(3, a.duplicate()));
+  EXPECT_TRUE(raise(VectorKind::msix, 3));
+  EXPECT_EQ(a.take(), 1u);
+  EXPECT_TRUE(router->disable());
+  EXPECT_EQ(hypervisor.state(), reserved);
+}
+
+TEST_F(Router, OthersDoNotGrow) {
+  EXPECT_FALSE(router->can_grow());
+  enable(VectorKind::msix, 1);
+  EXPECT_EQ(router->grow(2).error().code, EINVAL);
+  EXPECT_TRUE(router->disable());
+  hypervisor.declare_growing();
+  enable(VectorKind::msi, 1);
+  EXPECT_EQ(router->grow(2).error().code, EINVAL) << "MSI is one block";
+}
+
 TEST_F(Router, WithoutReservationAttachedDevicesGetNone) {
   hypervisor.attached = true;
   EXPECT_EQ(router->enable(VectorKind::msix, 1).error().code, ENODEV);

@@ -84,6 +84,8 @@ TEST_F(SysfsTree, Attributes) {
   EXPECT_EQ(read(at + "/device"), expected);
   EXPECT_EQ(read(at + "/class"), "0x010802\n");
   EXPECT_EQ(read(at + "/numa_node"), "-1\n");
+  EXPECT_EQ(link(at + "/vfio-dev/vfio0/device"), std::string("../../../") + kDevice);
+  EXPECT_EQ(read(at + "/vfio-dev/vfio0/dev"), "(missing)") << "a file of its own comes with iommufd";
   EXPECT_EQ(read(at + "/max_vfs"), "0\n");
   EXPECT_EQ(read(at + "/no-such-attribute"), "(missing)") << "not the real device's";
   // vendor and device id, little endian

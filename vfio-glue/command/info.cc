@@ -50,6 +50,7 @@ Json capabilities(const Capabilities& c) {
       {"max_runs_per_call", c.max_runs_per_call},
       {"notifications", notifications(c.notifications)},
       {"vectors_before_attach", c.vectors_before_attach},
+      {"vectors_grow", c.vectors_grow},
       {"read_only", c.read_only},
       {"write_only", c.write_only},
       {"deferred_flush", c.deferred_flush},

@@ -93,7 +93,6 @@ Result<long> Container::check_extension(const Call& call) {
   switch (call.argument) {
     case VFIO_TYPE1_IOMMU:
     case VFIO_TYPE1v2_IOMMU:
-    case VFIO_TYPE1_NESTING_IOMMU:
     case VFIO_UNMAP_ALL:
       return 1;
     case VFIO_UPDATE_VADDR:
@@ -114,9 +113,7 @@ Status Container::set_iommu(const Call& call) {
     case VFIO_TYPE1v2_IOMMU:
       config.rule = UnmapRule::type1v2;
       break;
-    // The kernel offers these two by CHECK_EXTENSION and then cannot open
-    // them: no nesting, and VFIO_UNMAP_ALL is no type.
-    case VFIO_TYPE1_NESTING_IOMMU:
+    // The kernel offers it by CHECK_EXTENSION, and then it is no type.
     case VFIO_UNMAP_ALL:
       return Error{EINVAL, "SET_IOMMU: type"};
     default:
@@ -138,9 +135,7 @@ Status Container::set_iommu(const Call& call) {
 
 Status Container::get_info(const Call& call, vfio_iommu_type1_info& info) {
   const std::uint32_t argsz = info.argsz;
-  const std::size_t reply_bytes = argsz >= offsetof(vfio_iommu_type1_info, cap_offset) + sizeof info.cap_offset
-                                      ? offsetof(vfio_iommu_type1_info, cap_offset) + sizeof info.cap_offset
-                                      : offsetof(vfio_iommu_type1_info, cap_offset);
+  const std::size_t reply_bytes = std::min<std::size_t>(argsz, sizeof info);
   const Capabilities& limits = space_->capabilities();
 
   InfoChain chain(sizeof(vfio_iommu_type1_info));

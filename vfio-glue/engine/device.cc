@@ -51,7 +51,6 @@ Status Device::start() {
   PVIOMMU_TRY(hardware_->config_write(PCI_COMMAND, 2, command));
 
   config_ = PVIOMMU_TRY(ConfigSpace::create(*hardware_, *this, msi_view_));
-  express_ = config_->is_express();
   if (router_.available(VectorKind::intx) == 0) config_->hide_intx();
   if (capabilities_.msix) shadow_ = PVIOMMU_TRY(msi::MsixShadow::create(*capabilities_.msix, kPageSize));
 
@@ -219,9 +218,9 @@ std::optional<IrqInfo> Device::irq(std::uint32_t index) const {
     case VFIO_PCI_MSI_IRQ_INDEX:
       return IrqInfo{router_.available(VectorKind::msi), kMsi, kinds, event_fd};
     case VFIO_PCI_MSIX_IRQ_INDEX:
-      return IrqInfo{router_.available(VectorKind::msix), kMsi, kinds, event_fd};
+      return IrqInfo{router_.available(VectorKind::msix), router_.can_grow() ? VFIO_IRQ_INFO_EVENTFD : kMsi, kinds,
+                     event_fd};
     case VFIO_PCI_ERR_IRQ_INDEX:
-      if (!express_) return std::nullopt;
       return IrqInfo{1, kMsi, PVIOMMU_NOTIFY_EVENTFD};
     case VFIO_PCI_REQ_IRQ_INDEX:
       return IrqInfo{1, kMsi, PVIOMMU_NOTIFY_EVENTFD};
@@ -231,7 +230,8 @@ std::optional<IrqInfo> Device::irq(std::uint32_t index) const {
 }
 
 Result<MmapPieces> Device::mmap(std::uint64_t offset, std::size_t bytes, int prot, int flags) {
-  (void)prot;
+  // A device's registers are not there to be executed.
+  if (prot & PROT_EXEC) return Error{EPERM, "executable mmap of a region"};
   const std::uint64_t index = region_index(offset);
   const std::uint64_t at = within_region(offset);
   if ((flags & MAP_TYPE) != MAP_SHARED && (flags & MAP_TYPE) != MAP_SHARED_VALIDATE)

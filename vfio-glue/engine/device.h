@@ -181,7 +181,6 @@ class Device final : private ConfigEffects {
   std::optional<msi::MsixShadow> shadow_;
   std::optional<ConfigSpace> config_;
   std::mutex lock_;
-  bool express_ = false;
   bool attached_ = false;
   std::atomic<bool> low_power_{false};
   std::atomic<bool> accessible_{true};  ///< changed with lock_ held

@@ -3,7 +3,9 @@
 // array copied in; what it does is in device_irqs.cc.
 #include "vfio-glue/engine/device_file.h"
 
+#include <algorithm>
 #include <bit>
+#include <cstring>
 #include <vector>
 
 #include "vfio-glue/engine/info_chain.h"
@@ -62,9 +64,15 @@ Status DeviceFile::get_info(const Call& call, vfio_device_info& info) {
   info.num_regions = VFIO_PCI_NUM_REGIONS;
   info.num_irqs = VFIO_PCI_NUM_IRQS;
   info.cap_offset = 0;
-  constexpr std::size_t kShort = offsetof(vfio_device_info, cap_offset);
-  constexpr std::size_t kLong = kShort + sizeof info.cap_offset;
-  return call.reply(info, info.argsz >= kLong ? kLong : kShort);
+  // As much as the program has room for; behind cap_offset the structure is filled up to a
+  // multiple of 8, which older headers do not name.
+  struct {
+    vfio_device_info info;
+    std::uint8_t pad[24 - offsetof(vfio_device_info, cap_offset) - sizeof info.cap_offset];
+  } reply{};
+  static_assert(sizeof reply >= 24);
+  std::memcpy(&reply, &info, offsetof(vfio_device_info, cap_offset) + sizeof info.cap_offset);
+  return call.reply(reply, std::min<std::size_t>(info.argsz, 24));
 }
 
 /// A region whose pages with the MSI-X table cannot be mapped: what is left before and behind
@@ -218,7 +226,7 @@ Status DeviceFile::reset(const Call& call) {
   return device_->reset(call.client);
 }
 
-// Order and errnos of Linux 6.1's vfio_pci_ioctl_get_pci_hot_reset_info() and
+// Order and errnos of Linux's vfio_pci_ioctl_get_pci_hot_reset_info() and
 // vfio_pci_ioctl_pci_hot_reset().
 Status DeviceFile::get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info) {
   const auto members = PVIOMMU_TRY(device_->hot_reset_members());
@@ -239,8 +247,10 @@ Status DeviceFile::get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info&
 }
 
 Status DeviceFile::hot_reset(const Call& call, vfio_pci_hot_reset& reset) {
+  // Without groups only where the device was opened by iommufd.
+  if (reset.count == 0) return Error{EINVAL, "PCI_HOT_RESET: no groups"};
   const auto members = PVIOMMU_TRY(device_->hot_reset_members());
-  if (reset.count == 0 || reset.count > members.size()) return Error{EINVAL, "PCI_HOT_RESET: count"};
+  if (reset.count > members.size()) return Error{EINVAL, "PCI_HOT_RESET: count"};
   std::vector<std::int32_t> fds(reset.count);
   PVIOMMU_TRY(call.client.copy_in(fds.data(), call.argument + sizeof reset, fds.size() * sizeof fds[0]));
   return owner_.hot_reset(call.client, fds, *device_, members);

@@ -70,7 +70,7 @@ Result<long> Device::set_irqs(Client& client, const IrqSet& set) {
       if (set.action == VFIO_IRQ_SET_ACTION_TRIGGER) return set_msi_trigger(client, set);
       break;
     case VFIO_PCI_ERR_IRQ_INDEX:
-      if (set.action == VFIO_IRQ_SET_ACTION_TRIGGER && express_)
+      if (set.action == VFIO_IRQ_SET_ACTION_TRIGGER)
         return number_of(set_single_trigger(client, set, error_eventfd_));
       break;
     case VFIO_PCI_REQ_IRQ_INDEX:
@@ -151,9 +151,9 @@ Result<long> Device::set_msi_trigger(Client& client, const IrqSet& set) {
     if (!given) (void)router_.disable().ok();
     return number_of(given);
   }
-  if (!active || set.start + set.count > router_.count())
-    return Error{EINVAL, "SET_IRQS: trigger of vectors that are not enabled"};
-  for (std::uint32_t i = 0; i < set.count; ++i) {
+  if (!active) return Error{EINVAL, "SET_IRQS: trigger of vectors that are not enabled"};
+  // Those of the device that are not enabled have no eventfd, and that is all.
+  for (std::uint32_t i = 0; i < set.count && set.start + i < router_.count(); ++i) {
     if (set.data_kind == VFIO_IRQ_SET_DATA_BOOL && !set.bools[i]) continue;
     PVIOMMU_TRY(router_.trigger(set.start + i));
   }
@@ -165,15 +165,22 @@ Status Device::give_eventfd(Client& client, unsigned index, std::int32_t fd) {
   return router_.set_eventfd(index, PVIOMMU_TRY(eventfd_argument(client, fd)));
 }
 
-/// Gives vectors [start, start + count) their eventfds.  A failure in the
-/// middle leaves those from `start` up to it without one.
+/// Gives vectors [start, start + count) their eventfds, and enables those of them that are not
+/// yet, where that goes.  A failure in the middle leaves those from `start` up to it without one.
 Status Device::set_msi_block(Client& client, const IrqSet& set) {
-  if (set.start >= router_.count() || set.start + set.count > router_.count())
-    return Error{EINVAL, "SET_IRQS: eventfds of vectors that are not enabled"};
+  const auto give = [&](std::uint32_t index, std::int32_t fd) -> Status {
+    UniqueFd eventfd = PVIOMMU_TRY(eventfd_argument(client, fd));
+    if (index >= router_.count()) {
+      if (!eventfd) return {};
+      PVIOMMU_TRY(router_.grow(index + 1));
+    }
+    return router_.set_eventfd(index, std::move(eventfd));
+  };
   for (std::uint32_t i = 0; i < set.count; ++i) {
-    const Status given = give_eventfd(client, set.start + i, set.eventfds[i]);
+    const Status given = give(set.start + i, set.eventfds[i]);
     if (given) continue;
-    for (std::uint32_t j = 0; j <= i; ++j) (void)router_.set_eventfd(set.start + j, UniqueFd()).ok();
+    for (std::uint32_t j = 0; j <= i && set.start + j < router_.count(); ++j)
+      (void)router_.set_eventfd(set.start + j, UniqueFd()).ok();
     return given;
   }
   return {};
@@ -185,6 +192,7 @@ Status Device::set_msi_notifications(Client& client, const IrqSet& set) {
   for (const pviommu_notification& wanted : set.notifications) {
     targets.push_back(PVIOMMU_TRY(target_of(client, wanted)));
   }
+  if (set.count != 0 && set.start + set.count > router_.count()) PVIOMMU_TRY(router_.grow(set.start + set.count));
   PVIOMMU_TRY(router_.set_targets(set.start, targets));
   for (std::uint32_t i = 0; i < set.count; ++i) {
     pviommu_notification& wanted = set.notifications[i];

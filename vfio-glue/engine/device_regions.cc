@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // read and write of a device's regions.
 //
-// An access of any size and alignment is cut into the widest natural ones of at
-// most 4 bytes, in ascending order, as Linux 6.1 does; drivers rely on it for
-// 64-bit registers written as two halves.  A load or store by a mapping, which comes here
-// where a front end traps it, is one access of up to 8 bytes, as on the bus.
+// An access of any size and alignment is cut into the widest natural ones, in
+// ascending order, as Linux does: of at most 8 bytes in memory BARs (since 6.11),
+// of at most 4 in I/O ports and configuration space.  A load or store by a mapping, which
+// comes here where a front end traps it, is one access of up to 8 bytes, as on the bus.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -91,8 +91,10 @@ Result<std::size_t> Device::access_bar(Client& client, unsigned bar, std::uint64
       stretch = piece.bytes;
       shadowed = piece.shadowed;
     }
-    const unsigned width = natural_width(here, static_cast<std::size_t>(stretch));
-    std::uint32_t value = ~std::uint32_t{0};
+    const unsigned width = !info.is_io && here % 8 == 0 && stretch >= 8
+                               ? 8
+                               : natural_width(here, static_cast<std::size_t>(stretch));
+    std::uint64_t value = ~std::uint64_t{0};
     if (write) {
       value = 0;
       PVIOMMU_TRY(client.copy_in(&value, buffer + done, width));
@@ -101,7 +103,7 @@ Result<std::size_t> Device::access_bar(Client& client, unsigned bar, std::uint64
     } else {
       if (!shadowed) {
         if (deaf) return Error{EIO, "read of a BAR that does not decode"};
-        value = static_cast<std::uint32_t>(PVIOMMU_TRY(hardware_->bar_read(bar, here, width)));
+        value = PVIOMMU_TRY(hardware_->bar_read(bar, here, width));
       }
       PVIOMMU_TRY(client.copy_out(buffer + done, &value, width));
     }

@@ -57,8 +57,8 @@ Status Container::unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dm
   PVIOMMU_TRY(call.client.copy_in(&bitmap, call.argument + sizeof unmap, sizeof bitmap));
   if (!dirty_tracking_ || bitmap.pgsize != kPageSize || !bitmap_place_valid(bitmap)) return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
   if (!bitmap_size_valid(unmap.size >> kPageShift, bitmap.size)) return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
-  if (!page_aligned(unmap.iova) || !page_aligned(unmap.size) || unmap.iova + (unmap.size - 1) < unmap.iova)
-    return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
+  if (!page_aligned(unmap.iova) || !page_aligned(unmap.size)) return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
+  if (unmap.iova + (unmap.size - 1) < unmap.iova) return Error{EOVERFLOW, "UNMAP_DMA: dirty bitmap, wraps"};
   if (space_->cuts_mapping(Iova(unmap.iova), unmap.size)) return Error{EINVAL, "UNMAP_DMA: dirty bitmap"};
   return report_dirty(call, bitmap, Iova(unmap.iova), unmap.size);
 }
@@ -75,7 +75,7 @@ Status Container::get_dirty_bitmap(const Call& call, const vfio_iommu_type1_dirt
   // argsz holds both structures, or the range is cut off.
   if (dirty.argsz < sizeof dirty || dirty.argsz - sizeof dirty < sizeof range) return Error{EINVAL, "DIRTY_PAGES"};
   PVIOMMU_TRY(call.client.copy_in(&range, call.argument + sizeof dirty, sizeof range));
-  if (range.iova + range.size < range.iova) return Error{EINVAL, "DIRTY_PAGES"};
+  if (range.size != 0 && range.iova + (range.size - 1) < range.iova) return Error{EOVERFLOW, "DIRTY_PAGES: wraps"};
   if (!bitmap_place_valid(range.bitmap)) return Error{EINVAL, "DIRTY_PAGES"};
   if (range.bitmap.pgsize != kPageSize || !page_aligned(range.iova) || range.size == 0 || !page_aligned(range.size))
     return Error{EINVAL, "DIRTY_PAGES"};

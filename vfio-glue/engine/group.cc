@@ -82,7 +82,7 @@ Status Group::set_container(const Call& call) {
   const std::lock_guard guard(lock_);
   if (container_) return Error{EINVAL, "SET_CONTAINER of a group that has one"};
   auto* container = dynamic_cast<Container*>(file.get());
-  if (!container) return Error{EINVAL, "SET_CONTAINER to what is no container"};
+  if (!container) return Error{EBADFD, "SET_CONTAINER to what is no container"};
   if (!viable()) return Error{EPERM, "SET_CONTAINER of a group that is not viable"};
   container->add_group(*this);
   container_ = container;

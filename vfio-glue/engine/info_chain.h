@@ -5,7 +5,8 @@
 //        cap_offset --^        next -----^
 //
 // Offsets count from the start of the info structure (vfio.h, struct
-// vfio_info_cap_header).
+// vfio_info_cap_header).  Each capability takes a multiple of 8 bytes, as on Linux
+// since 6.6, so that the u64 in the next one are aligned.
 #pragma once
 
 #include <linux/vfio.h>
@@ -18,14 +19,14 @@ namespace pviommu::vfio {
 
 class InfoChain {
  public:
-  /// `base`: size of the info structure the chain follows.
+  /// `base`: size of the info structure the chain follows, a multiple of 8.
   explicit InfoChain(std::uint32_t base) : base_(base) {}
 
   /// Appends a capability; `body` begins with a vfio_info_cap_header, whose
   /// fields are filled in here.
   void add(std::uint16_t id, std::uint16_t version, const void* body, std::size_t bytes) {
     const std::size_t at = bytes_.size();
-    bytes_.resize(at + bytes);
+    bytes_.resize((at + bytes + 7) & ~std::size_t{7});
     std::memcpy(bytes_.data() + at, body, bytes);
     const vfio_info_cap_header header{.id = id, .version = version, .next = 0};
     std::memcpy(bytes_.data() + at, &header, sizeof header);

@@ -62,8 +62,8 @@ bool is_ioctl_of_every_file(std::uint32_t request) {
 // without an iterator; stops at the first short one.
 template <class Transfer>
 ssize_t each_segment(const OpenFile& file, const iovec* segments, int count, Transfer&& transfer) {
-  if (count < 0 || count > IOV_MAX) return -EINVAL;
-  if (count == 0 && file.path()[0] == '/') return -EINVAL;  // only devices have something to read
+  // Only devices have something to read, which is looked at before the segments are.
+  if (file.path()[0] == '/' || count < 0 || count > IOV_MAX) return -EINVAL;
   ssize_t total = 0;
   for (int i = 0; i < count; ++i) {
     iovec segment;

@@ -17,7 +17,7 @@ in_dom0 --timeout 600 --add /bin/dash:/bin/sh --qemu -blockdev --qemu driver=nul
 export CONFORMANCE_EDU=0000:00:06.0 CONFORMANCE_NVME=0000:00:05.0
 export CONFORMANCE_NVME_PORT=0000:01:00.0 CONFORMANCE_EDU_PORT=0000:02:00.0
 # Limits that pviommu info declares of Xen.
-export CONFORMANCE_WITHOUT="intx read-only executable-bar users"
+export CONFORMANCE_WITHOUT="intx read-only users"
 gtest_in_dom0 pviommu run --quiet --hypervisor=xen -- vfio_conformance --gtest_filter='$filter'
 nothing_left
 EOF
