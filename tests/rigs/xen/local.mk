@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # make check-xen               tests that boot real Xen in QEMU: Debian 12's
 # make check-xen-kills         kills of programs and their guardians, in full number
-# make check-xen-machines      with AMD's IOMMU, and with two processors
+# make check-xen-machines      with AMD's IOMMU, and with two processors; failures of the kernel module
 # make check-xen-13            some of what touches Xen's interface, on Debian 13's
 # make check-xen-13-more       the rest of that
 # make check-xen-13-backports  with the kernel of Debian 13's backports as dom0
@@ -27,6 +27,7 @@ XEN_TESTS = \
 XEN_KILL_TESTS = \
 	tests/rigs/xen/kill.test.sh \
 	tests/rigs/xen/group.test.sh
+XEN_MACHINES_TESTS = tests/rigs/xen/machines.test.sh tests/rigs/xen/kernel-failures.test.sh
 # Of Debian 13's Xen, what touches its interface.
 XEN_13_TESTS = \
 	tests/rigs/xen/guest.test.sh \
@@ -50,7 +51,7 @@ XEN_13_BACKPORTS_TESTS = \
 	tests/rigs/xen/smoke.test.sh
 
 EXTRA_DIST += $(XEN_TESTS) \
-	tests/rigs/xen/machines.test.sh \
+	$(XEN_MACHINES_TESTS) \
 	tests/rigs/xen/base \
 	tests/rigs/xen/bench \
 	tests/rigs/xen/boot \
@@ -136,7 +137,7 @@ check-xen-kills: all
 	jobs='-j1 TEST_SECONDS=2400'; $(RUN_XEN) check-xen-kills "$${XEN_DEBIAN:-12}" "$${XEN_KERNEL-}" $(XEN_KILL_TESTS)
 
 check-xen-machines: all
-	+$(RUN_XEN) check-xen-machines 12 backports tests/rigs/xen/machines.test.sh
+	+$(RUN_XEN) check-xen-machines 12 backports $(XEN_MACHINES_TESTS)
 
 check-xen-13: all
 	+$(RUN_XEN) check-xen-13 13 stock $(XEN_13_TESTS)
