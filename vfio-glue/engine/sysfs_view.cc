@@ -132,6 +132,14 @@ class Builder {
     link(at + "/subsystem", "../../../bus/pci");
     if (!driver.empty()) link(at + "/driver", "../../../bus/pci/drivers/" + driver);
 
+    // The device of VFIO itself; without a file of its own, which needs iommufd.  Before the real
+    // entries are linked: where the host's vfio-pci has the function, there is a real one, which
+    // would lead past us.
+    const std::string own = at + "/vfio-dev/vfio" + std::to_string(vfio_devices_++);
+    folder(own);
+    file(own + "/uevent", "", 0644);
+    link(own + "/device", "../../../" + address);
+
     const std::string real = "/sys/bus/pci/devices/" + address;
     if (is_really(real, info)) {
       // The function is in the real sysfs too (the hypervisor shows it to this
@@ -140,12 +148,6 @@ class Builder {
     } else {
       describe(info, at);
     }
-
-    // The device of VFIO itself; without a file of its own, which needs iommufd.
-    const std::string own = at + "/vfio-dev/vfio" + std::to_string(vfio_devices_++);
-    folder(own);
-    file(own + "/uevent", "", 0644);
-    link(own + "/device", "../../../" + address);
 
     link("bus/pci/devices/" + address, "../../../" + at);
     link("bus/pci/drivers/vfio-pci/" + address, "../../../../" + at);
