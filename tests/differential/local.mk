@@ -47,6 +47,7 @@ DIFFERENTIAL_FOUND = \
 	tests/differential/found/power-states.txt \
 	tests/differential/found/pread-of-everything.txt \
 	tests/differential/found/region-info-cap-offset.txt \
+	tests/differential/found/request-of-no-descriptor.txt \
 	tests/differential/found/rom-without-decoding.txt
 DIFFERENTIAL_TIMEOUT = $$((600 + $(OPERATIONS) / 50))
 OPERATIONS = 100000

@@ -221,7 +221,7 @@ Status Device::set_single_trigger(Client& client, const IrqSet& set, UniqueFd& e
       return {};
     default:
       if (set.count == 0) return Error{EINVAL, "SET_IRQS: count of a single interrupt"};
-      if (set.eventfds[0] < -1) return {};
+      if (set.eventfds[0] < -1) return Error{EINVAL, "SET_IRQS: descriptor of a single interrupt"};
       eventfd = PVIOMMU_TRY(eventfd_argument(client, set.eventfds[0]));
       return {};
   }
