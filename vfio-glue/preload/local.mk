@@ -33,6 +33,7 @@ X86_TRAPS = \
 	vfio-glue/preload/trap_bus.h \
 	vfio-glue/preload/traps_x86.cc \
 	vfio-glue/preload/x86_arithmetic.h \
+	vfio-glue/preload/x86_condition.h \
 	vfio-glue/preload/x86_instruction.cc \
 	vfio-glue/preload/x86_instruction.h \
 	vfio-glue/preload/x86_state.cc \

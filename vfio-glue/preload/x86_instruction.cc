@@ -8,15 +8,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 
 #include "vfio-glue/preload/x86_arithmetic.h"
+#include "vfio-glue/preload/x86_condition.h"
 
 namespace pviommu::vfio {
 namespace {
-
 constexpr ZydisMachineMode kMode = ZYDIS_MACHINE_MODE_LONG_64;
 constexpr unsigned kRax = 0, kRcx = 1, kRsp = 4, kRsi = 6, kRdi = 7;
 /// Elements of a string that are made at once; for the others the thread faults again, so that
@@ -61,36 +60,6 @@ std::uint64_t with_width(unsigned bytes, Work&& work) {
     case 4: return work(std::uint32_t{});
     default: return work(std::uint64_t{});
   }
-}
-
-/// The condition of a cmovcc or setcc, numbered as the processor does, bit 0 for the opposite.
-std::optional<unsigned> condition_of(ZydisMnemonic mnemonic) {
-  switch (mnemonic) {
-    case ZYDIS_MNEMONIC_CMOVO: case ZYDIS_MNEMONIC_SETO: return 0;
-    case ZYDIS_MNEMONIC_CMOVNO: case ZYDIS_MNEMONIC_SETNO: return 1;
-    case ZYDIS_MNEMONIC_CMOVB: case ZYDIS_MNEMONIC_SETB: return 2;
-    case ZYDIS_MNEMONIC_CMOVNB: case ZYDIS_MNEMONIC_SETNB: return 3;
-    case ZYDIS_MNEMONIC_CMOVZ: case ZYDIS_MNEMONIC_SETZ: return 4;
-    case ZYDIS_MNEMONIC_CMOVNZ: case ZYDIS_MNEMONIC_SETNZ: return 5;
-    case ZYDIS_MNEMONIC_CMOVBE: case ZYDIS_MNEMONIC_SETBE: return 6;
-    case ZYDIS_MNEMONIC_CMOVNBE: case ZYDIS_MNEMONIC_SETNBE: return 7;
-    case ZYDIS_MNEMONIC_CMOVS: case ZYDIS_MNEMONIC_SETS: return 8;
-    case ZYDIS_MNEMONIC_CMOVNS: case ZYDIS_MNEMONIC_SETNS: return 9;
-    case ZYDIS_MNEMONIC_CMOVP: case ZYDIS_MNEMONIC_SETP: return 10;
-    case ZYDIS_MNEMONIC_CMOVNP: case ZYDIS_MNEMONIC_SETNP: return 11;
-    case ZYDIS_MNEMONIC_CMOVL: case ZYDIS_MNEMONIC_SETL: return 12;
-    case ZYDIS_MNEMONIC_CMOVNL: case ZYDIS_MNEMONIC_SETNL: return 13;
-    case ZYDIS_MNEMONIC_CMOVLE: case ZYDIS_MNEMONIC_SETLE: return 14;
-    case ZYDIS_MNEMONIC_CMOVNLE: case ZYDIS_MNEMONIC_SETNLE: return 15;
-    default: return {};
-  }
-}
-
-bool holds(unsigned condition, std::uint64_t flags) {
-  const bool carry = flags & ZYDIS_CPUFLAG_CF, zero = flags & ZYDIS_CPUFLAG_ZF, sign = flags & ZYDIS_CPUFLAG_SF;
-  const bool overflow = flags & ZYDIS_CPUFLAG_OF, parity = flags & ZYDIS_CPUFLAG_PF;
-  const bool all[] = {overflow, carry, zero, carry || zero, sign, parity, sign != overflow, zero || sign != overflow};
-  return all[condition / 2] != (condition % 2 == 1);
 }
 
 }  // namespace
@@ -248,7 +217,7 @@ class X86Instruction::Making {
       default:
         break;
     }
-    if (const auto condition = condition_of(instruction_.mnemonic)) return conditional(*condition);
+    if (const auto condition = x86::condition_of(instruction_.mnemonic)) return conditional(*condition);
     return arithmetic();
   }
 
@@ -322,7 +291,7 @@ class X86Instruction::Making {
   }
 
   Outcome conditional(unsigned condition) {
-    const bool met = holds(condition, state_.flags());
+    const bool met = x86::holds(condition, state_.flags());
     if (instruction_.operand_count_visible == 1) return outcome(write(*memory_, met ? 1 : 0));
     std::uint64_t value = 0;  // is loaded, whether it is wanted or not
     if (!read(operands_[1], value)) return Outcome::failed;
