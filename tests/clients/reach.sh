@@ -18,6 +18,16 @@ says() {  # TEXT WHAT
 }
 [ -n "${CC:-}" ] || CC=cc
 
+# ---- without standard input and output ---------------------------------------------
+
+# Where run has become the program, somebody else has to remove its folder, and not before.
+no_standard_files() {
+  # shellcheck disable=SC2016 # the inner shell's
+  run_edu -- sh -c 'sleep 1; ls "$PVIOMMU_SYSFS/bus/pci/devices" >"$1"' sh "$work/out" <&- >&- 2>&-
+  grep -qx "$address" "$work/out" || fail "its devices went before it did"
+}
+verdict no-standard-files no_standard_files
+
 # ---- what is the host's stays as it is --------------------------------------------
 
 host_devices() {

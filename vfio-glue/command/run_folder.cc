@@ -97,9 +97,11 @@ void RunFolder::wait_and_remove(int fd) const {
   sigfillset(&all);
   ::sigprocmask(SIG_BLOCK, &all, nullptr);
   name_process("run-folder");
+  // It may have one of the first numbers, where the program has no standard input or output.
+  const int held = ::fcntl(fd, F_DUPFD, 4);
   const int null = ::open("/dev/null", O_RDWR);
   for (int i = 0; i < 3; ++i) ::dup2(null, i);
-  ::dup2(fd, 3);
+  if (held < 0 || ::dup2(held, 3) != 3) ::_exit(1);
   ::close_range(4, ~0u, 0);
   if (::chdir("/") != 0) ::_exit(1);
   while (!lock(3, F_WRLCK, F_OFD_SETLKW))
