@@ -177,6 +177,8 @@ class Device {
 ///   intx        level-triggered interrupts
 ///   interrupts  any
 ///   read-only   mappings with one right only
+///   table-pages mappings of the pages that an MSI-X table shares with registers: the front end
+///               traps no access there
 bool without(const std::string& what);
 
 /// Names of the machine's devices, from the environment; what is not set is not there.
