@@ -10,6 +10,7 @@
 
 #include <array>
 #include <atomic>
+#include <climits>
 #include <functional>
 #include <sstream>
 #include <thread>
@@ -147,7 +148,7 @@ TEST_F(MappedEdu, WithAllSignalsBlocked) {
 TEST_F(MappedEdu, OnASmallStack) {
   pthread_attr_t attributes;
   ::pthread_attr_init(&attributes);
-  ASSERT_EQ(::pthread_attr_setstacksize(&attributes, 16384), 0);
+  ASSERT_EQ(::pthread_attr_setstacksize(&attributes, static_cast<std::size_t>(PTHREAD_STACK_MIN)), 0);
   struct Work {
     std::function<bool()> ask;
     bool alive = false;
