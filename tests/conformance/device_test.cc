@@ -23,11 +23,15 @@ class NvmeDevice : public testing::Test {
 };
 
 vfio_device_info info_of(const Device& device, std::uint32_t argsz, Outcome* outcome) {
-  vfio_device_info info;
-  std::memset(&info, 0xcc, sizeof info);
-  info.argsz = argsz;
-  *outcome = device.ioctl(VFIO_DEVICE_GET_INFO, reinterpret_cast<std::uint64_t>(&info));
-  return info;
+  // The answer may be longer than this header's structure: 24 bytes since Linux 6.12.
+  struct {
+    vfio_device_info info;
+    std::uint8_t rest[64];
+  } answer;
+  std::memset(&answer, 0xcc, sizeof answer);
+  answer.info.argsz = argsz;
+  *outcome = device.ioctl(VFIO_DEVICE_GET_INFO, reinterpret_cast<std::uint64_t>(&answer));
+  return answer.info;
 }
 
 // cap_offset in memory of 0xcc, when the answer has `argsz` bytes.
