@@ -260,6 +260,9 @@ TEST_F(MappedEdu, OneShotAndOldStyleHandlers) {
 }
 
 TEST_F(MappedEdu, WithoutAHandlerAFaultEndsTheProgram) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer has handlers of its own";
+#endif
   EXPECT_EQ(in_child([&] {
     const Faulting faulting;
     return static_cast<int>(*faulting.at);
