@@ -31,12 +31,14 @@ bool not_edu(const Sequence& sequence, std::size_t index) {
   });
 }
 
-// A slot that was, or may be, given an edu.
-bool may_be_edu(const Sequence& sequence, std::size_t index) {
-  const std::string slot = sequence[index].word(0);
-  return std::any_of(sequence.begin(), sequence.begin() + static_cast<long>(index), [&](const Operation& one) {
-    return one.name == "device" && one.word(0) == slot && one.value("name", "edu").starts_with("edu");
-  });
+// A slot that was, or may be, given an edu before `end`, by itself or as another's copy.
+bool may_be_edu(const Sequence& sequence, std::size_t end, const std::string& slot) {
+  for (std::size_t i = 0; i < end; ++i) {
+    const Operation& one = sequence[i];
+    if (one.name == "device" && one.word(0) == slot && one.value("name", "edu").starts_with("edu")) return true;
+    if (one.name == "dup" && one.word(1) == slot && may_be_edu(sequence, i, one.word(0))) return true;
+  }
+  return false;
 }
 
 bool registers(const Sequence& sequence, std::size_t index, const std::string& first,
@@ -125,7 +127,7 @@ bool nesting(const Sequence& sequence, std::size_t index, const std::string& fir
 bool error_interrupt(const Sequence& sequence, std::size_t index, const std::string& first, const std::string&) {
   const Operation& operation = sequence[index];
   return (operation.name == "irq_info" || operation.name == "set_irqs") && operation.number("index") == 3 &&
-         first.starts_with("-1 EINVAL") && may_be_edu(sequence, index);
+         first.starts_with("-1 EINVAL") && may_be_edu(sequence, index, operation.word(0));
 }
 bool executable(const Sequence& sequence, std::size_t index, const std::string&, const std::string& second) {
   const Operation& operation = sequence[index];
