@@ -122,11 +122,10 @@ std::string Model::add_device(const ConfElement& element, unsigned position, boo
   device->function = std::move(*function);
   if (std::string problem = reader.finish(); !problem.empty()) return problem;
   if (!mappable) device->function->forbid_mapping();
-  for (const auto& [key, value] : element.items) {
-    if (key == "file") device->lock_name = lock_name_of(value), device->image = value;
-    // The maker has found it right or wrong.
-    if (key == "readonly") device->image_read_only = value == "on" || value == "yes" || value == "1";
-  }
+  // Of what the maker has asked for, and found right.
+  device->image = reader.text("file", "");
+  device->image_read_only = reader.flag("readonly", false);
+  device->lock_name = lock_name_of(device->image);
 
   const FunctionIdentity& identity = device->function->identity();
   PciDeviceInfo& info = device->info;

@@ -18,9 +18,8 @@
 #include "hypercall/unique_fd.h"
 
 namespace pviommu::command {
-namespace {
 
-std::string in_path(const std::string& program) {
+std::string in_path(const std::string& program, int mode) {
   if (program.find('/') != std::string::npos) return program;
   const char* path = std::getenv("PATH");
   std::string_view rest = path != nullptr ? path : "";
@@ -28,10 +27,12 @@ std::string in_path(const std::string& program) {
     const std::string_view folder = rest.substr(0, rest.find(':'));
     rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
     std::string full = std::string(folder.empty() ? "." : folder) + "/" + program;
-    if (::access(full.c_str(), X_OK) == 0) return full;
+    if (::access(full.c_str(), mode) == 0) return full;
   }
   return {};
 }
+
+namespace {
 
 /// The interpreter that a script names in its first line; "": it is none.
 std::string interpreter_of(std::string_view beginning) {
@@ -63,7 +64,7 @@ bool gains_privileges(const std::string& path, const struct stat& st) {
 }
 
 std::string why_not_reached(const std::string& program, int scripts) {
-  const std::string path = in_path(program);
+  const std::string path = in_path(program, X_OK);
   const UniqueFd fd(path.empty() ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat st {};
   if (!fd || ::fstat(fd.get(), &st) != 0 || !S_ISREG(st.st_mode)) return {};

@@ -5,31 +5,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
-#include <string_view>
 #include <utility>
 
 #include "vfio-glue/command/command.h"
+#include "vfio-glue/command/program_file.h"
 #include "vfio-glue/command/signal_witness.h"
 
 namespace pviommu::command {
 namespace {
-
-bool found_in_path(const std::string& name) {
-  if (name.find('/') != std::string::npos) return true;
-  const char* path = std::getenv("PATH");
-  std::string_view rest = path != nullptr ? path : "";
-  while (!rest.empty()) {
-    const std::string_view folder = rest.substr(0, rest.find(':'));
-    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
-    if (::access((std::string(folder) + "/" + name).c_str(), F_OK) == 0) return true;
-  }
-  return false;
-}
 
 // As the program has stopped: who waits for us sees the same, and `fg` continues both.
 void stop_as(int signal) {
@@ -85,7 +71,7 @@ int become(const std::vector<std::string>& program) {
   int error = errno;
   // execvp() says EACCES also when a folder of PATH cannot be searched; then
   // nothing was found, as shells put it.
-  if (error == EACCES && !found_in_path(program[0])) error = ENOENT;
+  if (error == EACCES && in_path(program[0], F_OK).empty()) error = ENOENT;
   complain(program[0] + ": " + std::strerror(error));
   return error == ENOENT ? kNotFound : kCannotExecute;
 }

@@ -28,11 +28,12 @@ class VirtualCapability;
 
 namespace pviommu::vfio {
 
-/// Width of the widest natural access at `offset` with at most `bytes` bytes (> 0): 1, 2 or 4.
-constexpr unsigned natural_width(std::uint64_t offset, std::size_t bytes) {
-  if (bytes >= 4 && offset % 4 == 0) return 4;
-  if (bytes >= 2 && offset % 2 == 0) return 2;
-  return 1;
+/// Width of the widest natural access at `offset` with at most `bytes` bytes (> 0): a power of two
+/// up to `widest`, which is one itself.
+constexpr unsigned natural_width(std::uint64_t offset, std::size_t bytes, unsigned widest = 4) {
+  unsigned width = widest;
+  while (offset % width != 0 || width > bytes) width /= 2;
+  return width;
 }
 
 /// What configuration space asks of the device.  Called with the device's lock held.

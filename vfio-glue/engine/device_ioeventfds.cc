@@ -51,8 +51,7 @@ void Device::write_register(unsigned bar, std::uint64_t offset, std::uint64_t da
   const std::lock_guard guard(lock_);
   if (!hardware_->bar(bar).is_io && (!config_->memory_enabled() || !config_->powered())) return;
   for (unsigned done = 0; done < width;) {
-    const bool whole = width == 8 && offset % 8 == 0;
-    const unsigned step = whole ? 8 : natural_width(offset + done, width - done);
+    const unsigned step = natural_width(offset + done, width - done, 8);
     const std::uint64_t mask = step == 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * step)) - 1;
     // Nobody is there to be told of an error.
     (void)hardware_->bar_write(bar, offset + done, step, data >> (8 * done) & mask).ok();

@@ -91,9 +91,7 @@ Result<std::size_t> Device::access_bar(Client& client, unsigned bar, std::uint64
       stretch = piece.bytes;
       shadowed = piece.shadowed;
     }
-    const unsigned width = !info.is_io && here % 8 == 0 && stretch >= 8
-                               ? 8
-                               : natural_width(here, static_cast<std::size_t>(stretch));
+    const unsigned width = natural_width(here, static_cast<std::size_t>(stretch), info.is_io ? 4 : 8);
     std::uint64_t value = ~std::uint64_t{0};
     if (write) {
       value = 0;
@@ -125,8 +123,7 @@ Status Device::access_mapped(std::uint64_t offset, std::size_t bytes, Access&& a
   const std::uint64_t size = hardware_->bar(bar).size;
   for (std::size_t done = 0; done < bytes;) {
     if (at + done >= size) return Error{EIO, "access by a mapping behind the BAR"};
-    unsigned width = 8;
-    while ((at + done) % width != 0 || width > bytes - done) width /= 2;
+    const unsigned width = natural_width(at + done, bytes - done, 8);
     PVIOMMU_TRY(access(bar, at + done, width, done));
     done += width;
   }
