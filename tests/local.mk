@@ -27,6 +27,7 @@ EXTRA_DIST += \
 	tests/lint/include-rule.sh \
 	tests/lint/style.sh \
 	tests/README \
+	tests/by-reason.awk \
 	tests/list-cases.awk \
 	tests/run-stage.sh \
 	tests/tap.sh

@@ -6,6 +6,8 @@
 #   $results/NAME.stage.log                   what the command said
 #   $results/NAME.passed .failed .skipped     the stage's cases
 #   $results/passed failed skipped            those of all stages so far
+#   $results/failures                         each failed stage's cases and the ends of its logs,
+#                                             said once more at the end, where a reader looks first
 
 : "${results:?read by ./check}"
 
@@ -28,6 +30,15 @@ end_session() {
   pkill -KILL -s "$running"
 }
 trap 'end_session; exit 130' INT TERM HUP
+
+# What failed of the stage that just ended, behind the ends of the logs that say why.
+show_failure() {
+  for each in "$log" $(logs | xargs -r grep -lE '^(FAIL|ERROR|XPASS): '); do
+    echo "   ... end of $each:"
+    grep -vE '^(PASS: |ok )' "$each" | tail -n 60 | cut -c1-300 | sed 's/^/   | /'
+  done
+  sed 's/^/   failed  /' "$failed"
+}
 
 # Status 0 when nothing failed.
 run_stage() {  # NAME SECONDS TITLE COMMAND
@@ -53,13 +64,9 @@ run_stage() {  # NAME SECONDS TITLE COMMAND
     echo "$1: $3 - no test ran" >>"$failed"
   fi
   if [ -s "$failed" ]; then
-    for each in "$log" $(logs | xargs -r grep -lE '^(FAIL|ERROR|XPASS): '); do
-      echo "   ... end of $each:"
-      grep -vE '^(PASS: |ok )' "$each" | tail -n 60 | sed 's/^/   | /'
-    done
-    sed 's/^/   failed  /' "$failed"
+    show_failure | tee -a "$results/failures"
   fi
-  sed 's/^/   skipped /' "$skipped"
+  awk -f tests/by-reason.awk "$skipped"
   printf '   %s in %d s\n\n' "$(total "$passed" "$failed" "$skipped")" $(($(date +%s) - start))
   for kind in passed failed skipped; do cat "$results/$1.$kind" >>"$results/$kind"; done
   [ ! -s "$failed" ]
