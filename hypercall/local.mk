@@ -28,7 +28,7 @@ nobase_pkginclude_HEADERS += \
 	hypercall/table_entries.h \
 	hypercall/unique_fd.h
 
-libpviommu_la_SOURCES += \
+HYPERCALL_PARTS = \
 	hypercall/backend.cc \
 	hypercall/conf.cc \
 	hypercall/counted.cc \
@@ -45,3 +45,7 @@ libpviommu_la_SOURCES += \
 	hypercall/sysfs_device.cc \
 	hypercall/sysfs_device.h \
 	hypercall/unique_fd.cc
+LIBRARY_PARTS += $(HYPERCALL_PARTS)
+LIBRARY_UNITS += unity/hypercall.cc
+unity/hypercall.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(HYPERCALL_PARTS) >$@

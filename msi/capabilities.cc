@@ -18,8 +18,6 @@ constexpr unsigned kListEnd = 0x100;  // the list lives in the first 256 bytes
 constexpr std::uint8_t kIdMsi = 0x05;
 constexpr std::uint8_t kIdMsix = 0x11;
 
-constexpr std::uint32_t kMsi64Bit = 1 << 7;
-constexpr std::uint32_t kMsiMaskable = 1 << 8;
 constexpr unsigned kMsiMostLog2 = 5;  // 6 and 7 are reserved
 
 Error broken(const char* what) { return Error{EIO, what}; }

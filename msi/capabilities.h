@@ -10,6 +10,15 @@
 
 namespace pviommu::msi {
 
+// The control words (PCI Local Bus 3.0, 6.8.1.3 and 6.8.2.3).
+inline constexpr std::uint16_t kMsiEnable = 1 << 0;
+inline constexpr unsigned kMsiQueueSizeShift = 4;
+inline constexpr std::uint16_t kMsiQueueSize = 7 << kMsiQueueSizeShift;
+inline constexpr std::uint16_t kMsi64Bit = 1 << 7;
+inline constexpr std::uint16_t kMsiMaskable = 1 << 8;
+inline constexpr std::uint16_t kMsixMaskAll = 1 << 14;
+inline constexpr std::uint16_t kMsixEnable = 1 << 15;
+
 /// The MSI capability (PCI Local Bus 3.0, 6.8.1).  Two bits of its control word decide about
 /// the layout:
 ///

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # MSI and MSI-X capability semantics, vector routing, INTx.
 
-libpviommu_la_SOURCES += \
+MSI_PARTS = \
 	msi/capabilities.cc \
 	msi/capabilities.h \
 	msi/eventfd_watcher.cc \
@@ -17,3 +17,7 @@ libpviommu_la_SOURCES += \
 	msi/vector_targets.cc \
 	msi/virtual_capability.cc \
 	msi/virtual_capability.h
+LIBRARY_PARTS += $(MSI_PARTS)
+LIBRARY_UNITS += unity/msi.cc
+unity/msi.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(MSI_PARTS) >$@

@@ -15,12 +15,9 @@ constexpr unsigned kControl = 2;
 constexpr unsigned kControlHigh = 3;
 constexpr unsigned kAddress = 4;
 
-constexpr std::uint8_t kMsiEnable = 1 << 0;
-constexpr unsigned kMsiQueueSizeShift = 4;
-constexpr std::uint8_t kMsiQueueSize = 7 << kMsiQueueSizeShift;
-constexpr std::uint8_t kMsi64Bit = 1 << 7;
-constexpr std::uint8_t kMsiMaskableHigh = 1 << 0;  // bit 8 of the control word
-constexpr std::uint8_t kMsixEnableHigh = 1 << 7;   // bit 15 of the control word
+// Of the control words' second bytes.
+constexpr std::uint8_t kMsiMaskableHigh = kMsiMaskable >> 8;
+constexpr std::uint8_t kMsixEnableHigh = kMsixEnable >> 8;
 
 constexpr std::uint8_t byte_of(std::uint32_t value, unsigned index) {
   return static_cast<std::uint8_t>(value >> 8 * index);

@@ -3,7 +3,7 @@
 
 nobase_pkginclude_HEADERS += pviommu/iommu_driver.h
 
-libpviommu_la_SOURCES += \
+PVIOMMU_PARTS = \
 	pviommu/address_space.cc \
 	pviommu/address_space.h \
 	pviommu/backing.cc \
@@ -28,3 +28,7 @@ libpviommu_la_SOURCES += \
 	pviommu/mapping_index.h \
 	pviommu/named_memory.cc \
 	pviommu/named_memory.h
+LIBRARY_PARTS += $(PVIOMMU_PARTS)
+LIBRARY_UNITS += unity/pviommu.cc
+unity/pviommu.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(PVIOMMU_PARTS) >$@

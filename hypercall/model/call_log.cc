@@ -4,17 +4,10 @@
 #include "hypercall/model/call_log.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "hypercall/model/clock.h"
 
 namespace pviommu::model {
-namespace {
-
-std::uint64_t now_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
-                                    std::chrono::nanoseconds(1));
-}
-
-}  // namespace
 
 void CallLog::inject(std::optional<HypercallOp> op, std::uint64_t nth, int code, std::uint64_t after_pages) {
   std::lock_guard guard(lock_);

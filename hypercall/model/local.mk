@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The model hypervisor.
 
-libpviommu_la_SOURCES += \
+MODEL_PARTS = \
 	hypercall/model/pci/bus.h \
 	hypercall/model/call_log.cc \
 	hypercall/model/call_log.h \
-	hypercall/model/devices/device_factory.cc \
-	hypercall/model/devices/device_factory.h \
+	hypercall/model/clock.h \
 	hypercall/model/frame_table.cc \
 	hypercall/model/frame_table.h \
 	hypercall/model/image_lock.cc \
@@ -29,8 +28,15 @@ libpviommu_la_SOURCES += \
 	hypercall/model/pci/pci_function_entry.h \
 	hypercall/model/pci/pci_interrupts.cc \
 	hypercall/model/pci/pci_registers.h
+LIBRARY_PARTS += $(MODEL_PARTS)
+LIBRARY_UNITS += unity/model.cc
+unity/model.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(MODEL_PARTS) >$@
 
-libpviommu_la_SOURCES += \
+# Each has the names of its own data sheet.
+LIBRARY_ALONE += \
+	hypercall/model/devices/device_factory.cc \
+	hypercall/model/devices/device_factory.h \
 	hypercall/model/devices/e1000e.cc \
 	hypercall/model/devices/registers.cc \
 	hypercall/model/devices/edu.cc \
@@ -40,7 +46,7 @@ libpviommu_la_SOURCES += \
 	hypercall/model/devices/virtio_net_queue.cc \
 	hypercall/model/devices/virtio_net_queue.h
 
-libpviommu_la_SOURCES += \
+NVME_PARTS = \
 	hypercall/model/nvme/admin.cc \
 	hypercall/model/nvme/backing.cc \
 	hypercall/model/nvme/backing.h \
@@ -54,3 +60,7 @@ libpviommu_la_SOURCES += \
 	hypercall/model/nvme/queue.h \
 	hypercall/model/nvme/registers.h \
 	hypercall/model/nvme/spec.h
+LIBRARY_PARTS += $(NVME_PARTS)
+LIBRARY_UNITS += unity/nvme.cc
+unity/nvme.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(NVME_PARTS) >$@

@@ -81,9 +81,22 @@ EXTRA_DIST += \
 
 if WITH_PAPR
 pkglib_LTLIBRARIES += pviommu-papr.la
+if UNITY
+pviommu_papr_la_SOURCES = hypercall/papr/papr_module.cc
+nodist_pviommu_papr_la_SOURCES = unity/papr-core.cc unity/papr-linux.cc unity/papr-vfio.cc
+else
 pviommu_papr_la_SOURCES = $(PAPR_CORE) $(PAPR_LINUX) $(SPAPR_SOURCES) hypercall/papr/papr_module.cc
+endif
 pviommu_papr_la_CXXFLAGS = $(PRODUCT_CXXFLAGS)
 $(pviommu_papr_la_OBJECTS): | $(PRODUCT_PCH)
 pviommu_papr_la_LIBADD = libpviommu.la $(SYSTEM_LIBS)
 pviommu_papr_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
 endif
+unity/papr-core.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(PAPR_CORE) >$@
+unity/papr-firmware.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(PAPR_FIRMWARE) >$@
+unity/papr-linux.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(PAPR_LINUX) >$@
+unity/papr-vfio.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(SPAPR_SOURCES) >$@

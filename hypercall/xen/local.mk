@@ -83,12 +83,22 @@ EXTRA_DIST += \
 
 if WITH_XEN
 noinst_LTLIBRARIES += libpviommu-xen-common.la
+if UNITY
+libpviommu_xen_common_la_SOURCES =
+nodist_libpviommu_xen_common_la_SOURCES = unity/xen-common.cc
+else
 libpviommu_xen_common_la_SOURCES = $(XEN_COMMON)
+endif
 libpviommu_xen_common_la_CXXFLAGS = $(PRODUCT_CXXFLAGS)
 libpviommu_xen_common_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
 
 pkglib_LTLIBRARIES += pviommu-xen.la
+if UNITY
+pviommu_xen_la_SOURCES =
+nodist_pviommu_xen_la_SOURCES = unity/xen.cc
+else
 pviommu_xen_la_SOURCES = $(XEN_MODULE)
+endif
 pviommu_xen_la_CXXFLAGS = $(PRODUCT_CXXFLAGS)
 pviommu_xen_la_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
 pviommu_xen_la_LIBADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) -lxenstore $(SYSTEM_LIBS)
@@ -103,3 +113,7 @@ pviommu_xen_guardian_SOURCES = hypercall/xen/guardian.cc
 pviommu_xen_guardian_CPPFLAGS = $(AM_CPPFLAGS) $(XEN_CFLAGS)
 pviommu_xen_guardian_LDADD = libpviommu-xen-common.la libpviommu.la $(XEN_LIBS) $(SYSTEM_LIBS)
 endif
+unity/xen-common.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(XEN_COMMON) >$@
+unity/xen.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(XEN_MODULE) >$@

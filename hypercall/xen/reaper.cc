@@ -26,12 +26,12 @@
 namespace pviommu::xen {
 namespace {
 
-constexpr int kTries = 3;
+constexpr int kAttempts = 3;
 
 template <class Work>
 bool insist(ReapReport& report, const std::string& what, Work&& work) {
   Status status;
-  for (int again = 0; again < kTries; ++again) {
+  for (int again = 0; again < kAttempts; ++again) {
     status = work();
     if (status) return true;
   }

@@ -35,6 +35,7 @@ bool known_error(long code) {
     case ENOTTY:
     case ENOSPC:
     case ERANGE:
+    case EOVERFLOW:
     case EOPNOTSUPP:
       return true;
     default:

@@ -25,7 +25,7 @@ fuzz-build:
 	@command -v $(FUZZ_CXX) >/dev/null || { echo "fuzzing needs $(FUZZ_CXX) and libFuzzer, which are not there" \
 	  "(Debian: clang libclang-rt-dev; .ci/install-packages fuzz)" >&2; exit 1; }
 	$(MAKE) -f $(srcdir)/tests/fuzz/fuzz.mk FUZZ_CXX='$(FUZZ_CXX)' SOURCE='$(abs_srcdir)' OUT='$(abs_builddir)/fuzz' \
-	  CONFIG='$(abs_builddir)' LIBRARY='$(libpviommu_la_SOURCES)' CFLAGS='$(LIBURING_CFLAGS)' \
+	  CONFIG='$(abs_builddir)' LIBRARY='$(LIBRARY_PARTS) $(LIBRARY_ALONE)' CFLAGS='$(LIBURING_CFLAGS)' \
 	  LIBS='$(LIBURING_LIBS) $(SYSTEM_LIBS)'
 
 FUZZ = PVIOMMU_BUILD='$(abs_builddir)' PVIOMMU_SOURCE='$(abs_srcdir)' $(srcdir)/tests/fuzz/fuzz.sh

@@ -3,7 +3,6 @@
 # for tests; detach and attach.
 
 HOST_COMMANDS = \
-	$(HOST_PARTS) \
 	vfio-glue/command/command.h \
 	vfio-glue/command/bind.cc \
 	vfio-glue/command/json.cc \
@@ -11,6 +10,12 @@ HOST_COMMANDS = \
 	vfio-glue/command/list_host.cc \
 	vfio-glue/command/output.cc
 
+if UNITY
+nodist_unit_host_SOURCES = unity/host.cc
+nodist_unit_libvirt_SOURCES = unity/host.cc
+else
+unit_host_SOURCES += $(HOST_PARTS)
+endif
 unit_host_SOURCES += \
 	$(HOST_COMMANDS) \
 	vfio-glue/command/attach.cc \
@@ -28,6 +33,9 @@ unit_libvirt_SOURCES = \
 	vfio-glue/host/libvirt/node_device_xml.cc \
 	vfio-glue/host/libvirt/node_device_xml.h \
 	tests/unit/libvirt_test.cc
+if !UNITY
+unit_libvirt_SOURCES += $(HOST_PARTS)
+endif
 unit_libvirt_CPPFLAGS = $(UNIT_CPPFLAGS) $(LIBVIRT_CFLAGS)
 unit_libvirt_CXXFLAGS = $(UNIT_CXXFLAGS)
 $(unit_libvirt_OBJECTS): | $(UNIT_PCH)

@@ -2,9 +2,12 @@
 # The core of the Power backend and the PAPR suite, on a strict model: compiled in
 # here, whether the module is built or not.
 
+if UNITY
+nodist_unit_papr_SOURCES = unity/papr-core.cc unity/papr-firmware.cc
+else
+unit_papr_SOURCES += $(PAPR_CORE) $(PAPR_FIRMWARE)
+endif
 unit_papr_SOURCES += \
-	$(PAPR_CORE) \
-	$(PAPR_FIRMWARE) \
 	$(PAPR_SUITE) \
 	tests/papr/model.cc \
 	tests/papr/model.h \

@@ -14,8 +14,12 @@ unit_vfio_SOURCES += \
 	tests/unit/vfio_json_test.cc
 
 # The preload front end without the functions it wraps.
+if UNITY
+nodist_unit_vfio_SOURCES = unity/preload.cc
+else
+unit_vfio_SOURCES += $(PRELOAD_PARTS)
+endif
 unit_vfio_SOURCES += \
-	$(PRELOAD_PARTS) \
 	tests/unit/vfio_frontend_fake_engine.h \
 	tests/unit/vfio_frontend_fd_test.cc \
 	tests/unit/vfio_frontend_memory_test.cc \

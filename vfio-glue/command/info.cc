@@ -12,7 +12,7 @@
 namespace pviommu::command {
 namespace {
 
-std::string hex(std::uint64_t value) {
+std::string address(std::uint64_t value) {
   char text[32];
   std::snprintf(text, sizeof text, "0x%" PRIx64, value);
   return text;
@@ -36,11 +36,11 @@ Json notifications(NotificationKinds kinds) {
 Json capabilities(const Capabilities& c) {
   Json ranges = Json::array();
   for (const IovaRange& range : c.iova_ranges)
-    ranges.push_back({{"first", hex(range.first().raw())}, {"last", hex(range.last().raw())}});
+    ranges.push_back({{"first", address(range.first().raw())}, {"last", address(range.last().raw())}});
   Json reserved = Json::array();
   for (const ReservedRange& range : c.reserved)
-    reserved.push_back({{"first", hex(range.range.first().raw())},
-                        {"last", hex(range.range.last().raw())},
+    reserved.push_back({{"first", address(range.range.first().raw())},
+                        {"last", address(range.range.last().raw())},
                         {"kind", range.kind == ReservedKind::msi_window ? "msi_window" : "device_direct"}});
   return {
       {"iova_ranges", std::move(ranges)},

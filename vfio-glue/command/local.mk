@@ -10,8 +10,7 @@ COMMAND_REPORTS = \
 
 # Built in vfio-glue/ because pviommu/ beside the Makefile is a folder.
 bin_PROGRAMS += vfio-glue/pviommu
-vfio_glue_pviommu_SOURCES = \
-	$(HOST_PARTS) \
+COMMAND_PARTS = \
 	vfio-glue/command/access.cc \
 	vfio-glue/command/attach.cc \
 	vfio-glue/command/bind.cc \
@@ -36,6 +35,17 @@ vfio_glue_pviommu_SOURCES = \
 	vfio-glue/command/signal_witness.h \
 	vfio-glue/command/stats_report.cc \
 	vfio-glue/command/stats_report.h
+if UNITY
+vfio_glue_pviommu_SOURCES =
+nodist_vfio_glue_pviommu_SOURCES = unity/host.cc unity/command.cc
+else
+vfio_glue_pviommu_SOURCES = $(HOST_PARTS) $(COMMAND_PARTS)
+endif
+EXTRA_DIST += $(HOST_PARTS) $(COMMAND_PARTS)
+unity/host.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(HOST_PARTS) >$@
+unity/command.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(COMMAND_PARTS) >$@
 # As position independent as the library, for its precompiled header.
 vfio_glue_pviommu_CXXFLAGS = $(PRODUCT_CXXFLAGS) -fPIC -DPIC
 $(vfio_glue_pviommu_OBJECTS): | $(PRODUCT_PCH)

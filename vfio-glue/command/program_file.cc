@@ -63,7 +63,7 @@ bool gains_privileges(const std::string& path, const struct stat& st) {
   return ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0;
 }
 
-std::string why_not_reached(const std::string& program, int scripts) {
+std::string why_not(const std::string& program, int scripts) {
   const std::string path = in_path(program, X_OK);
   const UniqueFd fd(path.empty() ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat st {};
@@ -78,7 +78,7 @@ std::string why_not_reached(const std::string& program, int scripts) {
   const ssize_t got = ::pread(fd.get(), beginning.text, sizeof beginning.text, 0);
   if (got < 2) return {};
   const std::string interpreter = interpreter_of({beginning.text, static_cast<std::size_t>(got)});
-  if (!interpreter.empty()) return scripts > 0 ? why_not_reached(interpreter, scripts - 1) : std::string();
+  if (!interpreter.empty()) return scripts > 0 ? why_not(interpreter, scripts - 1) : std::string();
   const Elf64_Ehdr& header = beginning.header;
   if (got < static_cast<ssize_t>(sizeof header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return {};
   if (header.e_ident[EI_CLASS] != ELFCLASS64) return path + " is a 32-bit program" + ends + "a 64-bit build";
@@ -90,7 +90,7 @@ std::string why_not_reached(const std::string& program, int scripts) {
 
 std::string why_not_reached(const std::string& program) {
   constexpr int kScripts = 4;  // BINPRM_MAX_RECURSION, fs/exec.c
-  return why_not_reached(program, kScripts);
+  return why_not(program, kScripts);
 }
 
 }  // namespace pviommu::command

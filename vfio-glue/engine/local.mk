@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The VFIO engine, in libpviommu.
 
-libpviommu_la_SOURCES += \
+ENGINE_PARTS = \
 	vfio-glue/engine/config_extended.cc \
 	vfio-glue/engine/config_space.cc \
 	vfio-glue/engine/config_space.h \
@@ -27,3 +27,7 @@ libpviommu_la_SOURCES += \
 	vfio-glue/engine/stopwatch.h \
 	vfio-glue/engine/sysfs_view.cc \
 	vfio-glue/engine/sysfs_view.h
+LIBRARY_PARTS += $(ENGINE_PARTS)
+LIBRARY_UNITS += unity/engine.cc
+unity/engine.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(ENGINE_PARTS) >$@

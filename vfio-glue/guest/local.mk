@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The front end of a guest: a function on its PCI bus, in libpviommu.
 
-libpviommu_la_SOURCES += \
+LIBRARY_ALONE += \
 	vfio-glue/guest/guest_device.cc \
 	vfio-glue/guest/guest_device.h

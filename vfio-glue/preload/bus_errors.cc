@@ -95,7 +95,7 @@ void deliver(siginfo_t* info, ucontext_t& context) {
   change_mask(SIG_SETMASK, before);
 }
 
-void arrive(int, siginfo_t* info, void* context) {
+void bus_error(int, siginfo_t* info, void* context) {
   const int before = errno;
   const FaultHandler handler = looks.load(std::memory_order_acquire);
   const bool ours = info->si_code > 0 && handler != nullptr && handler(info, context);
@@ -106,16 +106,16 @@ void arrive(int, siginfo_t* info, void* context) {
 /// With the lock held.  On the stack that the program's handler is for.
 int install() {
   struct sigaction ours {};
-  ours.sa_sigaction = arrive;
+  ours.sa_sigaction = bus_error;
   ours.sa_flags = SA_SIGINFO | static_cast<int>(SA_NODEFER) | (programs.sa_flags & (SA_ONSTACK | SA_RESTART));
   return real_sigaction(&ours, nullptr);
 }
 
-bool take() {
+bool take_signal() {
   const Lock lock;
   struct sigaction found {};
   if (real_sigaction(nullptr, &found) != 0) return false;
-  const bool is_ours = (found.sa_flags & SA_SIGINFO) != 0 && found.sa_sigaction == arrive;
+  const bool is_ours = (found.sa_flags & SA_SIGINFO) != 0 && found.sa_sigaction == bus_error;
   if (taken && is_ours) return true;
   programs = found;
   taken = install() == 0;
@@ -126,7 +126,7 @@ bool take() {
 
 bool take_bus_errors(FaultHandler handler) {
   looks.store(handler, std::memory_order_release);
-  return take();
+  return take_signal();
 }
 
 int set_bus_action(const struct sigaction* action, struct sigaction* old) {
@@ -152,7 +152,7 @@ int set_signal_mask(int how, const sigset_t* set, sigset_t* old) {
   const sigset_t* given = set;
   if (named && how != SIG_UNBLOCK) {
     // What is sent to this thread from now on has to wait, which is ours to see to.
-    if (!take()) return real_mask(how, set, old);
+    if (!take_signal()) return real_mask(how, set, old);
     without = *set;
     sigdelset(&without, SIGBUS);
     given = &without;

@@ -27,7 +27,7 @@ constexpr std::size_t kWhole = kGuard + kStackForCalls + (64 << 10);
 
 constinit std::array<std::atomic<char*>, 8> spare{};
 
-char* take() {
+char* take_stack() {
   for (auto& one : spare)
     if (char* stack = one.exchange(nullptr)) return stack;
   const long made = ::syscall(SYS_mmap, nullptr, kWhole, PROT_READ | PROT_WRITE,
@@ -47,7 +47,7 @@ void give(char* stack) {
   ::syscall(SYS_munmap, stack, kWhole);
 }
 
-void begin(unsigned high, unsigned low) {
+void run_there(unsigned high, unsigned low) {
   auto* contexts = reinterpret_cast<Contexts*>(std::uint64_t{high} << 32 | low);
   contexts->run(contexts->argument);
 }
@@ -55,7 +55,7 @@ void begin(unsigned high, unsigned low) {
 }  // namespace
 
 bool run_on_large_stack(void (*run)(void*), void* argument) {
-  char* stack = take();
+  char* stack = take_stack();
   if (stack == nullptr) return false;
   constexpr std::size_t kContexts = (sizeof(Contexts) + 4095) & ~std::size_t{4095};
   auto* contexts = new (stack + kWhole - kContexts) Contexts;
@@ -66,7 +66,7 @@ bool run_on_large_stack(void (*run)(void*), void* argument) {
   contexts->there.uc_stack.ss_size = kWhole - kGuard - kContexts;
   contexts->there.uc_link = &contexts->back;
   const auto at = reinterpret_cast<std::uint64_t>(contexts);
-  ::makecontext(&contexts->there, reinterpret_cast<void (*)()>(begin), 2, static_cast<unsigned>(at >> 32),
+  ::makecontext(&contexts->there, reinterpret_cast<void (*)()>(run_there), 2, static_cast<unsigned>(at >> 32),
                 static_cast<unsigned>(at));
   ::swapcontext(&contexts->back, &contexts->there);
   give(stack);

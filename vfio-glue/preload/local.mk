@@ -48,18 +48,28 @@ EXTRA_DIST += $(X86_TRAPS)
 endif
 
 pkglib_LTLIBRARIES += libpviommu-preload.la
-libpviommu_preload_la_SOURCES = \
-	$(PRELOAD_PARTS) \
+WRAPPERS = \
 	vfio-glue/preload/disk_calls.cc \
 	vfio-glue/preload/exec_calls.cc \
 	vfio-glue/preload/files.cc \
 	vfio-glue/preload/folders.cc \
-	vfio-glue/preload/fts.cc \
 	vfio-glue/preload/ftw.cc \
 	vfio-glue/preload/path_calls.cc \
 	vfio-glue/preload/paths.cc \
 	vfio-glue/preload/signal_calls.cc \
 	vfio-glue/preload/wrap.h
+# fts.cc has the names that folders.cc has, as they do the same.
+if UNITY
+libpviommu_preload_la_SOURCES = vfio-glue/preload/fts.cc
+nodist_libpviommu_preload_la_SOURCES = unity/preload.cc unity/wrappers.cc
+else
+libpviommu_preload_la_SOURCES = $(PRELOAD_PARTS) $(WRAPPERS) vfio-glue/preload/fts.cc
+endif
+EXTRA_DIST += $(PRELOAD_PARTS) $(WRAPPERS)
+unity/preload.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(PRELOAD_PARTS) >$@
+unity/wrappers.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(WRAPPERS) >$@
 libpviommu_preload_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
 	-Wl,--version-script=$(srcdir)/vfio-glue/preload/preload.map
 EXTRA_libpviommu_preload_la_DEPENDENCIES = $(srcdir)/vfio-glue/preload/preload.map

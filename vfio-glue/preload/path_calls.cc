@@ -37,8 +37,6 @@ auto at_place(int folder, const char* path, LastLink last, Call&& call) {
   return decltype(call(folder, path)){-1};
 }
 
-LastLink last_of(int at_flags) { return (at_flags & AT_SYMLINK_NOFOLLOW) != 0 ? LastLink::keep : LastLink::follow; }
-
 /// The stand-in in the tree of the device node that `fd` has open; "": it has none.
 std::string stand_in_of(int fd) {
   const OpenFileRef file = fd_table.find(fd);

@@ -31,15 +31,15 @@ struct Buffers {
 };
 
 // A few that are always there; one that is left by a jump is not given back.
-constinit std::array<std::atomic<bool>, 16> taken{};
-Buffers pool[taken.size()];
+constinit std::array<std::atomic<bool>, 16> in_use{};
+Buffers buffers_pool[in_use.size()];
 
 class BorrowedBuffers {
  public:
   BorrowedBuffers() {
-    for (std::size_t i = 0; i < taken.size(); ++i)
-      if (!taken[i].exchange(true, std::memory_order_acquire)) {
-        buffers_ = &pool[i];
+    for (std::size_t i = 0; i < in_use.size(); ++i)
+      if (!in_use[i].exchange(true, std::memory_order_acquire)) {
+        buffers_ = &buffers_pool[i];
         return;
       }
     const long made = ::syscall(SYS_mmap, nullptr, sizeof(Buffers), PROT_READ | PROT_WRITE,
@@ -50,9 +50,9 @@ class BorrowedBuffers {
   BorrowedBuffers& operator=(const BorrowedBuffers&) = delete;
   ~BorrowedBuffers() {
     if (buffers_ == nullptr) return;
-    const auto index = static_cast<std::size_t>(buffers_ - pool);
-    if (buffers_ >= pool && index < taken.size())
-      taken[index].store(false, std::memory_order_release);
+    const auto index = static_cast<std::size_t>(buffers_ - buffers_pool);
+    if (buffers_ >= buffers_pool && index < in_use.size())
+      in_use[index].store(false, std::memory_order_release);
     else
       ::syscall(SYS_munmap, buffers_, sizeof(Buffers));
   }

@@ -27,6 +27,9 @@ namespace pviommu::vfio {
 
 /// What becomes of the last component when it is a link.
 enum class LastLink { follow, keep };
+inline LastLink last_of(int at_flags) {
+  return (at_flags & AT_SYMLINK_NOFOLLOW) != 0 ? LastLink::keep : LastLink::follow;
+}
 
 struct Place {
   bool led = false;      ///< `path` and not the program's path is for the kernel

@@ -40,8 +40,6 @@ unsigned group_of(std::string_view node) {
 
 bool takes_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
 
-LastLink last_of(int at_flags) { return (at_flags & AT_SYMLINK_NOFOLLOW) != 0 ? LastLink::keep : LastLink::follow; }
-
 /// `st` is of the node's stand-in in the tree: owner and permissions are its.
 void show_device_node(struct stat& st, std::string_view node) {
   st.st_mode = S_IFCHR | (st.st_mode & 07777);

@@ -29,11 +29,11 @@ struct KernelsWords {  // struct _fpx_sw_bytes
 };
 constexpr std::uint32_t kMagic = 0x46505853;
 
-struct Place {
+struct Extent {
   std::uint32_t offset = 0, bytes = 0;
 };
-Place place_of(unsigned component) {
-  Place place;
+Extent place_of(unsigned component) {
+  Extent place;
   std::uint32_t c = 0, d = 0;
   __cpuid_count(0xd, component, place.bytes, place.offset, c, d);
   return place;
@@ -64,7 +64,7 @@ std::byte* X86State::vector_part(unsigned number, unsigned part, bool writes) co
   const unsigned component = number >= 16 ? kHigh16 : part == 0 ? kSse : part == 1 ? kAvx : kUpper512;
   if (!extended && component != kSse) return nullptr;
   if (extended && (words.components >> component & 1) == 0) return nullptr;
-  Place place{kXmm, 16 * 16};
+  Extent place{kXmm, 16 * 16};
   if (component != kSse) place = place_of(component);
   std::size_t at = place.offset;
   if (component == kSse || component == kAvx) at += std::size_t{16} * number;

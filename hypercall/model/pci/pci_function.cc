@@ -15,6 +15,7 @@
 #include <chrono>
 #include <new>
 
+#include "hypercall/model/clock.h"
 #include "hypercall/model/pci/pci_function_entry.h"
 #include "hypercall/model/pci/pci_registers.h"
 
@@ -25,11 +26,6 @@ constexpr std::size_t kStack = 256 << 10;
 constexpr std::uint64_t kSpinNs = 80'000;  // how long it watches closely after the last work
 constexpr std::uint64_t kShortestSleepNs = 20'000;
 constexpr std::uint64_t kLongestSleepNs = 1'000'000;
-
-std::uint64_t now_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
-                                    std::chrono::nanoseconds(1));
-}
 
 std::uint64_t all_ones(unsigned width) {
   return width >= 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * width)) - 1;

@@ -17,10 +17,17 @@ EXTRA_DIST += $(LIBVIRT_MODULE)
 
 if WITH_LIBVIRT
 pkglib_LTLIBRARIES += pviommu-libvirt.la
+if UNITY
+pviommu_libvirt_la_SOURCES =
+nodist_pviommu_libvirt_la_SOURCES = unity/libvirt.cc
+else
 pviommu_libvirt_la_SOURCES = $(LIBVIRT_MODULE)
+endif
 pviommu_libvirt_la_CXXFLAGS = $(PRODUCT_CXXFLAGS)
 $(pviommu_libvirt_la_OBJECTS): | $(PRODUCT_PCH)
 pviommu_libvirt_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIBVIRT_CFLAGS)
 pviommu_libvirt_la_LIBADD = libpviommu.la $(LIBVIRT_LIBS) $(SYSTEM_LIBS)
 pviommu_libvirt_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version
 endif
+unity/libvirt.cc: Makefile
+	$(AM_V_GEN)$(UNIFY) $(LIBVIRT_MODULE) >$@
