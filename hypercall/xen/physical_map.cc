@@ -36,6 +36,7 @@ constexpr std::uint64_t kEntriesPerPage = 512;
 constexpr std::uint64_t kTableAddress = 0x000ffffffffff000;
 constexpr std::uint64_t kTablePresent = 1;
 constexpr int kGenerationTries = 1000;
+constexpr int kPresentTries = 8;
 
 }  // namespace
 
@@ -128,6 +129,19 @@ Result<const std::uint64_t*> PhysicalMap::leaf(std::uint64_t pfn) {
   return Error{EAGAIN, "p2m: changes all the time"};
 }
 
+Result<std::uint64_t> PhysicalMap::awaited(std::uint64_t page) {
+  for (int again = 0; again < kPresentTries; ++again) {
+    // Waits until the kernel is done with the page.  Before Linux 5.14 there is no such call.
+    if (::madvise(reinterpret_cast<void*>(page << kPageShift), std::size_t{1} << kPageShift, MADV_POPULATE_READ) != 0)
+      ::usleep(100);
+    std::uint64_t entry = 0;
+    const auto at = static_cast<off_t>(page * sizeof entry);
+    if (::pread(pagemap_.get(), &entry, sizeof entry, at) != sizeof entry) return Error{EFAULT, "read /proc/self/pagemap"};
+    if ((entry & kPresent) != 0) return entry;
+  }
+  return Error{EFAULT, "page is not in memory"};
+}
+
 Status PhysicalMap::frames_of(HvaRange range, std::vector<FrameRun>& out) {
   const std::lock_guard guard(lock_);
   const std::uint64_t first_page = range.first().raw() >> kPageShift;
@@ -141,7 +155,7 @@ Status PhysicalMap::frames_of(HvaRange range, std::vector<FrameRun>& out) {
     if (got != static_cast<ssize_t>(step * sizeof(std::uint64_t)))
       return Error{got < 0 ? errno : EFAULT, "read /proc/self/pagemap"};
     for (std::size_t i = 0; i < step; ++i) {
-      if ((entries_[i] & kPresent) == 0) return Error{EFAULT, "page is not in memory"};
+      if ((entries_[i] & kPresent) == 0) entries_[i] = PVIOMMU_TRY(awaited(first_page + at + i));
       const std::uint64_t pfn = entries_[i] & kPfnMask;
       // Page frame numbers read as 0 without CAP_SYS_ADMIN.
       if (pfn == 0) return Error{EPERM, "page frame numbers need CAP_SYS_ADMIN"};

@@ -47,6 +47,9 @@ class PhysicalMap {
   PhysicalMap() = default;
   const void* map_frame(std::uint64_t mfn);
   void unmap_frame(const void* page);
+  /// The entry of `page`, a page number of this process, once it is there: the kernel takes a page
+  /// out of the page table when it tries to move it, which a pin lets fail, and that is seen.
+  Result<std::uint64_t> awaited(std::uint64_t page);
   /// The part of the array that holds `pfn`; lock held.
   Result<const std::uint64_t*> leaf(std::uint64_t pfn);
   void forget_leaves();

@@ -27,10 +27,11 @@ window_is_empty() {
 
 # again COMMAND...: a QEMU tool on the rig's NVMe.  QEMU 7.2's own driver and its emulated
 # NVMe do not always agree on the first interrupt, on any VFIO: a run that waits for it in
-# vain is ended and made again.
+# vain is ended and made again.  A crowded machine takes its time as well, so that the last ones
+# have more.
 again() {
-  for _ in 1 2 3 4 5 6 7 8 9; do
-    timeout 7 "$@"
+  for again_seconds in 7 7 7 7 10 15 25 40; do
+    timeout $again_seconds "$@"
     again_status=$?
     [ $again_status -eq 124 ] || [ $again_status -eq 143 ] || return $again_status
     echo "# waited in vain"

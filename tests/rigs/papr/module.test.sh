@@ -23,16 +23,7 @@ gtest_in_guest papr -- vfio_conformance --gtest_filter="$conformance"
 for case in two-containers freed-before-unmap; do
   check "isolation: $case" papr -- rig_isolation $case
 done
-# QEMU's NVMe and qemu-io do not always agree on the first interrupt (lib.sh): a run that waits
-# for it in vain is made again.
-patiently() {
-  for _ in 1 2 3 4 5 6 7 8; do
-    timeout 5 "$@"
-    patiently_status=$?
-    [ $patiently_status -eq 143 ] || return $patiently_status
-  done
-}
-io() { patiently pviommu run --quiet --hypervisor=papr:via=module -- qemu-io -f raw -c "$1" nvme://$nvme/1; }
+io() { again pviommu run --quiet --hypervisor=papr:via=module -- qemu-io -f raw -c "$1" nvme://$nvme/1; }
 check "qemu-io writes" io 'write -P 0x5a 32M 256k'
 check "and reads it back" io 'read -P 0x5a 32M 256k'
 
