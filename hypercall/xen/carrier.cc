@@ -13,6 +13,7 @@ namespace pviommu::xen {
 namespace {
 
 constexpr char kMagic[8] = {'p', 'v', 'i', 'o', 'm', 'm', 'u', 1};  // the last: version of the layout
+constexpr char kKernelsHandle[16] = {'p', 'v', 'i', 'o', 'm', 'm', 'u', 2};  // kernel/carrier.c
 
 // Xen's interrupt controllers and the MSI window, which no domain may map.
 constexpr std::uint64_t kHoleFirst = 0xfec00;
@@ -71,6 +72,10 @@ bool parse_handle(const std::uint8_t* handle, CarrierTag& tag) {
   std::memcpy(&tag.ledger, handle + 12, 2);
   std::memcpy(&tag.serial, handle + 14, 2);
   return true;
+}
+
+bool is_kernels_handle(const std::uint8_t* handle) {
+  return std::memcmp(handle, kKernelsHandle, sizeof kKernelsHandle) == 0;
 }
 
 Result<Domid> create_carrier(XenCalls& calls, const CarrierTag& tag, Mfn max_mfn) {

@@ -40,6 +40,8 @@ using DomainHandle = std::array<std::uint8_t, 16>;
 DomainHandle handle_of(const CarrierTag& tag);
 /// `handle`: 16 bytes.  False: the domain is not one of ours, and `tag` is not set.
 bool parse_handle(const std::uint8_t* handle, CarrierTag& tag);
+/// `handle`: 16 bytes.  Whether the domain is one of the kernel module pviommu_xen.
+bool is_kernels_handle(const std::uint8_t* handle);
 
 /// Makes a carrier, all or nothing.  `max_mfn`: the highest frame of RAM.
 Result<Domid> create_carrier(XenCalls& calls, const CarrierTag& tag, Mfn max_mfn);

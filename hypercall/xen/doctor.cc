@@ -171,7 +171,28 @@ void judge_kernel(Checks& checks, const HostFacts& host) {
         "use kernel 6.6 or newer (Debian 12: linux-image-amd64 from bookworm-backports)");
 }
 
+/// The other way to have VFIO here.  Neither is amiss.
+void judge_module(Checks& checks, const HostFacts& host) {
+  const char* const name = "kernel module";
+  if (host.module_loaded)
+    ok(checks, name, "pviommu_xen is loaded: a device of vfio-pci is for any VFIO program, without `pviommu run`");
+  else if (!can_have_module(host.kernel))
+    ok(checks, name, "none: pviommu_xen is for Linux 6.12 and newer");
+  else
+    ok(checks, name,
+       std::string(host.module_installed ? "pviommu_xen is installed and not loaded"
+                                         : "pviommu_xen is not installed; this kernel can have it") +
+           (host.signed_only ? ", signed with a key that this machine trusts" : ""));
+}
+
 }  // namespace
+
+bool can_have_module(std::string_view release) {
+  constexpr unsigned kMajor = 6, kMinor = 12;
+  unsigned major = 0, minor = 0;
+  if (std::sscanf(std::string(release).c_str(), "%u.%u", &major, &minor) != 2) return false;
+  return major > kMajor || (major == kMajor && minor >= kMinor);
+}
 
 std::vector<Check> judge(const HostFacts& host) {
   Checks checks;
@@ -185,6 +206,7 @@ std::vector<Check> judge(const HostFacts& host) {
   judge_nodes(checks, host);
   const bool talks = judge_interface(checks, host);
   judge_kernel(checks, host);
+  judge_module(checks, host);
   if (talks) judge_iommu(checks, host);
   return checks;
 }
@@ -195,10 +217,16 @@ namespace {
 
 std::string folder_of(const DeviceFacts& device) { return "/sys/bus/pci/devices/" + to_string(*device.sbdf); }
 
-void judge_driver(Checks& checks, const DeviceFacts& device) {
+bool kernel_serves(const DeviceFacts& device, const HostFacts& host) {
+  return host.module_loaded && device.info.driver == "vfio-pci";
+}
+
+void judge_driver(Checks& checks, const DeviceFacts& device, const HostFacts& host) {
   const std::string& driver = device.info.driver;
   if (driver.empty())
     ok(checks, "driver", "none");
+  else if (kernel_serves(device, host))
+    ok(checks, "driver", "vfio-pci: any VFIO program can have the device by the kernel module, without `pviommu run`");
   else if (device.info.viable)
     ok(checks, "driver", driver + ", which only sets the device aside");
   else
@@ -233,6 +261,10 @@ void judge_owner(Checks& checks, const DeviceFacts& device) {
         "the device is in the carrier " + owner + " of process " + std::to_string(*device.carrier_of) +
             ", which has ended or is about to",
         "pviommu reap; the next run does that too");
+  else if (device.kernels_carrier)
+    add(checks, "domain", CheckState::problem,
+        "the device is in the carrier " + owner + " of the kernel module: a program has its group of /dev/vfio open",
+        "wait for its end");
   else if (owner == "d[XEN]")
     add(checks, "domain", CheckState::problem, "Xen keeps the device for itself",
         "remove it from pci-phantom, hide or console options of Xen's command line");
@@ -297,6 +329,10 @@ void add_steps(Checks& checks, const DeviceFacts& device, const HostFacts& host,
     add(checks, kRunStep, CheckState::ok, "stop with an error: " + first_problem, "");
     return;
   }
+  if (kernel_serves(device, host)) {
+    add(checks, kRunStep, CheckState::ok, "find the device taken by vfio-pci: start the program by itself", "");
+    return;
+  }
   const std::string at = to_string(*device.sbdf);
   const unsigned vectors = device.msix != 0 ? device.msix : device.msi;
   ok(checks, kRunStep,
@@ -336,7 +372,7 @@ std::vector<Check> judge(const DeviceFacts& device, const HostFacts& host, const
     ok(checks, "device", to_string(*device.sbdf) + ' ' + device.info.description);
   const bool there = checks.front().state == CheckState::ok;
   if (there) {
-    judge_driver(checks, device);
+    judge_driver(checks, device, host);
     judge_reset(checks, device);
     judge_vectors(checks, device, host);
     judge_isolation(checks, device);

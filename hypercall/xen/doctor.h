@@ -48,6 +48,10 @@ struct HostFacts {
   std::string command_line;            ///< Xen's
   int io_uring_error = 0;              ///< errno of making a ring
   std::optional<bool> bind_static;     ///< the kernel has IOCTL_EVTCHN_BIND_STATIC
+
+  bool module_loaded = false;     ///< pviommu_xen
+  bool module_installed = false;  ///< where modprobe finds it
+  bool signed_only = false;       ///< the kernel loads signed modules only
 };
 
 struct DeviceFacts {
@@ -63,6 +67,7 @@ struct DeviceFacts {
   std::optional<DeviceOwner> user;          ///< process that has it open
   std::string owner;                        ///< as in Xen's log: d0, d5, DomIO:7ff0; empty: not known
   std::optional<std::uint32_t> carrier_of;  ///< process whose carrier `owner` is
+  bool kernels_carrier = false;             ///< `owner` is a carrier of pviommu_xen
   std::vector<IovaRange> reserved;          ///< RMRRs
   std::vector<Sbdf> same_requester;         ///< Xen cannot tell their DMA apart
   std::vector<PciDeviceInfo> neighbours;    ///< other functions of the slot
@@ -82,6 +87,9 @@ std::optional<bool> interrupt_remapping(std::string_view console);
 std::string owner_of(std::string_view console, Sbdf sbdf);
 /// Whether the quarantine is meant.
 bool is_quarantine(std::string_view owner);
+
+/// Whether a kernel that calls itself `release` ("6.12.9-amd64") is new enough for pviommu_xen.
+bool can_have_module(std::string_view release);
 
 /// MSI and MSI-X vectors by the capabilities in 256 bytes of configuration space.
 void count_vectors(const std::vector<std::uint8_t>& config, unsigned& msi, unsigned& msix);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <memory>
 
 #include "hypercall/unique_fd.h"
@@ -16,6 +17,7 @@
 #include "hypercall/xen/carrier.h"
 #include "hypercall/xen/control.h"
 #include "hypercall/xen/doctor.h"
+#include "hypercall/xen/domain_list.h"
 #include "hypercall/xen/host.h"
 #include "hypercall/xen/iommu_tables.h"
 #include "hypercall/xen/owner.h"
@@ -32,6 +34,16 @@ std::string first_line(const std::string& path) {
   const ssize_t got = fd ? ::read(fd.get(), text.data(), text.size()) : 0;
   const std::string_view all(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
   return std::string(all.substr(0, all.find('\n')));
+}
+
+/// Whether the list that modprobe goes by has pviommu_xen.
+bool module_is_installed(const std::string& kernel) {
+  std::ifstream list("/lib/modules/" + kernel + "/modules.dep");
+  for (std::string line; std::getline(list, line);) {
+    const std::string_view file = std::string_view(line).substr(0, line.find(':'));
+    if (file.substr(file.rfind('/') + 1).starts_with("pviommu_xen.ko")) return true;
+  }
+  return false;
 }
 
 /// `interface`: empty where Xen could not be asked.  `calls`: null where they could not be opened.
@@ -55,6 +67,11 @@ HostFacts gather_host(const std::optional<Result<InterfaceNumbers>>& interface, 
     const UniqueFd fd(::open(path, O_RDWR | O_CLOEXEC));
     host.nodes.push_back({path, module, fd ? 0 : errno});
   }
+  host.module_loaded = ::access("/sys/class/iommu/pviommu_xen", F_OK) == 0;
+  host.module_installed = module_is_installed(host.kernel);
+  const std::string lockdown = first_line("/sys/kernel/security/lockdown");
+  host.signed_only = first_line("/sys/module/module/parameters/sig_enforce") == "Y" ||
+                     (!lockdown.empty() && lockdown.find("[none]") == lockdown.npos);
   if (calls == nullptr) return host;
   if (const auto vectors = PirqVectors::open(*calls)) host.bind_static = (*vectors)->delivery() == Delivery::bind_static;
   if (const auto physical = physical_info(*calls)) {
@@ -109,6 +126,10 @@ void ask_xen(DeviceFacts& device, XenCalls& calls) {
   if (const auto carriers = list_carriers(calls)) {
     for (const CarrierInfo& carrier : *carriers)
       if (device.owner == "d" + std::to_string(carrier.domid.raw())) device.carrier_of = carrier.tag.pid;
+  }
+  if (const auto domains = list_domains(calls)) {
+    for (const xen_domctl_getdomaininfo& info : *domains)
+      if (device.owner == "d" + std::to_string(info.domain)) device.kernels_carrier = is_kernels_handle(info.handle);
   }
   if (const auto entries = (*control)->reserved_memory(*device.sbdf))
     for (const xen_reserved_device_memory& entry : *entries)

@@ -73,7 +73,7 @@ TEST(XenDoctorTest, NothingIsWrongWithAHealthyHost) {
   const auto checks = judge(healthy_host());
   EXPECT_EQ(count(checks, CheckState::ok), checks.size());
   for (const char* name : {"Xen", "device nodes", "interface", "privileges", "dom0", "io_uring",
-                           "interrupts", "IOMMU", "HAP", "interrupt remapping", "fault log"})
+                           "interrupts", "kernel module", "IOMMU", "HAP", "interrupt remapping", "fault log"})
     EXPECT_NE(find(checks, name), nullptr) << name;
   for (const Check& check : checks) EXPECT_EQ(check.remedy, "") << check.check;
 }
@@ -295,6 +295,38 @@ TEST(XenDoctorTest, ResetVectorsAndIsolation) {
 }
 
 // ---- text and bytes ----------------------------------------------------------------------
+
+TEST(XenDoctorTest, TheKernelModule) {
+  HostFacts host = healthy_host();
+  expect(judge(host), "kernel module", CheckState::ok, "not installed; this kernel can have it");
+  host.module_installed = true;
+  expect(judge(host), "kernel module", CheckState::ok, "installed and not loaded");
+  host.signed_only = true;
+  expect(judge(host), "kernel module", CheckState::ok, "signed with a key");
+  host.module_loaded = true;
+  expect(judge(host), "kernel module", CheckState::ok, "without `pviommu run`");
+  host = healthy_host();
+  host.kernel = "6.6.13-amd64";
+  expect(judge(host), "kernel module", CheckState::ok, "Linux 6.12 and newer");
+}
+
+TEST(XenDoctorTest, KernelsThatCanHaveTheModule) {
+  for (const char* release : {"6.12.0", "6.12.117+deb12-amd64", "6.13-rc1", "7.0.1", "10.2"}) EXPECT_TRUE(can_have_module(release)) << release;
+  for (const char* release : {"6.11.9", "6.1.0-40-amd64", "5.15", "4.19.0", "", "next"}) EXPECT_FALSE(can_have_module(release)) << release;
+}
+
+TEST(XenDoctorTest, ADeviceOfTheKernelModule) {
+  HostFacts host = healthy_host();
+  host.module_loaded = true;
+  DeviceFacts device = healthy_device();
+  device.info.driver = "vfio-pci";
+  device.info.viable = true;
+  expect(judge(device, host, ""), "driver", CheckState::ok, "any VFIO program");
+  expect(judge(device, host, ""), kRunStep, CheckState::ok, "start the program by itself");
+  device.owner = "d3";
+  device.kernels_carrier = true;
+  expect(judge(device, host, ""), "domain", CheckState::problem, "carrier d3 of the kernel module", "wait for its end");
+}
 
 TEST(XenDoctorTest, OwnerByXensOwnWords) {
   constexpr const char* kLog =

@@ -48,6 +48,9 @@ check "and reads" read_nvme
 equal "groups are dom0's own at first" identity "$(cat $pci/$nvme/iommu_group/type)"
 check "the window of messages is reserved" grep -q '0x00000000fee00000 0x00000000feefffff msi' $pci/$edu/iommu_group/reserved_regions
 check "vfio-pci takes the devices" to_driver vfio-pci $nvme $edu $edu2
+PVIOMMU_MODULE_PATH=/pviommu/lib pviommu doctor --hypervisor=xen --device $edu >/tmp/doctor 2>&1
+check "the doctor says that the module is loaded" grep -q '^ok *kernel module *pviommu_xen is loaded' /tmp/doctor
+check "and that the device is for any program" grep -q '^ok *driver *vfio-pci: any VFIO program' /tmp/doctor
 equal "nothing of Xen's is used until a program comes" 0 "$(rig_domains | grep -c 7076696f6d6d75)"
 
 # ---- DMA ----
