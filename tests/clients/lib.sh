@@ -11,7 +11,7 @@ export LC_ALL=C
 build=$(cd "${BUILD:-${PVIOMMU_BUILD:-build}}" && pwd) || exit 1
 run=${PVIOMMU_RUN:-$build/run}
 # Tests of programs must not depend on what is exported around them.
-unset PVIOMMU_HYPERVISOR PVIOMMU_IOMMU_DRIVER PVIOMMU_FRAMES PVIOMMU_MAX_MAPPINGS PVIOMMU_STRICT PVIOMMU_QUIET
+unset PVIOMMU_HYPERVISOR PVIOMMU_IOMMU_DRIVER PVIOMMU_FRAMES PVIOMMU_MAX_MAPPINGS PVIOMMU_STRICT PVIOMMU_QUIET PVIOMMU_INTERFACE
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/pviommu-client.XXXXXX") || exit 1
 # Locks and sysfs trees of our runs stay out of the way of other runs.

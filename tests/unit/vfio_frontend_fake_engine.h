@@ -138,6 +138,11 @@ class FakeEngine final : public Engine {
     if (fake_log().group_open[group].exchange(true)) return Error{EBUSY, "group"};
     return FileRef(new FakeFile("group", static_cast<int>(group), bar_.get()));
   }
+  Result<FileRef> open_iommufd() override { return FileRef(new FakeFile("iommufd", -1, bar_.get())); }
+  Result<FileRef> open_device_node(unsigned number) override {
+    if (number >= 2) return Error{ENOENT, "device"};
+    return FileRef(new FakeFile("device", -1, bar_.get()));
+  }
   int bar_fd() const { return bar_.get(); }
 
  private:

@@ -33,6 +33,13 @@ void add_engine_options(CLI::App& app, vfio::EngineConfig& config, bool all) {
                  "DMA mappings a container can hold (PVIOMMU_MAX_MAPPINGS)")
       ->type_name("N")
       ->check(CLI::Range(1u, 4294967295u));
+  app.add_option_function<std::string>(
+         "--interface", [&config](const std::string& text) { config.interfaces = *vfio::Interfaces::from_text(text); },
+         "What the program finds (PVIOMMU_INTERFACE): group, cdev (iommufd) or group,cdev")
+      ->type_name("LIST")
+      ->check([](const std::string& text) -> std::string {
+        return vfio::Interfaces::from_text(text) ? "" : "'" + text + "' must be group, cdev or group,cdev";
+      });
   app.add_flag("--strict", config.strict,
                "Refuse access rights the hypervisor cannot enforce (PVIOMMU_STRICT)");
   app.add_flag("--quiet", config.quiet, "No notices (PVIOMMU_QUIET)");

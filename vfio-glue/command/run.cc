@@ -54,6 +54,7 @@ void set_environment(const RunOptions& options, const std::string& library, cons
   set("PVIOMMU_HYPERVISOR", engine.hypervisor);
   set("PVIOMMU_IOMMU_DRIVER", engine.iommu_driver);
   set("PVIOMMU_FRAMES", engine.frame_source);
+  set("PVIOMMU_INTERFACE", engine.interfaces.text());
   set("PVIOMMU_MAX_MAPPINGS", std::to_string(engine.max_mappings));
   set("PVIOMMU_STRICT", engine.strict ? "1" : "0");
   set("PVIOMMU_QUIET", engine.quiet ? "1" : "0");
@@ -146,7 +147,7 @@ int run_in(RunFolder& folder, const RunOptions& options, int& status) {
       return kFailed;
     }
     const auto view = vfio::SysfsView::build(options.sysfs.empty() ? folder.path() + "/sys" : options.sysfs,
-                                             *hypervisor);
+                                             *hypervisor, options.engine.interfaces);
     if (!view) {
       complain(to_string(view.error()));
       return options.sysfs.empty() ? kFailed : kBadInput;

@@ -7,12 +7,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstdio>
 #include <mutex>
 
 #include "hypercall/statistics.h"
 #include "vfio-glue/engine/info_chain.h"
+#include "vfio-glue/engine/map_notes.h"
 #include "vfio-glue/engine/stopwatch.h"
 
 namespace pviommu::vfio {
@@ -189,48 +188,13 @@ Status Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
   }();
   if (!mapped) {
     statistics().map_failures.fetch_add(1, std::memory_order_relaxed);
-    if (mapped.error().code == EINVAL) note_outside(map);
+    if (mapped.error().code == EINVAL) note_outside(space_->capabilities(), config_, map.iova, map.size);
     return mapped;
   }
   stopwatch.stop();
   if (access != Access::read_write) [[unlikely]]
-    note_widened(access);
+    note_widened(space_->capabilities(), config_, access);
   return {};
-}
-
-/// A program that maps outside of the IOVA ranges gets EINVAL, as from the kernel; the
-/// reason is told once, for people.
-void Container::note_outside(const vfio_iommu_type1_dma_map& map) {
-  const auto range = IovaRange::from_size(Iova(map.iova), map.size);
-  if (!range) return;
-  std::string windows;
-  for (const IovaRange& window : space_->capabilities().iova_ranges) {
-    if (window.contains(*range)) return;  // something else is wrong with it
-    char text[64];
-    std::snprintf(text, sizeof text, "%s0x%llx to 0x%llx", windows.empty() ? "" : ", ",
-                  static_cast<unsigned long long>(window.first().raw()), static_cast<unsigned long long>(window.last().raw()));
-    windows += text;
-  }
-  static std::atomic_flag told;
-  if (config_.quiet || told.test_and_set()) return;
-  std::fprintf(stderr,
-               "pviommu: the program maps I/O addresses 0x%llx to 0x%llx, which devices of '%s' cannot have: theirs are %s; "
-               "VFIO_IOMMU_GET_INFO tells programs (iova ranges)\n",
-               static_cast<unsigned long long>(map.iova), static_cast<unsigned long long>(range->last().raw()),
-               config_.hypervisor.c_str(), windows.c_str());
-}
-
-/// A limit of the hypervisor is told, once, and counted.
-void Container::note_widened(Access access) {
-  const Capabilities& limits = space_->capabilities();
-  if (access == Access::none || (access == Access::read ? limits.read_only : limits.write_only)) return;
-  statistics().maps_widened.fetch_add(1, std::memory_order_relaxed);
-  static std::atomic_flag told;
-  if (config_.quiet || told.test_and_set()) return;
-  std::fprintf(stderr,
-               "pviommu: memory that was mapped for %s only is mapped with more rights than asked for: '%s' knows no "
-               "other; --strict refuses such mappings\n",
-               access == Access::read ? "reading" : "writing", config_.hypervisor.c_str());
 }
 
 Status Container::map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map) {

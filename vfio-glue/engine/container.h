@@ -72,8 +72,6 @@ class Container final : public File {
   /// range is unmapped.
   Status unmap_dirty_bitmap(const Call& call, const vfio_iommu_type1_dma_unmap& unmap);
   Status report_dirty(const Call& call, const vfio_bitmap& bitmap, Iova iova, std::uint64_t size);
-  void note_widened(Access access);
-  void note_outside(const vfio_iommu_type1_dma_map& map);
   /// A program maps a BAR of one of its devices for the others (peer-to-peer).
   Status map_mmio(const Client::MmioMapping& mmio, const vfio_iommu_type1_dma_map& map);
 

@@ -31,7 +31,7 @@ static msi::InterruptCapabilities offered(msi::InterruptCapabilities capabilitie
 
 Device::Device(AddressSpace& space, std::unique_ptr<PciDevice> hardware, Hypervisor& hypervisor,
                const msi::InterruptCapabilities& capabilities)
-    : space_(space),
+    : space_(&space),
       hypervisor_(hypervisor),
       hardware_(std::move(hardware)),
       capabilities_(capabilities),
@@ -59,9 +59,56 @@ Status Device::start() {
     const VectorKind kind = router_.available(VectorKind::msix) != 0 ? VectorKind::msix : VectorKind::msi;
     if (const unsigned count = router_.available(kind)) (void)PVIOMMU_TRY(router_.reserve(kind, count));
   }
-  PVIOMMU_TRY(space_.attach(info().sbdf));
+  return attach();
+}
+
+Status Device::attach() {
+  PVIOMMU_TRY(space_->attach(info().sbdf));
   attached_ = true;
   return {};
+}
+
+Status Device::detach() {
+  PVIOMMU_TRY(space_->detach(info().sbdf));
+  attached_ = false;
+  return {};
+}
+
+void tell_open_failed(bool quiet, Sbdf sbdf, const Error& error) {
+  if (!quiet)
+    std::fprintf(stderr, "pviommu: cannot open device %s: %s\n", to_string(sbdf).c_str(), to_string(error).c_str());
+}
+
+// All out, then all in: a hypervisor may have a group of devices in one space only.
+Status Device::move(std::vector<Device*> devices, AddressSpace& to) {
+  std::ranges::sort(devices, {}, [](const Device* device) { return device->info().sbdf; });
+  std::vector<std::unique_lock<std::mutex>> guards;
+  std::vector<bool> mastering;
+  for (Device* device : devices) guards.emplace_back(device->lock_);
+  for (Device* device : devices) {
+    const std::uint32_t command = PVIOMMU_TRY(device->hardware_->config_read(PCI_COMMAND, 2));
+    mastering.push_back(command & PCI_COMMAND_MASTER);
+  }
+  AddressSpace* const from = devices.front()->space_;
+  const auto all_into = [&](AddressSpace* space) -> Status {
+    for (Device* device : devices)
+      if (device->attached_) PVIOMMU_TRY(device->detach());
+    for (Device* device : devices) {
+      device->space_ = space;
+      PVIOMMU_TRY(device->attach());
+    }
+    return {};
+  };
+  Status done;
+  for (Device* device : devices)
+    if (done) done = device->config_->set_bus_master(false);
+  if (done) done = all_into(&to);
+  if (!done && from != &to)
+    if (const Status back = all_into(from); !back) return back;  // bus mastering stays off
+  for (std::size_t i = 0; i < devices.size(); ++i)
+    if (mastering[i] && devices[i]->attached_)
+      if (const Status on = devices[i]->config_->set_bus_master(true); !on && done) done = on;
+  return done;
 }
 
 Result<unsigned> Device::enable_vectors(VectorKind kind, unsigned count) {
@@ -77,22 +124,16 @@ Status Device::bounce(VectorKind kind) {
   const std::uint32_t command = PVIOMMU_TRY(hardware_->config_read(PCI_COMMAND, 2));
   PVIOMMU_TRY(config_->set_bus_master(false));
   const auto exchange = [&]() -> Status {
-    PVIOMMU_TRY(space_.detach(info().sbdf));
-    attached_ = false;
+    PVIOMMU_TRY(detach());
     PVIOMMU_TRY(router_.release_reservation());
     (void)PVIOMMU_TRY(router_.reserve(kind, router_.available(kind)));
-    PVIOMMU_TRY(space_.attach(info().sbdf));
-    attached_ = true;
-    return {};
+    return attach();
   };
   const Status exchanged = exchange();
   if (!exchanged && !attached_) {
     // Back to a device that can do DMA; its vectors may be of either kind, and
     // the next enable looks again.
-    if (Status again = space_.attach(info().sbdf); again)
-      attached_ = true;
-    else
-      return again;  // bus mastering stays off
+    if (Status again = attach(); !again) return again;  // bus mastering stays off
   }
   if (command & PCI_COMMAND_MASTER) PVIOMMU_TRY(config_->set_bus_master(true));
   return exchanged;
@@ -113,7 +154,7 @@ Device::~Device() {
   if (config_) insist("bus mastering off", [&] { return config_->set_bus_master(false); });
   insist("interrupts off", [&] { return router_.close(); });
   if (config_ && hardware_->can_reset()) insist("reset", [&] { return hardware_->reset(); });
-  if (attached_) insist("detach", [&] { return space_.detach(info().sbdf); });
+  if (attached_) insist("detach", [&] { return space_->detach(info().sbdf); });
 }
 
 Status Device::reset(Client& client) {

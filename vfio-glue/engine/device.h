@@ -72,11 +72,18 @@ struct IrqSet {
   std::span<pviommu_notification> notifications;
 };
 
+/// Says on stderr, unless `quiet`, why Device::open() failed.
+void tell_open_failed(bool quiet, Sbdf sbdf, const Error& error);
+
 /// Thread-safe: one lock; arrivals of interrupts do not take it.
 class Device final : private ConfigEffects {
  public:
   static Result<std::unique_ptr<Device>> open(Hypervisor& hypervisor, AddressSpace& space, Sbdf sbdf);
   ~Device();
+
+  /// Takes `devices`, all in one address space, into `to`, or leaves all where they are.  They
+  /// do no DMA meanwhile, and reach nothing of either space that they are not in.
+  static Status move(std::vector<Device*> devices, AddressSpace& to);
 
   const PciDeviceInfo& info() const { return hardware_->info(); }
 
@@ -153,6 +160,9 @@ class Device final : private ConfigEffects {
   Result<unsigned> enable_vectors(VectorKind kind, unsigned count);
   /// Takes the device out of its space to exchange the reserved vectors.
   Status bounce(VectorKind kind);
+  /// Into space_, or out of it; lock held.
+  Status attach();
+  Status detach();
 
   // SET_IRQS by index and action (device_irqs.cc), lock held.
   Status set_intx_mask(const IrqSet& set);
@@ -172,7 +182,7 @@ class Device final : private ConfigEffects {
   };
   void write_register(unsigned bar, std::uint64_t offset, std::uint64_t data, unsigned width);
 
-  AddressSpace& space_;
+  AddressSpace* space_;  ///< never null
   Hypervisor& hypervisor_;
   std::unique_ptr<PciDevice> hardware_;
   const msi::InterruptCapabilities capabilities_;

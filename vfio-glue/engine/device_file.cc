@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vfio-glue/engine/info_chain.h"
+#include "vfio-glue/iommufd_abi.h"
 
 namespace pviommu::vfio {
 
@@ -32,6 +33,8 @@ struct DeviceTable {
 };
 
 Result<long> DeviceFile::do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
+  // Of a device that was opened by its group.
+  if (request == iommufd::kDeviceBind) [[unlikely]] return Error{EINVAL, "BIND_IOMMUFD of a group's device"};
   return dispatch(DeviceTable::table, *this, client, request, argument, ENOTTY);
 }
 
@@ -230,12 +233,18 @@ Status DeviceFile::reset(const Call& call) {
 // vfio_pci_ioctl_pci_hot_reset().
 Status DeviceFile::get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info& info) {
   const auto members = PVIOMMU_TRY(device_->hot_reset_members());
+  const auto ids = owner_.reset_ids(members);
   info.flags = 0;
+  if (ids) {
+    const bool owned = std::ranges::count(*ids, iommufd::kDevIdNotOwned) == 0;
+    info.flags = iommufd::kHotResetDevId | (owned ? iommufd::kHotResetDevIdOwned : 0);
+  }
   info.count = static_cast<std::uint32_t>(members.size());
   std::vector<vfio_pci_dependent_device> devices;
-  for (const HotResetMember& member : members) {
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const HotResetMember& member = members[i];
     const std::uint32_t address = member.sbdf.raw();
-    devices.push_back({member.group, static_cast<__u16>(address >> 16), static_cast<__u8>(address >> 8), static_cast<__u8>(address)});
+    devices.push_back({ids ? static_cast<std::uint32_t>((*ids)[i]) : member.group, static_cast<__u16>(address >> 16), static_cast<__u8>(address >> 8), static_cast<__u8>(address)});
   }
   const std::size_t bytes = devices.size() * sizeof devices[0];
   const bool fits = info.argsz >= sizeof info + bytes;
@@ -247,12 +256,12 @@ Status DeviceFile::get_hot_reset_info(const Call& call, vfio_pci_hot_reset_info&
 }
 
 Status DeviceFile::hot_reset(const Call& call, vfio_pci_hot_reset& reset) {
-  // Without groups only where the device was opened by iommufd.
-  if (reset.count == 0) return Error{EINVAL, "PCI_HOT_RESET: no groups"};
+  // Without groups where the device is bound to an iommufd, and only there.
+  if ((reset.count == 0) != owner_.reset_ids({}).has_value()) return Error{EINVAL, "PCI_HOT_RESET: groups"};
   const auto members = PVIOMMU_TRY(device_->hot_reset_members());
   if (reset.count > members.size()) return Error{EINVAL, "PCI_HOT_RESET: count"};
   std::vector<std::int32_t> fds(reset.count);
-  PVIOMMU_TRY(call.client.copy_in(fds.data(), call.argument + sizeof reset, fds.size() * sizeof fds[0]));
+  if (!fds.empty()) PVIOMMU_TRY(call.client.copy_in(fds.data(), call.argument + sizeof reset, fds.size() * sizeof fds[0]));
   return owner_.hot_reset(call.client, fds, *device_, members);
 }
 

@@ -9,7 +9,7 @@
 
 namespace pviommu::vfio {
 
-/// Who opened a device, and closes it: its group.
+/// Who opened a device, and closes it: its group, or its own node.
 class DeviceOwner {
  public:
   /// A file on the device is gone; the last one closes the device.
@@ -19,12 +19,15 @@ class DeviceOwner {
   /// do not have all the members.
   virtual Status hot_reset(Client& client, std::span<const std::int32_t> groups, Device& device,
                            const std::vector<HotResetMember>& members) = 0;
+  /// What hot resets of a device that is bound to an iommufd name the members by, and then no
+  /// groups; nothing: it was opened by its group.
+  virtual std::optional<std::vector<std::int32_t>> reset_ids(const std::vector<HotResetMember>& members) = 0;
 
  protected:
   ~DeviceOwner() = default;
 };
 
-class DeviceFile final : public File {
+class DeviceFile : public File {
  public:
   /// `device` belongs to `owner`, which `group` keeps alive; this file counts as one of its users.
   DeviceFile(FileRef group, DeviceOwner& owner, Device& device)
@@ -46,11 +49,16 @@ class DeviceFile final : public File {
   bool mappings_fault() const override { return !device_->accessible(); }
   Result<MmioPlace> mmio_place(std::uint64_t offset) override { return device_->mmio_place(offset); }
 
- private:
+ protected:
+  /// A file that has no device yet; until own() none of the calls below comes.
+  explicit DeviceFile(DeviceOwner& owner) : owner_(owner), device_(nullptr) {}
+  void own(Device& device) { device_ = &device; }
+
   Result<long> do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) override;
   Result<std::size_t> do_pread(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
   Result<std::size_t> do_pwrite(Client& client, std::uint64_t buffer, std::size_t bytes, std::int64_t offset) override;
 
+ private:
   friend struct DeviceTable;
   Status get_info(const Call& call, vfio_device_info& info);
   Status get_region_info(const Call& call, vfio_region_info& info);

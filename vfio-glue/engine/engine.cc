@@ -3,6 +3,7 @@
 // frame source that the hypervisor wants, then the groups.
 #include "vfio-glue/engine/engine.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <mutex>
@@ -10,6 +11,7 @@
 #include "hypercall/backend.h"
 #include "pviommu/named_memory.h"
 #include "vfio-glue/engine/container.h"
+#include "vfio-glue/engine/device_node.h"
 #include "vfio-glue/engine/group.h"
 
 namespace pviommu::vfio {
@@ -42,6 +44,7 @@ class EngineImpl final : public Engine, private GroupOwner {
       return devices.error().with_sentence("cannot list the devices of '" + config_.hypervisor +
                                            "': " + to_string(devices.error()));
     for (auto& info : *devices) {
+      nodes_.push_back({info.group, info.sbdf});
       auto& slot = groups_[info.group];
       slot.number = info.group;
       slot.devices.push_back(std::move(info));
@@ -54,14 +57,16 @@ class EngineImpl final : public Engine, private GroupOwner {
   FrameSource& frames() override { return *frames_; }
 
   Result<FileRef> open_container() override {
+    if (!config_.interfaces.group) return Error{ENOENT, "open container"};
     return FileRef(new Container(*driver_, hypervisor_->spaces(), *frames_, config_));
   }
 
   Result<FileRef> open_group(unsigned group) override {
+    if (!config_.interfaces.group) return Error{ENOENT, "open group"};
     const std::lock_guard guard(lock_);
     const auto found = groups_.find(group);
     if (found == groups_.end()) return Error{ENOENT, "open group"};
-    if (found->second.open) return Error{EBUSY, "open group"};
+    if (found->second.open || found->second.blocked != 0) return Error{EBUSY, "open group"};
     // A program of another run has one of its devices; the device's own lock
     // decides in the end (Hypervisor::open_device).
     for (const PciDeviceInfo& info : found->second.devices) {
@@ -69,14 +74,60 @@ class EngineImpl final : public Engine, private GroupOwner {
       const auto owner = DeviceLock::owner(info.lock);
       if (owner && owner->has_value()) return Error{EBUSY, "open group"};
     }
-    if (!config_.session.empty())
-      found->second.lock = PVIOMMU_TRY(DeviceLock::acquire("group-" + std::to_string(group), config_.session));
+    PVIOMMU_TRY(keep_others_out(found->second));
     FileRef file(new Group(*hypervisor_, config_, found->second, *this));
     found->second.open = true;
     return file;
   }
 
+  Result<FileRef> open_iommufd() override {
+    if (!config_.interfaces.cdev) return Error{ENOENT, "open iommufd"};
+    return FileRef(new Iommufd(*hypervisor_, *driver_, *frames_, config_));
+  }
+
+  Result<FileRef> open_device_node(unsigned number) override {
+    if (!config_.interfaces.cdev || number >= nodes_.size()) return Error{ENOENT, "open device"};
+    GroupSlot& slot = groups_.at(nodes_[number].first);
+    const auto info = std::ranges::find(slot.devices, nodes_[number].second, &PciDeviceInfo::sbdf);
+    return FileRef(new DeviceNode(slot, *this, *info));
+  }
+
  private:
+  /// The lock_ held.
+  Status keep_others_out(GroupSlot& slot) {
+    if (!config_.session.empty() && !slot.lock)
+      slot.lock = PVIOMMU_TRY(DeviceLock::acquire("group-" + std::to_string(slot.number), config_.session));
+    return {};
+  }
+
+  Status block_group(GroupSlot& slot) override {
+    const std::lock_guard guard(lock_);
+    if (slot.open) return Error{EBUSY, "BIND_IOMMUFD: the group is open"};
+    PVIOMMU_TRY(keep_others_out(slot));
+    ++slot.blocked;
+    return {};
+  }
+
+  void unblock_group(GroupSlot& slot) override {
+    const std::lock_guard guard(lock_);
+    if (--slot.blocked == 0) slot.lock.reset();
+  }
+
+  Status claim_device(GroupSlot& slot, Sbdf sbdf, const void* iommufd) override {
+    const std::lock_guard guard(lock_);
+    if (std::ranges::count(slot.bound, sbdf) != 0) return Error{EINVAL, "BIND_IOMMUFD: bound already"};
+    if (!slot.bound.empty() && slot.iommufd != iommufd) return Error{EBUSY, "BIND_IOMMUFD: the group is another iommufd's"};
+    if (!std::ranges::all_of(slot.devices, &PciDeviceInfo::viable)) return Error{EBUSY, "BIND_IOMMUFD: the group is not viable"};
+    slot.bound.push_back(sbdf);
+    slot.iommufd = iommufd;
+    return {};
+  }
+
+  void release_device(GroupSlot& slot, Sbdf sbdf) override {
+    const std::lock_guard guard(lock_);
+    std::erase(slot.bound, sbdf);
+  }
+
   void group_closed(GroupSlot& slot) override {
     const std::lock_guard guard(lock_);
     slot.open = false;
@@ -90,6 +141,7 @@ class EngineImpl final : public Engine, private GroupOwner {
   std::unique_ptr<FrameSource> frames_;
   std::mutex lock_;
   std::map<unsigned, GroupSlot> groups_;
+  std::vector<std::pair<unsigned, Sbdf>> nodes_;  ///< group and address of each, in their order; constant
 };
 
 }  // namespace

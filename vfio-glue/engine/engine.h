@@ -4,12 +4,15 @@
 // The files of this folder, and which may know which (include-rule.sh proves that
 // there is no circle):
 //
-//           engine                opens containers and groups
-//              |
-//            group                joins a container, opens devices, makes their files
+//           engine                opens containers, groups, iommufds and the nodes of devices
 //          +---+------+
-//     container   device_file     the ioctls of each
+//          |     device_node      a device without its group
 //          |          |
+//        group -------+           joins a container, opens devices, makes their files
+//          +-----+----+------+
+//     container  iommufd     |    the ioctls of each
+//          |    (ioas)  device_file
+//          |          |      |
 //          |        device        device_irqs, device_regions, device_ioeventfds: parts of it
 //          |          |
 //          |     config_space
@@ -43,10 +46,16 @@ class Engine {
   virtual IommuDriver& iommu_driver() = 0;
   virtual FrameSource& frames() = 0;
 
+  // ENOENT also where EngineConfig::interfaces does not have it.
+
   /// open("/dev/vfio/vfio").
   virtual Result<FileRef> open_container() = 0;
   /// open("/dev/vfio/<group>").  ENOENT: no such group; EBUSY: open already.
   virtual Result<FileRef> open_group(unsigned group) = 0;
+  /// open("/dev/iommu").
+  virtual Result<FileRef> open_iommufd() = 0;
+  /// open("/dev/vfio/devices/vfio<number>"), the number as sysfs_view.h gives it.  ENOENT: no such device.
+  virtual Result<FileRef> open_device_node(unsigned number) = 0;
 };
 
 }  // namespace pviommu::vfio

@@ -27,6 +27,22 @@ Result<bool> boolean_variable(const char* name) {
 
 }  // namespace
 
+Result<Interfaces> Interfaces::from_text(std::string_view text) {
+  Interfaces found{false, false};
+  for (;;) {
+    const std::size_t end = text.find(',');
+    const std::string_view word = text.substr(0, end);
+    if (word == "group")
+      found.group = true;
+    else if (word == "cdev")
+      found.cdev = true;
+    else
+      return Error{EINVAL, "interface"};
+    if (end == text.npos) return found;
+    text.remove_prefix(end + 1);
+  }
+}
+
 Result<EngineConfig> EngineConfig::from_environment() {
   EngineConfig config;
   if (const char* value = variable("PVIOMMU_HYPERVISOR")) config.hypervisor = value;
@@ -37,6 +53,11 @@ Result<EngineConfig> EngineConfig::from_environment() {
     const auto [end, error] = std::from_chars(text.begin(), text.end(), config.max_mappings);
     if (error != std::errc() || end != text.end() || config.max_mappings == 0)
       return wrong("PVIOMMU_MAX_MAPPINGS='" + std::string(text) + "': must be a number from 1 to 4294967295");
+  }
+  if (const char* value = variable("PVIOMMU_INTERFACE")) {
+    const auto interfaces = Interfaces::from_text(value);
+    if (!interfaces) return wrong("PVIOMMU_INTERFACE='" + std::string(value) + "': must be group, cdev or group,cdev");
+    config.interfaces = *interfaces;
   }
   if (const char* value = variable("PVIOMMU_SESSION")) config.session = value;
   config.strict = PVIOMMU_TRY(boolean_variable("PVIOMMU_STRICT"));

@@ -47,6 +47,9 @@ class Client {
   virtual Result<int> install(FileRef file) = 0;
   /// Our own duplicate of the caller's eventfd.  EBADF: not open; EINVAL: not an eventfd.
   virtual Result<UniqueFd> duplicate_eventfd(int fd) = 0;
+  /// Our own duplicate of a file that is memory (a memfd, of tmpfs, of hugetlbfs).  EBADF: not
+  /// open; EINVAL: something else; EOPNOTSUPP: from a front end that cannot.
+  virtual Result<UniqueFd> duplicate_memory_file(int) { return Error{EOPNOTSUPP, "memory of a file"}; }
   /// Resolves an address of the caller into a BAR mapping made through a File's
   /// mmap(): for peer-to-peer maps.  Null when it is plain memory.
   struct MmioMapping {
@@ -112,7 +115,7 @@ class File : public boost::intrusive_ref_counter<File, boost::thread_safe_counte
   File& operator=(const File&) = delete;
   virtual ~File() = default;
 
-  /// "container", "group" or "device".
+  /// "container", "group", "device" or "iommufd".
   virtual const char* kind() const = 0;
   long ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
     return answer(do_ioctl(client, request, argument));

@@ -3,7 +3,6 @@
 #include "vfio-glue/engine/group.h"
 
 #include <algorithm>
-#include <cstdio>
 
 namespace pviommu::vfio {
 
@@ -69,7 +68,7 @@ bool Group::viable() const {
 Status Group::get_status(const Call& call, vfio_group_status& status) {
   const std::lock_guard guard(lock_);
   status.flags = 0;
-  if (container_) status.flags |= VFIO_GROUP_FLAGS_CONTAINER_SET | VFIO_GROUP_FLAGS_VIABLE;
+  if (container_ || iommufd_) status.flags |= VFIO_GROUP_FLAGS_CONTAINER_SET | VFIO_GROUP_FLAGS_VIABLE;
   if (viable()) status.flags |= VFIO_GROUP_FLAGS_VIABLE;
   return call.reply(status);
 }
@@ -80,7 +79,12 @@ Status Group::set_container(const Call& call) {
   if (!call.client.is_open(fd)) return Error{EBADF, "SET_CONTAINER"};
   const FileRef file = call.client.file_of(fd);
   const std::lock_guard guard(lock_);
-  if (container_) return Error{EINVAL, "SET_CONTAINER of a group that has one"};
+  if (container_ || iommufd_) return Error{EINVAL, "SET_CONTAINER of a group that has one"};
+  if (auto* iommufd = dynamic_cast<Iommufd*>(file.get())) {
+    iommufd->make_compat_ioas();
+    iommufd_ = iommufd;
+    return {};
+  }
   auto* container = dynamic_cast<Container*>(file.get());
   if (!container) return Error{EBADFD, "SET_CONTAINER to what is no container"};
   if (!viable()) return Error{EPERM, "SET_CONTAINER of a group that is not viable"};
@@ -91,6 +95,11 @@ Status Group::set_container(const Call& call) {
 
 Status Group::unset_container(const Call&) {
   const std::lock_guard guard(lock_);
+  if (iommufd_) {
+    // Its devices stay where they are bound, and open.
+    iommufd_.reset();
+    return {};
+  }
   if (!container_) return Error{EINVAL, "UNSET_CONTAINER of a group that has none"};
   if (!devices_.empty()) return Error{EBUSY, "UNSET_CONTAINER of a group with open devices"};
   container_->remove_group(*this);
@@ -120,31 +129,59 @@ Result<long> Group::get_device_fd(const Call& call) {
     return Error{EINVAL, "GET_DEVICE_FD: options behind the name"};
 
   const std::lock_guard guard(lock_);
-  if (!container_) return Error{EINVAL, "GET_DEVICE_FD of a group without a container"};
-  AddressSpace* space = container_->address_space();
-  if (!space) return Error{EINVAL, "GET_DEVICE_FD before SET_IOMMU"};
-
-  auto found = std::ranges::find_if(devices_, [&](const auto& device) { return device->info().sbdf == info->sbdf; });
+  auto found = std::ranges::find_if(devices_, [&](const auto& open) { return open.device->info().sbdf == info->sbdf; });
+  if (!container_ && !iommufd_) return Error{EINVAL, "GET_DEVICE_FD of a group without a container"};
   if (found == devices_.end()) {
-    auto opened = Device::open(hypervisor_, *space, info->sbdf);
-    if (!opened) {
-      if (!config_.quiet)
-        std::fprintf(stderr, "pviommu: cannot open device %s: %s\n", address.c_str(),
-                     to_string(opened.error()).c_str());
-      return opened.error();
-    }
-    devices_.push_back(std::move(*opened));
+    devices_.push_back(PVIOMMU_TRY(open_device(*info)));
     found = devices_.end() - 1;
   }
-  (*found)->add_user();
-  FileRef file(new DeviceFile(FileRef(this), *this, **found));
+  Device& device = *found->device;
+  device.add_user();
+  FileRef file(new DeviceFile(FileRef(this), *this, device));
   // The new file's destructor takes lock_: it must not be the one to see a
   // failed install.
   const Result<int> fd = call.client.install(file);
   if (fd) return long{*fd};
   static_cast<DeviceFile&>(*file).disown();
-  if ((*found)->drop_user()) devices_.erase(found);
+  if (device.drop_user()) close_device(device);
   return fd.error();
+}
+
+Result<Group::OpenDevice> Group::open_device(const PciDeviceInfo& info) {
+  OpenDevice open;
+  if (!iommufd_) {
+    AddressSpace* space = container_->address_space();
+    if (!space) return Error{EINVAL, "GET_DEVICE_FD before SET_IOMMU"};
+    auto opened = Device::open(hypervisor_, *space, info.sbdf);
+    if (!opened) {
+      tell_open_failed(config_.quiet, info.sbdf, opened.error());
+      return opened.error();
+    }
+    open.own = std::move(*opened);
+    open.device = open.own.get();
+    return open;
+  }
+  if (!viable()) return Error{EBUSY, "GET_DEVICE_FD of a group that is not viable"};
+  const auto bound = PVIOMMU_TRY(iommufd_->bind(info));
+  const auto attached = [&]() -> Status {
+    const std::uint32_t ioas = PVIOMMU_TRY(iommufd_->compat_ioas());
+    PVIOMMU_TRY(iommufd_->attach(bound.id, ioas));
+    return {};
+  }();
+  if (!attached) {
+    iommufd_->unbind(bound.id);
+    return attached.error();
+  }
+  open.iommufd = iommufd_;
+  open.id = bound.id;
+  open.device = bound.device;
+  return open;
+}
+
+void Group::close_device(Device& device) {
+  const auto found = std::ranges::find(devices_, &device, &OpenDevice::device);
+  if (found->iommufd) found->iommufd->unbind(found->id);
+  devices_.erase(found);
 }
 
 Status Group::hot_reset(Client& client, std::span<const std::int32_t> fds, Device& device,
@@ -168,17 +205,16 @@ Status Group::hot_reset(Client& client, std::span<const std::int32_t> fds, Devic
   std::vector<Device*> open;
   for (const auto& group : groups) {
     guards.emplace_back(group->lock_);
-    for (const auto& one : group->devices_)
-      if (std::ranges::any_of(members, [&](const HotResetMember& member) { return member.sbdf == one->info().sbdf; }))
-        open.push_back(one.get());
+    for (const OpenDevice& one : group->devices_)
+      if (std::ranges::any_of(members, [&](const HotResetMember& member) { return member.sbdf == one.device->info().sbdf; }))
+        open.push_back(one.device);
   }
   return device.hot_reset(client, std::move(open));
 }
 
 void Group::put_device(Device& device) {
   const std::lock_guard guard(lock_);
-  if (!device.drop_user()) return;
-  std::erase_if(devices_, [&](const auto& open) { return open.get() == &device; });
+  if (device.drop_user()) close_device(device);
 }
 
 }  // namespace pviommu::vfio

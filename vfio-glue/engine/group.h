@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The VFIO group: an open /dev/vfio/<n>, and the devices opened through it.
 //
-// A group can be open once.  It keeps its container alive; its devices' files
+// A group can be open once.  It keeps its container alive, or the iommufd that it was given for
+// one; its devices' files
 // keep the group alive.  So any order of closing works, and the container ends
 // last.
 #pragma once
@@ -17,6 +18,7 @@
 #include "hypercall/device_lock.h"
 #include "vfio-glue/engine/container.h"
 #include "vfio-glue/engine/device_file.h"
+#include "vfio-glue/engine/iommufd.h"
 
 namespace pviommu::vfio {
 
@@ -26,14 +28,24 @@ struct GroupSlot {
   std::vector<PciDeviceInfo> devices;
   // Guarded by the engine's lock:
   bool open = false;
-  std::optional<DeviceLock> lock;  ///< while open: keeps other processes of the session out
+  unsigned blocked = 0;            ///< devices that are bound by their nodes, or about to be
+  std::vector<Sbdf> bound{};       ///< those that are
+  const void* iommufd = nullptr;   ///< to which
+  std::optional<DeviceLock> lock{};  ///< while open or blocked: keeps other processes of the session out
 };
 
-/// Who opens groups: the engine.
+/// Who opens groups and the nodes of devices: the engine.
 class GroupOwner {
  public:
   /// The group is closed for good and can be opened again.
   virtual void group_closed(GroupSlot& slot) = 0;
+  /// A device of it is going to be bound by its node.  EBUSY: the group is open.
+  virtual Status block_group(GroupSlot& slot) = 0;
+  virtual void unblock_group(GroupSlot& slot) = 0;
+  /// The device is bound to `iommufd`.  EINVAL: it is bound already; EBUSY: another one of the
+  /// group is, to something else, or the group is not viable.
+  virtual Status claim_device(GroupSlot& slot, Sbdf sbdf, const void* iommufd) = 0;
+  virtual void release_device(GroupSlot& slot, Sbdf sbdf) = 0;
 
  protected:
   ~GroupOwner() = default;
@@ -62,6 +74,18 @@ class Group final : public File, public ContainerMember, private DeviceOwner {
   void put_device(Device& device) override;
   Status hot_reset(Client& client, std::span<const std::int32_t> groups, Device& device,
                    const std::vector<HotResetMember>& members) override;
+  std::optional<std::vector<std::int32_t>> reset_ids(const std::vector<HotResetMember>&) override { return std::nullopt; }
+
+  /// A device that is open.
+  struct OpenDevice {
+    std::unique_ptr<Device> own{};              ///< in a container's space
+    boost::intrusive_ptr<Iommufd> iommufd{};    ///< else bound to this
+    std::uint32_t id = 0;                       ///< under this number
+    Device* device = nullptr;
+  };
+  Result<OpenDevice> open_device(const PciDeviceInfo& info);
+  /// The last file on it is gone, or there never was one; lock held.
+  void close_device(Device& device);
 
   friend struct GroupTable;
   Status get_status(const Call& call, vfio_group_status& status);
@@ -77,7 +101,8 @@ class Group final : public File, public ContainerMember, private DeviceOwner {
   GroupOwner& owner_;
   std::mutex lock_;
   boost::intrusive_ptr<Container> container_;
-  std::vector<std::unique_ptr<Device>> devices_;  ///< open ones
+  boost::intrusive_ptr<Iommufd> iommufd_;  ///< in the place of a container
+  std::vector<OpenDevice> devices_;
 };
 
 }  // namespace pviommu::vfio

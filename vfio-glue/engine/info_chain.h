@@ -11,6 +11,7 @@
 
 #include <linux/vfio.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <vector>

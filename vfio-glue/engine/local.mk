@@ -2,6 +2,7 @@
 # The VFIO engine, in libpviommu.
 
 ENGINE_PARTS = \
+	vfio-glue/iommufd_abi.h \
 	vfio-glue/engine/config_extended.cc \
 	vfio-glue/engine/config_space.cc \
 	vfio-glue/engine/config_space.h \
@@ -13,6 +14,8 @@ ENGINE_PARTS = \
 	vfio-glue/engine/device_file.h \
 	vfio-glue/engine/device_ioeventfds.cc \
 	vfio-glue/engine/device_irqs.cc \
+	vfio-glue/engine/device_node.cc \
+	vfio-glue/engine/device_node.h \
 	vfio-glue/engine/device_regions.cc \
 	vfio-glue/engine/dirty_bitmap.cc \
 	vfio-glue/engine/engine.cc \
@@ -23,7 +26,15 @@ ENGINE_PARTS = \
 	vfio-glue/engine/group.cc \
 	vfio-glue/engine/group.h \
 	vfio-glue/engine/info_chain.h \
+	vfio-glue/engine/ioas.cc \
+	vfio-glue/engine/ioas.h \
 	vfio-glue/engine/ioctl_table.h \
+	vfio-glue/engine/iommufd.cc \
+	vfio-glue/engine/iommufd.h \
+	vfio-glue/engine/iommufd_calls.cc \
+	vfio-glue/engine/iommufd_compat.cc \
+	vfio-glue/engine/map_notes.cc \
+	vfio-glue/engine/map_notes.h \
 	vfio-glue/engine/stopwatch.h \
 	vfio-glue/engine/sysfs_view.cc \
 	vfio-glue/engine/sysfs_view.h

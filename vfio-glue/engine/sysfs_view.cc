@@ -44,7 +44,8 @@ std::string device_folder(const std::string& address) {
 
 class Builder {
  public:
-  Builder(std::string root, Hypervisor& hypervisor) : root_(std::move(root)), hypervisor_(hypervisor) {}
+  Builder(std::string root, Hypervisor& hypervisor, const Interfaces& interfaces)
+      : root_(std::move(root)), hypervisor_(hypervisor), interfaces_(interfaces) {}
 
   Status build() {
     const auto devices = hypervisor_.devices();
@@ -63,7 +64,11 @@ class Builder {
     for (const char* action : {"bind", "unbind", "new_id", "remove_id"})
       file(std::string("bus/pci/drivers/vfio-pci/") + action, "", 0200);
     link("bus/pci/drivers/vfio-pci/module", "../../../../module/vfio_pci");
-    file("dev/vfio/vfio", "", 0666);
+    if (interfaces_.group) file("dev/vfio/vfio", "", 0666);
+    if (interfaces_.cdev) {
+      folder("dev/vfio/devices");
+      file("dev/iommu", "", 0660);
+    }
     for (const PciDeviceInfo& info : *devices) add(info);
     // What is really there stays in sight.
     for (const char* real : {"bus/pci/devices", "bus/pci/drivers", "kernel/iommu_groups"})
@@ -132,11 +137,16 @@ class Builder {
     link(at + "/subsystem", "../../../bus/pci");
     if (!driver.empty()) link(at + "/driver", "../../../bus/pci/drivers/" + driver);
 
-    // The device of VFIO itself; without a file of its own, which needs iommufd.  Before the real
+    // The device of VFIO itself, with a file of its own where there is iommufd.  Before the real
     // entries are linked: where the host's vfio-pci has the function, there is a real one, which
     // would lead past us.
-    const std::string own = at + "/vfio-dev/vfio" + std::to_string(vfio_devices_++);
+    const std::string number = std::to_string(vfio_devices_++);
+    const std::string own = at + "/vfio-dev/vfio" + number;
     folder(own);
+    if (interfaces_.cdev) {
+      file(own + "/dev", std::to_string(kDeviceNodeMajor) + ":" + number + "\n");
+      file("dev/vfio/devices/vfio" + number, "", 0600);
+    }
     file(own + "/uevent", "", 0644);
     link(own + "/device", "../../../" + address);
 
@@ -154,7 +164,7 @@ class Builder {
     link(group_at + "/devices/" + address, "../../../../" + at);
     file(group_at + "/type", "DMA\n");
     file(group_at + "/reserved_regions", reserved());
-    file("dev/vfio/" + group, "", 0600);
+    if (interfaces_.group) file("dev/vfio/" + group, "", 0600);
   }
 
   // The same device, not just another one at the same address.
@@ -238,6 +248,7 @@ class Builder {
 
   std::string root_;
   Hypervisor& hypervisor_;
+  const Interfaces interfaces_;
   Status status_;
   std::string problem_;
   unsigned vfio_devices_ = 0;
@@ -250,7 +261,7 @@ bool starts_with_folder(std::string_view path, std::string_view folder) {
 
 }  // namespace
 
-Result<SysfsView> SysfsView::build(const std::string& root, Hypervisor& hypervisor) {
+Result<SysfsView> SysfsView::build(const std::string& root, Hypervisor& hypervisor, const Interfaces& interfaces) {
   std::error_code error;
   fs::create_directories(root, error);
   const bool empty = !error && fs::is_empty(root, error);
@@ -259,7 +270,7 @@ Result<SysfsView> SysfsView::build(const std::string& root, Hypervisor& hypervis
         "device tree in " + root + ": " + (error ? error.message() : "the folder is not empty"));
   const fs::path canonical = fs::canonical(root, error);
   SysfsView view(error ? root : canonical.string());
-  PVIOMMU_TRY(Builder(view.root_, hypervisor).build());
+  PVIOMMU_TRY(Builder(view.root_, hypervisor, interfaces).build());
   return view;
 }
 
@@ -294,15 +305,24 @@ std::string SysfsView::normalise(std::string_view path) {
 
 std::optional<std::string_view> SysfsView::vfio_node(std::string_view normalised) {
   constexpr std::string_view kFolder = "/dev/vfio/";
+  constexpr std::string_view kDevices = "devices/";
+  if (normalised == "/dev/iommu") return kIommuNode;
   if (normalised.substr(0, kFolder.size()) != kFolder) return std::nullopt;
   const std::string_view node = normalised.substr(kFolder.size());
-  if (node.empty() || node.find('/') != node.npos) return std::nullopt;
+  const std::string_view last = node.starts_with(kDevices) ? node.substr(kDevices.size()) : node;
+  // "devices" is the folder.
+  if (last.empty() || last.find('/') != last.npos || node == "devices") return std::nullopt;
   return node;
+}
+
+std::string SysfsView::path_of_node(std::string_view node) {
+  return node == kIommuNode ? "/dev/iommu" : "/dev/vfio/" + std::string(node);
 }
 
 std::optional<std::string> SysfsView::resolve(std::string_view path) const {
   const std::string name = normalise(path);
   if (starts_with_folder(name, "/dev/vfio")) return root_ + name;
+  if (name == "/dev/iommu" && present(root_ + name)) return root_ + name;
   if (!starts_with_folder(name, "/sys")) return std::nullopt;
   const std::string_view below = std::string_view(name).substr(4);
   const std::string inside = root_ + std::string(below);
@@ -334,7 +354,7 @@ std::optional<std::string> SysfsView::resolve(std::string_view path) const {
 std::optional<std::string> SysfsView::unresolve(std::string_view path) const {
   if (!starts_with_folder(path, root_)) return std::nullopt;
   const std::string_view below = path.substr(root_.size());
-  if (starts_with_folder(below, "/dev/vfio")) return std::string(below);
+  if (starts_with_folder(below, "/dev/vfio") || below == "/dev/iommu") return std::string(below);
   return "/sys" + std::string(below);
 }
 

@@ -104,7 +104,8 @@ const SysfsView* EngineOfProcess::view() {
     complain("no folder for the device tree: " + to_string(folder.error()));
     return nullptr;
   }
-  auto built = SysfsView::build(*folder, (*ready)->hypervisor());
+  const auto config = EngineConfig::from_environment();
+  auto built = SysfsView::build(*folder, (*ready)->hypervisor(), config ? config->interfaces : Interfaces{});
   if (!built) {
     complain(to_string(built.error()));
     SysfsView::remove(*folder);

@@ -30,7 +30,8 @@ constexpr std::array kNames = {std::string_view("LD_PRELOAD="),          std::st
                                std::string_view("PVIOMMU_QUIET="),        std::string_view("PVIOMMU_SYSFS="),
                                std::string_view("PVIOMMU_SESSION="),      std::string_view("PVIOMMU_ALIVE="),
                                std::string_view("PVIOMMU_STATS_FILE="),   std::string_view("PVIOMMU_RUN_DIR="),
-                               std::string_view("PVIOMMU_MODULE_PATH="),  std::string_view("SYSFS_PCI_DEVICES=")};
+                               std::string_view("PVIOMMU_MODULE_PATH="),  std::string_view("PVIOMMU_INTERFACE="),
+                               std::string_view("SYSFS_PCI_DEVICES=")};
 constexpr std::string_view kOfARun = "PVIOMMU_SESSION=";
 
 // "NAME=VALUE" as they were when this library was loaded; null: not set.

@@ -33,8 +33,12 @@ class OpenFile {
   bool ours() const { return incarnation_ == incarnation(); }
   /// O_RDONLY, O_WRONLY or O_RDWR.
   int access_mode() const { return access_mode_; }
-  /// "/dev/vfio/vfio", "anon_inode:[vfio-device]"
+  /// "/dev/vfio/vfio", "/dev/vfio/devices/vfio0", "anon_inode:[vfio-device]"
   const char* path() const { return path_.data(); }
+  /// Of a device node, and not an anonymous inode.
+  bool has_node() const { return path_[0] == '/'; }
+  /// There is something to read and to write, at offsets: a device, whichever way it was opened.
+  bool has_content() const { return std::string_view(file_->kind()) == "device"; }
   /// IOMMU group number of a group file, else -1.
   int group() const { return group_; }
   /// Where read() and write() go on.

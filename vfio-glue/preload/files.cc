@@ -63,7 +63,7 @@ bool is_ioctl_of_every_file(std::uint32_t request) {
 template <class Transfer>
 ssize_t each_segment(const OpenFile& file, const iovec* segments, int count, Transfer&& transfer) {
   // Only devices have something to read, which is looked at before the segments are.
-  if (file.path()[0] == '/' || count < 0 || count > IOV_MAX) return -EINVAL;
+  if (!file.has_content() || count < 0 || count > IOV_MAX) return -EINVAL;
   ssize_t total = 0;
   for (int i = 0; i < count; ++i) {
     iovec segment;
@@ -81,7 +81,7 @@ ssize_t each_segment(const OpenFile& file, const iovec* segments, int count, Tra
 // Files that cannot be read at all say so first (vfs_readv()).
 long vectors_refused(int fd) {
   const FoundFile file = find(fd);
-  return file && file->path()[0] != '/' ? -EOPNOTSUPP : -EINVAL;
+  return file && file->has_content() ? -EOPNOTSUPP : -EINVAL;
 }
 
 int close_or_hide(int fd) { return static_cast<int>(returned(front_end().close(fd))); }
@@ -105,7 +105,7 @@ int fcntl_common(int fd, int command, void* argument) {
   constexpr int kKernelLargeFile = 0100000;
 #endif
   const int flags = (result & ~O_ACCMODE) | file->access_mode();
-  return file->path()[0] == '/' ? flags | kKernelLargeFile : flags & ~kKernelLargeFile;
+  return file->has_node() ? flags | kKernelLargeFile : flags & ~kKernelLargeFile;
 }
 
 void* mmap_common(void* address, size_t bytes, int prot, int flags, int fd, off_t offset) {

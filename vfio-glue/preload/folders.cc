@@ -103,7 +103,7 @@ void show_type(const Listing& listing, dirent& entry) {
   const KeepErrno keep;
   struct stat st {};
   const std::string path = listing.shown + "/" + entry.d_name;
-  if (listing.shown == "/dev/vfio")
+  if (SysfsView::vfio_node(path))
     entry.d_type = DT_CHR;
   else if (entry.d_type == DT_LNK && ::lstat(path.c_str(), &st) == 0)  // through our own
     entry.d_type = IFTODT(st.st_mode);
@@ -130,6 +130,7 @@ dirent* read_listing(Listing& listing) {
     struct stat st {};
     if (is_dots(entry->d_name)) continue;
     if (real().fstatat(::dirfd(listing.stream), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0) continue;  // both
+    show_type(listing, *entry);
     return entry;
   }
   return nullptr;

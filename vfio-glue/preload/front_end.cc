@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <climits>
 #include <cstdio>
 #include <cstring>
@@ -113,32 +112,6 @@ Result<int> FrontEnd::install(FileRef file, int access_mode, bool close_on_exec,
     return Error{EMFILE, "descriptor for a VFIO file"};
   }
   return fd;
-}
-
-int FrontEnd::open_node(std::string_view node, int flags) {
-  const KeepErrno keep;
-  int group = -1;
-  if (node != "vfio") {
-    const auto [rest, problem] = std::from_chars(node.data(), node.data() + node.size(), group);
-    const bool number = problem == std::errc() && rest == node.data() + node.size() && group >= 0 &&
-                        (node.size() == 1 || node[0] != '0');
-    if (!number) return -ENOENT;
-  }
-  if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) return -EEXIST;
-  if ((flags & O_DIRECTORY) != 0) return -ENOTDIR;
-  const EngineScope scope;
-  return with_stack([&] { return open_node(node, group, flags); });
-}
-
-int FrontEnd::open_node(std::string_view node, int group, int flags) {
-  const auto ready = process_.engine();
-  if (!ready) return -ready.error().code;
-  auto file = group < 0 ? (*ready)->open_container() : (*ready)->open_group(static_cast<unsigned>(group));
-  if (!file) return -file.error().code;
-  statistics().files_opened.fetch_add(1, std::memory_order_relaxed);
-  const auto fd = install(std::move(*file), flags & O_ACCMODE, (flags & O_CLOEXEC) != 0,
-                          "/dev/vfio/" + std::string(node), group);
-  return fd ? *fd : -fd.error().code;
 }
 
 int FrontEnd::refuse(const OpenFile& file) {
@@ -460,6 +433,17 @@ Result<UniqueFd> FrontEnd::duplicate_eventfd(int fd) {
   struct stat st {};
   if (::syscall(SYS_fstat, made, &st) != 0 || (st.st_mode & S_IFMT) != 0)
     return Error{EINVAL, "not an eventfd"};
+  return duplicate;
+}
+
+Result<UniqueFd> FrontEnd::duplicate_memory_file(int fd) {
+  if (fd < 0 || is_internal_fd(fd)) return Error{EBADF, "memory of a file"};
+  if (table_.contains(fd)) return Error{EINVAL, "memory of a VFIO file"};
+  const long made = ::syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0);
+  if (made < 0) return Error{errno, "memory of a file"};
+  UniqueFd duplicate(static_cast<int>(made));
+  // Only files of tmpfs and hugetlbfs have seals.
+  if (::syscall(SYS_fcntl, made, F_GET_SEALS) < 0) return Error{EINVAL, "memory of a file that is none"};
   return duplicate;
 }
 

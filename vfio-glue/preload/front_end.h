@@ -36,7 +36,7 @@ class FrontEnd final : public Client {
 
   // ---- the wrapped functions; results are the kernel's: >= 0 or -errno ------
 
-  /// open() of /dev/vfio/`node` ("vfio", "12", anything).
+  /// open() of a node as SysfsView::vfio_node() names it, or anything.
   int open_node(std::string_view node, int flags);
   long ioctl(OpenFile& file, unsigned long request, void* argument);
   ssize_t read(OpenFile& file, void* buffer, size_t bytes);
@@ -81,6 +81,7 @@ class FrontEnd final : public Client {
   bool is_open(int fd) override;
   Result<int> install(FileRef file) override;
   Result<UniqueFd> duplicate_eventfd(int fd) override;
+  Result<UniqueFd> duplicate_memory_file(int fd) override;
   MmioMapping mmio_at(std::uint64_t address, std::uint64_t bytes) override;
   void refresh_mappings(const void* object) override;
   bool traps_registers() const override;
@@ -95,7 +96,13 @@ class FrontEnd final : public Client {
   void finish();
 
  private:
-  int open_node(std::string_view node, int group, int flags);
+  /// What a node's name stands for.
+  struct Node {
+    enum class Kind : std::uint8_t { none, container, group, device, iommufd } kind = Kind::none;
+    int number = -1;
+  };
+  static Node node_of(std::string_view name);
+  int open_node(std::string_view name, const Node& node, int flags);
   Result<int> install(FileRef file, int access_mode, bool close_on_exec, std::string_view path, int group);
   /// Why an operation on `file` cannot be done now, as -errno; 0: it can.
   int refuse(const OpenFile& file);

@@ -16,6 +16,7 @@ PRELOAD_PARTS = \
 	vfio-glue/preload/large_stack.h \
 	vfio-glue/preload/mappings.cc \
 	vfio-glue/preload/mappings.h \
+	vfio-glue/preload/nodes.cc \
 	vfio-glue/preload/path_walk.cc \
 	vfio-glue/preload/path_walk.h \
 	vfio-glue/preload/process.cc \

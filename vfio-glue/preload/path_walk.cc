@@ -74,7 +74,7 @@ bool begins(std::string_view path, std::string_view folder) {
 // what a tree can hold.
 bool is_tree_path(std::string_view canonical) {
   if (!canonical.starts_with("/sys/") && !canonical.starts_with("/dev/")) return false;
-  if (begins(canonical, "/dev/vfio")) return true;
+  if (begins(canonical, "/dev/vfio") || canonical == "/dev/iommu") return true;
   for (const std::string_view prefix :
        {"/sys/bus/pci", "/sys/kernel/iommu_groups", "/sys/module/vfio", "/sys/devices/pci"})
     if (canonical.starts_with(prefix)) return true;

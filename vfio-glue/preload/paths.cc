@@ -28,14 +28,22 @@
 namespace pviommu::vfio {
 namespace {
 
-// Documentation/admin-guide/devices.txt: 10:196 is /dev/vfio/vfio; groups have
-// a dynamic major number.
-constexpr unsigned kContainerMajor = 10, kContainerMinor = 196, kGroupMajor = 243;
+// Documentation/admin-guide/devices.txt: 10:196 is /dev/vfio/vfio; groups and devices have
+// other dynamic ones; so has /dev/iommu, of the misc devices.
+constexpr unsigned kMiscMajor = 10, kContainerMinor = 196, kIommuMinor = 125, kGroupMajor = 243;
 
-unsigned group_of(std::string_view node) {
-  unsigned group = 0;
-  std::from_chars(node.data(), node.data() + node.size(), group);
-  return group;
+unsigned number_in(std::string_view text) {
+  unsigned number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+dev_t number_of_node(std::string_view node) {
+  constexpr std::string_view kDevice = "devices/vfio";
+  if (node == "vfio") return makedev(kMiscMajor, kContainerMinor);
+  if (node == kIommuNode) return makedev(kMiscMajor, kIommuMinor);
+  if (node.starts_with(kDevice)) return makedev(kDeviceNodeMajor, number_in(node.substr(kDevice.size())));
+  return makedev(kGroupMajor, number_in(node));
 }
 
 bool takes_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
@@ -43,7 +51,7 @@ bool takes_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE
 /// `st` is of the node's stand-in in the tree: owner and permissions are its.
 void show_device_node(struct stat& st, std::string_view node) {
   st.st_mode = S_IFCHR | (st.st_mode & 07777);
-  st.st_rdev = node == "vfio" ? makedev(kContainerMajor, kContainerMinor) : makedev(kGroupMajor, group_of(node));
+  st.st_rdev = number_of_node(node);
   st.st_size = 0;
   st.st_blocks = 0;
   st.st_nlink = 1;
@@ -56,7 +64,7 @@ void show_open_file(struct stat& st, const OpenFile& file) {
   st.st_mode = 0600;  // an anonymous inode: no type
   const std::string_view path = file.path();
   if (path[0] != '/') return;
-  const std::string_view node = path.substr(path.rfind('/') + 1);
+  const std::string_view node = SysfsView::vfio_node(path).value_or("");
   struct stat stand_in {};
   const KeepErrno keep;
   if (const SysfsView* view = front_end().known_view();

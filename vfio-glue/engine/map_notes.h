@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What people are told, once in a process, of maps that the hypervisor's limits touch.
+#pragma once
+
+#include <cstdint>
+
+#include "hypercall/capabilities.h"
+#include "vfio-glue/engine/engine_config.h"
+
+namespace pviommu::vfio {
+
+/// Memory was mapped with `access`: counted and told if the hypervisor gives more than that.
+void note_widened(const Capabilities& limits, const EngineConfig& config, Access access);
+/// A map at `iova` was EINVAL: told if it lies outside of the iova ranges.
+void note_outside(const Capabilities& limits, const EngineConfig& config, std::uint64_t iova, std::uint64_t size);
+
+}  // namespace pviommu::vfio
