@@ -54,6 +54,7 @@ offers "pviommu bind --driver=v" vfio-pci
 has "pviommu bind --driver=" none
 offers "pviommu doctor --device=0000:00:06" 06.0
 offers "pviommu run --frames=i" io_uring
+offers "pviommu run --interface=g" group group,cdev
 offers "pviommu run --hypervisor=mo" model
 offers "pviommu attach 0000:00:05.0 g" guest-a
 offers "pviommu attach 0000:00:05.0 Dom" ""

@@ -111,6 +111,7 @@ environment_variable() {
 }
 verdict environment-max-mappings environment_variable PVIOMMU_MAX_MAPPINGS many
 verdict environment-frames environment_variable PVIOMMU_FRAMES magic
+verdict environment-interface environment_variable PVIOMMU_INTERFACE nodes
 verdict environment-strict environment_variable PVIOMMU_STRICT perhaps
 
 preload_missing() {

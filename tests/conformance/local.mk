@@ -14,6 +14,7 @@ vfio_conformance_SOURCES = \
 	tests/conformance/fd_test.cc \
 	tests/conformance/group_test.cc \
 	tests/conformance/interruption_test.cc \
+	tests/conformance/iommufd_test.cc \
 	tests/conformance/irqs_test.cc \
 	tests/conformance/map_test.cc \
 	tests/conformance/memory_test.cc \

@@ -17,7 +17,7 @@ class EngineTest : public testing::Test {
  protected:
   static constexpr const char* kVariables[] = {
       "PVIOMMU_HYPERVISOR", "PVIOMMU_IOMMU_DRIVER", "PVIOMMU_FRAMES", "PVIOMMU_MAX_MAPPINGS",
-      "PVIOMMU_SESSION",    "PVIOMMU_STRICT",       "PVIOMMU_QUIET"};
+      "PVIOMMU_SESSION",    "PVIOMMU_STRICT",       "PVIOMMU_QUIET",  "PVIOMMU_INTERFACE"};
   EngineTest() {
     for (const char* name : kVariables) {
       if (const char* value = std::getenv(name)) before_[name] = value;
@@ -55,6 +55,7 @@ TEST_F(EngineTest, EmptyVariablesAreNone) {
   EXPECT_EQ(config->max_mappings, plain.max_mappings);
   EXPECT_TRUE(config->session.empty());
   EXPECT_FALSE(config->strict || config->quiet);
+  EXPECT_TRUE(config->interfaces.group && config->interfaces.cdev);
 }
 
 TEST_F(EngineTest, EveryVariableIsRead) {
@@ -65,6 +66,7 @@ TEST_F(EngineTest, EveryVariableIsRead) {
   ::setenv("PVIOMMU_SESSION", "/somewhere", 1);
   ::setenv("PVIOMMU_STRICT", "1", 1);
   ::setenv("PVIOMMU_QUIET", "0", 1);
+  ::setenv("PVIOMMU_INTERFACE", "cdev", 1);
   const auto config = EngineConfig::from_environment();
   ASSERT_TRUE(config.ok()) << to_string(config.error());
   EXPECT_EQ(config->hypervisor, "model:edu");
@@ -74,6 +76,8 @@ TEST_F(EngineTest, EveryVariableIsRead) {
   EXPECT_EQ(config->session, "/somewhere");
   EXPECT_TRUE(config->strict);
   EXPECT_FALSE(config->quiet);
+  EXPECT_FALSE(config->interfaces.group);
+  EXPECT_TRUE(config->interfaces.cdev);
 }
 
 TEST_F(EngineTest, ABadVariableIsNamed) {
@@ -94,6 +98,32 @@ TEST_F(EngineTest, ABadVariableIsNamed) {
     EXPECT_EQ(to_string(config.error()), std::string(name) + "='yes': must be 0 or 1");
     ::unsetenv(name);
   }
+  for (const char* value : {"both", "group,", ",cdev", "group cdev"}) {
+    ::setenv("PVIOMMU_INTERFACE", value, 1);
+    const auto config = EngineConfig::from_environment();
+    ASSERT_FALSE(config) << value;
+    EXPECT_EQ(to_string(config.error()), std::string("PVIOMMU_INTERFACE='") + value + "': must be group, cdev or group,cdev");
+  }
+}
+
+TEST_F(EngineTest, OffersTheInterfacesItIsToldTo) {
+  EngineConfig config;
+  config.hypervisor = "model:edu";
+  config.quiet = true;
+  config.interfaces = Interfaces::from_text("group").value();
+  {
+    const auto engine = Engine::create(config).value();
+    EXPECT_EQ(engine->open_iommufd().error().code, ENOENT);
+    EXPECT_EQ(engine->open_device_node(0).error().code, ENOENT);
+    EXPECT_TRUE(engine->open_container().ok());
+  }
+  config.interfaces = Interfaces::from_text("cdev").value();
+  const auto engine = Engine::create(config).value();
+  EXPECT_TRUE(engine->open_iommufd().ok());
+  EXPECT_TRUE(engine->open_device_node(0).ok());
+  EXPECT_EQ(engine->open_device_node(1).error().code, ENOENT);
+  EXPECT_EQ(engine->open_container().error().code, ENOENT);
+  EXPECT_EQ(engine->open_group(0).error().code, ENOENT);
 }
 
 TEST_F(EngineTest, WhatCannotBeSaysWhy) {

@@ -35,7 +35,11 @@ TEST(SysfsPath, Normalise) {
 TEST(SysfsPath, VfioNode) {
   EXPECT_EQ(SysfsView::vfio_node("/dev/vfio/vfio"), "vfio");
   EXPECT_EQ(SysfsView::vfio_node("/dev/vfio/12"), "12");
-  for (const char* other : {"/dev/vfio", "/dev/vfio/a/b", "/dev/vfiox/1", "/dev/null", "/sys"})
+  EXPECT_EQ(SysfsView::vfio_node("/dev/vfio/devices/vfio3"), "devices/vfio3");
+  EXPECT_EQ(SysfsView::vfio_node("/dev/iommu"), kIommuNode);
+  for (const char* path : {"/dev/vfio/vfio", "/dev/vfio/12", "/dev/vfio/devices/vfio3", "/dev/iommu"})
+    EXPECT_EQ(SysfsView::path_of_node(*SysfsView::vfio_node(path)), path);
+  for (const char* other : {"/dev/vfio", "/dev/vfio/a/b", "/dev/vfio/devices", "/dev/vfio/devices/", "/dev/vfio/devices/a/b", "/dev/iommus", "/dev/vfiox/1", "/dev/null", "/sys"})
     EXPECT_FALSE(SysfsView::vfio_node(other)) << other;
 }
 
@@ -85,7 +89,7 @@ TEST_F(SysfsTree, Attributes) {
   EXPECT_EQ(read(at + "/class"), "0x010802\n");
   EXPECT_EQ(read(at + "/numa_node"), "-1\n");
   EXPECT_EQ(link(at + "/vfio-dev/vfio0/device"), std::string("../../../") + kDevice);
-  EXPECT_EQ(read(at + "/vfio-dev/vfio0/dev"), "(missing)") << "a file of its own comes with iommufd";
+  EXPECT_EQ(read(at + "/vfio-dev/vfio0/dev"), "242:0\n");
   EXPECT_EQ(read(at + "/max_vfs"), "0\n");
   EXPECT_EQ(read(at + "/no-such-attribute"), "(missing)") << "not the real device's";
   // vendor and device id, little endian
@@ -164,6 +168,22 @@ TEST_F(SysfsTree, ADeviceInUseHasNoResourcesButIsThere) {
   ASSERT_TRUE(second.ok()) << to_string(second.error());
   EXPECT_EQ(content(second->root() + "/bus/pci/devices/0000:00:05.0/resource").substr(0, 18),
             "0x0000000000000000");
+}
+
+TEST_F(SysfsTree, NodesOfTheInterfacesThatAreOffered) {
+  const auto tree = [&](const char* name, const char* interfaces) {
+    return SysfsView::build(folder_ + name, *hypervisor_, Interfaces::from_text(interfaces).value()).value().root();
+  };
+  const std::string both = tree("/both", "cdev,group"), group = tree("/group", "group"), cdev = tree("/cdev", "cdev");
+  const std::string own = "/devices/pci0000:00/0000:00:05.0/vfio-dev/vfio0";
+  for (const char* node : {"/dev/iommu", "/dev/vfio/devices/vfio0", "/dev/vfio/devices/vfio1"}) {
+    EXPECT_TRUE(fs::exists(both + node) && fs::exists(cdev + node)) << node;
+    EXPECT_FALSE(fs::exists(group + node)) << node;
+  }
+  EXPECT_TRUE(fs::exists(both + "/dev/vfio/vfio") && fs::exists(group + "/dev/vfio/vfio"));
+  EXPECT_FALSE(fs::exists(cdev + "/dev/vfio/vfio"));
+  EXPECT_TRUE(fs::exists(cdev + own + "/dev"));
+  EXPECT_TRUE(fs::exists(group + own) && !fs::exists(group + own + "/dev")) << "as of a kernel without iommufd";
 }
 
 TEST_F(SysfsTree, FoldersThatCannotBeUsed) {
