@@ -6,6 +6,7 @@ EXTRA_DIST += \
 	doc/developer.md \
 	doc/iommu-drivers.md \
 	doc/notification.md \
+	doc/packages.md \
 	doc/power.md \
 	doc/systemd/pviommu-example.service \
 	doc/systemd/pviommu-reap.service \

@@ -9,6 +9,7 @@
 # make bench          benchmarks
 # make fuzz           tests/fuzz/local.mk
 # make coverage       tests/coverage/local.mk
+# make check-packages the Debian packages, on Debian 12 and 13
 # make dropin         an IOMMU driver's module out of the tree
 # make sanitized      unit tests and SANITIZED_TESTS, in a build made with
 #                     --enable-sanitizer
@@ -29,6 +30,9 @@ EXTRA_DIST += \
 	tests/README \
 	tests/by-reason.awk \
 	tests/list-cases.awk \
+	tests/packages/build.sh \
+	tests/packages/install.sh \
+	tests/packages/packages.sh \
 	tests/run-stage.sh \
 	tests/tap.sh
 CONFORMANCE_TESTS =
@@ -106,6 +110,10 @@ clients: all
 dropin: all
 	jobs=-j1; $(RUN_TAP) dropin tests/dropin/dropin.sh
 
+# Builds of its own, in folders of debootstrap's.
+check-packages:
+	jobs="-j1 TEST_SECONDS=3000"; $(RUN_TAP) packages tests/packages/packages.sh
+
 # The preload front end comes before the runtime of ASan in a program that
 # `pviommu run` starts; both wrap different functions, so the order is no harm.
 sanitized: all
@@ -117,7 +125,7 @@ sanitized: all
 bench: all
 	$(MAKE) $(AM_MAKEFLAGS) bench-run
 
-.PHONY: test-programs conformance clients dropin sanitized bench bench-run
+.PHONY: test-programs conformance clients check-packages dropin sanitized bench bench-run
 
 clean-local:
 	-rm -rf results fuzz coverage
