@@ -21,7 +21,8 @@ LD_LIBRARY_PATH=$PVIOMMU_BUILD/.libs in_guest --timeout "${DIFFERENTIAL_TIMEOUT:
   --add "$differential/found:/root/found" <<EOT
 check "devices are given to vfio-pci" give_to_vfio \$nvme \$edu \$edu2 \$e1000e $edu3 $edu4
 export PVIOMMU_PRELOAD=/libraries/libpviommu-preload.so
-side="pviommu run --quiet --hypervisor=model:$model --"
+# Debian's kernels have neither iommufd nor devices' nodes.
+side="pviommu run --quiet --interface=group --hypervisor=model:$model --"
 # compare NAME OPTION...: in the background but for the first; verdict NAME says what came of it.
 compare() {
   name=\$1
