@@ -50,10 +50,10 @@ shell_walks() {
   # shellcheck disable=SC2016 # the inner shell's
   run_edu -- sh -ec '
     cd -P '$device' && [ "$(cat vendor)" = 0x1234 ] && cd -P .. && cd -P ../.. && [ "$(pwd -P)" = /sys ]
-    [ "$(find /dev/vfio -type c | sort | tr "\n" " ")" = "/dev/vfio/'$group' /dev/vfio/vfio " ]
+    [ "$(find /dev/vfio -type c | sort | tr "\n" " ")" = "/dev/vfio/'$group' /dev/vfio/devices/vfio0 /dev/vfio/vfio " ]
     [ "$(find -L '$device'/ -maxdepth 1 -name vendor)" = '$device'/vendor ]
     ls -l '$device'/ | grep -q vendor
-    [ "$(ls -d /dev/vfio/*)" = "$(printf "%s\n" /dev/vfio/'$group' /dev/vfio/vfio)" ]
+    [ "$(ls -d /dev/vfio/*)" = "$(printf "%s\n" /dev/vfio/'$group' /dev/vfio/devices /dev/vfio/vfio)" ]
     [ "$(stat -f -c %T '$device')" = sysfs ]
     chmod 660 /dev/vfio/'$group' && [ "$(stat -c %a%F /dev/vfio/'$group')" = "660character special file" ]
   ' >"$work/out" 2>"$work/err" || fail "status $?"

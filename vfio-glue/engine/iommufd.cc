@@ -206,11 +206,12 @@ std::vector<std::int32_t> Iommufd::reset_ids(const std::vector<HotResetMember>& 
 Status Iommufd::hot_reset(Client& client, std::uint32_t id, const std::vector<HotResetMember>& members) {
   const std::lock_guard guard(lock_);
   std::vector<Device*> open;
-  for (const auto& [ignored, object] : objects_)
-    if (object.device && std::ranges::any_of(members, [&](const HotResetMember& member) {
-          return member.sbdf == object.device->info().sbdf;
-        }))
+  for (const auto& [ignored, object] : objects_) {
+    if (!object.device) continue;
+    const Sbdf sbdf = object.device->info().sbdf;
+    if (std::ranges::any_of(members, [sbdf](const HotResetMember& member) { return member.sbdf == sbdf; }))
       open.push_back(object.device.get());
+  }
   return find(id)->device->hot_reset(client, std::move(open));
 }
 
