@@ -53,7 +53,7 @@ reads_back() {  # AS...
 }
 step "qemu-io on the model" reads_back env
 step "qemu-io on the model, as an ordinary user" reads_back setpriv --reuid=65534 --regid=65534 --clear-groups
-step "the conformance program" pviommu run --hypervisor="model:edu" -- \
+step "the conformance program" pviommu run --hypervisor="model:nvme,addr=0000:00:05.0;edu,addr=0000:00:06.0" -- \
   "$(dpkg -L pviommu-conformance | grep /vfio-conformance)" --gtest_filter='Container.*'
 
 # ---- the next version ------------------------------------------------------------------------
@@ -75,8 +75,9 @@ step "qemu-io after the upgrade" reads_back env
 installed=$(dpkg-query -W -f '${Package} ' '*pviommu*')
 # shellcheck disable=SC2086 # words wanted
 step "apt remove" apt remove $installed
+# apt knows no package any more that came from a file.
 # shellcheck disable=SC2086 # words wanted
-step "apt purge" apt purge $installed
+step "dpkg --purge" dpkg --purge $installed
 step "apt autoremove" apt autoremove --purge
 files >"$scratch/after"
 # What came as a dependency and left something is not ours.
