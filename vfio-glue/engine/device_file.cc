@@ -34,7 +34,8 @@ struct DeviceTable {
 
 Result<long> DeviceFile::do_ioctl(Client& client, std::uint32_t request, std::uint64_t argument) {
   // Of a device that was opened by its group.
-  if (request == iommufd::kDeviceBind) [[unlikely]] return Error{EINVAL, "BIND_IOMMUFD of a group's device"};
+  if (request == iommufd::kDeviceBind && owner_.has_nodes()) [[unlikely]]
+    return Error{EINVAL, "BIND_IOMMUFD of a group's device"};
   return dispatch(DeviceTable::table, *this, client, request, argument, ENOTTY);
 }
 

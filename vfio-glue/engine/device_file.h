@@ -22,6 +22,9 @@ class DeviceOwner {
   /// What hot resets of a device that is bound to an iommufd name the members by, and then no
   /// groups; nothing: it was opened by its group.
   virtual std::optional<std::vector<std::int32_t>> reset_ids(const std::vector<HotResetMember>& members) = 0;
+  /// Whether devices have nodes of their own here (EngineConfig::interfaces), as kernels with
+  /// CONFIG_VFIO_DEVICE_CDEV have them.
+  virtual bool has_nodes() const = 0;
 
  protected:
   ~DeviceOwner() = default;

@@ -43,6 +43,7 @@ class DeviceNode final : public DeviceFile, private DeviceOwner {
   Status hot_reset(Client& client, std::span<const std::int32_t> groups, Device& device,
                    const std::vector<HotResetMember>& members) override;
   std::optional<std::vector<std::int32_t>> reset_ids(const std::vector<HotResetMember>& members) override;
+  bool has_nodes() const override { return true; }
 
   GroupSlot& slot_;
   GroupOwner& owner_;

@@ -75,6 +75,7 @@ class Group final : public File, public ContainerMember, private DeviceOwner {
   Status hot_reset(Client& client, std::span<const std::int32_t> groups, Device& device,
                    const std::vector<HotResetMember>& members) override;
   std::optional<std::vector<std::int32_t>> reset_ids(const std::vector<HotResetMember>&) override { return std::nullopt; }
+  bool has_nodes() const override { return config_.interfaces.cdev; }
 
   /// A device that is open.
   struct OpenDevice {
