@@ -6,6 +6,7 @@ unit_vfio_SOURCES += \
 	tests/unit/vfio_guest_device_test.cc \
 	tests/unit/vfio_iommufd_test.cc \
 	tests/unit/vfio_hot_reset_test.cc \
+	tests/unit/vfio_life.h \
 	tests/unit/vfio_local_client.h \
 	tests/unit/vfio_notifications_test.cc
 

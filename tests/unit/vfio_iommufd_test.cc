@@ -1,30 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Every hypercall of a program that goes by iommufd fails once, as in vfio_failures_test.cc; and
 // groups of several devices.
-#include <functional>
-
-#include "hypercall/statistics.h"
 #include "vfio-glue/iommufd_abi.h"
-#include "vfio_engine_rig.h"
+#include "vfio_life.h"
 
 namespace pviommu::vfio {
 namespace {
 
 using namespace pviommu::iommufd;
 
-constexpr int kRefused = EHOSTDOWN;  // no other place answers this
 constexpr std::uint32_t kFixed = kMapFixedIova | kMapReadable | kMapWriteable;
 
-class IommufdLife {
+class IommufdLife : Life {
  public:
-  explicit IommufdLife(EngineRig& rig) : rig_(rig) {
-    memory_ = static_cast<std::uint8_t*>(
-        ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    std::memset(memory_, 1, kBytes);
-  }
-  ~IommufdLife() { ::munmap(memory_, kBytes); }
+  explicit IommufdLife(EngineRig& rig) : Life(rig) {}
 
-  /// As Life::run() of vfio_failures_test.cc.
+  /// Runs all steps; returns how many met a failure.
   int run() {
     iommu_ = *rig_.client.install(*rig_.engine->open_iommufd());
     node_ = *rig_.client.install(*rig_.engine->open_device_node(0));
@@ -57,21 +48,6 @@ class IommufdLife {
   }
 
  private:
-  static constexpr std::size_t kBytes = 300 * kPageSize;
-
-  void step(const char* name, const std::function<long()>& work) {
-    const auto& statistics = pviommu::statistics();
-    const std::uint64_t mappings = statistics.live_mappings(), pages = statistics.live_pages(),
-                        pinned = statistics.pinned_pages.load();
-    const long result = work();
-    if (result == 0) return;
-    ++failures_;
-    EXPECT_EQ(result, -kRefused) << name;
-    EXPECT_EQ(statistics.live_mappings(), mappings) << name;
-    EXPECT_EQ(statistics.live_pages(), pages) << name;
-    EXPECT_EQ(statistics.pinned_pages.load(), pinned) << name;
-    EXPECT_EQ(work(), 0) << name << ", a second time";
-  }
   long map(std::uint32_t ioas, std::uint64_t iova, std::uint64_t length) {
     IoasMap map{sizeof map, kFixed, ioas, 0, reinterpret_cast<std::uint64_t>(memory_), length, iova};
     return rig_.client.ioctl(iommu_, kIoasMap, &map);
@@ -81,43 +57,13 @@ class IommufdLife {
     return rig_.client.ioctl(node_, kDeviceAttach, &attach);
   }
 
-  EngineRig& rig_;
-  std::uint8_t* memory_ = nullptr;
   int iommu_ = -1, node_ = -1;
-  int failures_ = 0;
 };
 
 class IommufdFailures : public testing::TestWithParam<const char*> {};
 
 TEST_P(IommufdFailures, EveryHypercallOnce) {
-  const std::string machine = std::string("model:") + GetParam() + "edu,addr=0000:00:06.0";
-  std::uint64_t calls = 0;
-  {
-    EngineRig rig(machine);
-    EXPECT_EQ(IommufdLife(rig).run(), 0);
-    calls = rig.model->calls().calls();
-  }
-  ASSERT_GT(calls, 10u);
-  int seen = 0;
-  for (std::uint64_t n = 1; n <= calls; ++n)
-    for (std::uint64_t after_pages : {0, 3}) {
-      SCOPED_TRACE("hypercall " + std::to_string(n) + " of " + std::to_string(calls) + " after " +
-                   std::to_string(after_pages) + " pages");
-      EngineRig rig(machine);
-      rig.model->calls().inject(std::nullopt, n, kRefused, after_pages);
-      seen += IommufdLife(rig).run();
-      const auto& statistics = pviommu::statistics();
-      EXPECT_EQ(statistics.live_mappings(), 0u);
-      EXPECT_EQ(statistics.live_pages(), 0u);
-      EXPECT_EQ(statistics.pinned_pages.load(), 0u);
-      EXPECT_EQ(rig.model->live_spaces(), 0u);
-      EXPECT_EQ(rig.model->violations().forgotten_in_use, 0u);
-      EXPECT_EQ(rig.model->violations().wrong_frame, 0u);
-      EXPECT_EQ(rig.model->violations().vectors_left, 0u);
-      EXPECT_EQ(IommufdLife(rig).run(), 0) << "a second life";
-      if (testing::Test::HasFailure()) return;
-    }
-  EXPECT_GT(seen, 10) << "some step must have seen a failure";
+  fail_every_hypercall_once<IommufdLife>(std::string("model:") + GetParam() + "edu,addr=0000:00:06.0");
 }
 
 INSTANTIATE_TEST_SUITE_P(Machines, IommufdFailures, testing::Values("", "frames=scattered;", "limits=xen;"));
