@@ -145,16 +145,7 @@ Status Container::get_info(const Call& call, vfio_iommu_type1_info& info) {
   vfio_iommu_type1_info_dma_avail available{};
   available.avail = space_->available();
   chain.add(VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, &available, sizeof available);
-  std::vector<std::uint8_t> ranges(sizeof(vfio_iommu_type1_info_cap_iova_range) +
-                                   limits.iova_ranges.size() * sizeof(vfio_iova_range));
-  vfio_iommu_type1_info_cap_iova_range head{};
-  head.nr_iovas = static_cast<std::uint32_t>(limits.iova_ranges.size());
-  std::memcpy(ranges.data(), &head, sizeof head);
-  for (std::size_t i = 0; i < limits.iova_ranges.size(); ++i) {
-    const vfio_iova_range range{limits.iova_ranges[i].first().raw(), limits.iova_ranges[i].last().raw()};
-    std::memcpy(ranges.data() + sizeof head + i * sizeof range, &range, sizeof range);
-  }
-  chain.add(VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, ranges.data(), ranges.size());
+  chain.add_iova_ranges(limits.iova_ranges);
 
   info.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS;
   info.iova_pgsizes = limits.page_sizes;
@@ -166,13 +157,6 @@ Status Container::get_info(const Call& call, vfio_iommu_type1_info& info) {
     PVIOMMU_TRY(call.client.copy_out(call.argument + sizeof info, chain.bytes().data(), chain.bytes().size()));
   }
   return call.reply(info, reply_bytes);
-}
-
-static Access access_of(std::uint32_t map_flags) {
-  Access access = Access::none;
-  if (map_flags & VFIO_DMA_MAP_FLAG_READ) access = access | Access::read;
-  if (map_flags & VFIO_DMA_MAP_FLAG_WRITE) access = access | Access::write;
-  return access;
 }
 
 Status Container::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {

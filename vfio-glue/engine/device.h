@@ -14,6 +14,7 @@
 
 #include <linux/vfio.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -96,6 +97,9 @@ class Device final : private ConfigEffects {
   bool can_reset() const { return hardware_->can_reset(); }
   /// VFIO_DEVICE_RESET; interrupts stay configured.
   Status reset(Client& client);
+  bool is_among(const std::vector<HotResetMember>& members) const {
+    return std::ranges::find(members, info().sbdf, &HotResetMember::sbdf) != members.end();
+  }
   Result<std::vector<HotResetMember>> hot_reset_members() { return hardware_->hot_reset_members(); }
   /// VFIO_DEVICE_PCI_HOT_RESET by way of this one; `open` are the open devices among the
   /// members, this one too, and stay open meanwhile.

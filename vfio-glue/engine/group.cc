@@ -206,8 +206,7 @@ Status Group::hot_reset(Client& client, std::span<const std::int32_t> fds, Devic
   for (const auto& group : groups) {
     guards.emplace_back(group->lock_);
     for (const OpenDevice& one : group->devices_)
-      if (std::ranges::any_of(members, [&](const HotResetMember& member) { return member.sbdf == one.device->info().sbdf; }))
-        open.push_back(one.device);
+      if (one.device->is_among(members)) open.push_back(one.device);
   }
   return device.hot_reset(client, std::move(open));
 }

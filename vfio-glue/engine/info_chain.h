@@ -16,6 +16,8 @@
 #include <cstring>
 #include <vector>
 
+#include "hypercall/range.h"
+
 namespace pviommu::vfio {
 
 class InfoChain {
@@ -36,6 +38,19 @@ class InfoChain {
       std::memcpy(bytes_.data() + last_ + offsetof(vfio_info_cap_header, next), &next, sizeof next);
     }
     last_ = at;
+  }
+
+  /// VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE of a container's or an IOAS's addresses.
+  void add_iova_ranges(const std::vector<IovaRange>& ranges) {
+    vfio_iommu_type1_info_cap_iova_range head{};
+    head.nr_iovas = static_cast<std::uint32_t>(ranges.size());
+    std::vector<std::uint8_t> body(sizeof head + ranges.size() * sizeof(vfio_iova_range));
+    std::memcpy(body.data(), &head, sizeof head);
+    for (std::size_t i = 0; i < ranges.size(); ++i) {
+      const vfio_iova_range range{ranges[i].first().raw(), ranges[i].last().raw()};
+      std::memcpy(body.data() + sizeof head + i * sizeof range, &range, sizeof range);
+    }
+    add(VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, body.data(), body.size());
   }
 
   bool empty() const { return bytes_.empty(); }

@@ -34,6 +34,10 @@ Iommufd::Object* Iommufd::find(std::uint32_t id) {
   return found == objects_.end() ? nullptr : &found->second;
 }
 
+std::uint32_t Iommufd::id_of(const Object& object) const {
+  return std::ranges::find_if(objects_, [&](const auto& one) { return &one.second == &object; })->first;
+}
+
 Result<Ioas*> Iommufd::find_ioas(std::uint32_t id) {
   Object* object = find(id);
   if (!object || !object->ioas) return Error{ENOENT, "no such IOAS"};
@@ -57,9 +61,9 @@ void Iommufd::erase(const Object& object) {
     object.of->ioas->remove_table();
     --object.of->users;
   }
-  const auto at = std::ranges::find_if(objects_, [&](const auto& one) { return &one.second == &object; });
-  if (compat_ == at->first) compat_ = 0;
-  objects_.erase(at);
+  const std::uint32_t id = id_of(object);
+  if (compat_ == id) compat_ = 0;
+  objects_.erase(id);
 }
 
 Result<std::uint32_t> Iommufd::new_table(Object& ioas, bool automatic) {
@@ -143,12 +147,9 @@ Result<std::uint32_t> Iommufd::attach(std::uint32_t id, std::uint32_t target) {
   Object& device = *find(id);
   Group& group = *device.group;
   Object* const table = PVIOMMU_TRY(table_for(target));
-  const auto number = [&] {
-    return std::ranges::find_if(objects_, [&](const auto& one) { return &one.second == table; })->first;
-  };
   if (group.table == table) {
     if (!device.attached) ++table->users, ++group.attached, device.attached = true;
-    return number();
+    return id_of(*table);
   }
   Status done;
   if (group.table && !device.attached)
@@ -168,7 +169,7 @@ Result<std::uint32_t> Iommufd::attach(std::uint32_t id, std::uint32_t target) {
     before->users -= group.attached;
     put_table(*before);
   }
-  return number();
+  return id_of(*table);
 }
 
 /// The device is attached no more; the last one takes the group with it.  After an error the
@@ -206,12 +207,8 @@ std::vector<std::int32_t> Iommufd::reset_ids(const std::vector<HotResetMember>& 
 Status Iommufd::hot_reset(Client& client, std::uint32_t id, const std::vector<HotResetMember>& members) {
   const std::lock_guard guard(lock_);
   std::vector<Device*> open;
-  for (const auto& [ignored, object] : objects_) {
-    if (!object.device) continue;
-    const Sbdf sbdf = object.device->info().sbdf;
-    if (std::ranges::any_of(members, [sbdf](const HotResetMember& member) { return member.sbdf == sbdf; }))
-      open.push_back(object.device.get());
-  }
+  for (const auto& [ignored, object] : objects_)
+    if (object.device && object.device->is_among(members)) open.push_back(object.device.get());
   return find(id)->device->hot_reset(client, std::move(open));
 }
 

@@ -93,6 +93,7 @@ class Iommufd final : public File {
   // ---- objects; lock held ---------------------------------------------------------
   std::uint32_t add(Object object);
   Object* find(std::uint32_t id);  ///< null: there is none
+  std::uint32_t id_of(const Object& object) const;
   Result<Ioas*> find_ioas(std::uint32_t id);
   Result<Object*> find_table(std::uint32_t id);
   Result<Object*> find_device(std::uint32_t id);

@@ -6,6 +6,7 @@
 
 #include "vfio-glue/engine/info_chain.h"
 #include "vfio-glue/engine/iommufd.h"
+#include "vfio-glue/engine/map_notes.h"
 
 namespace pviommu::vfio {
 
@@ -65,16 +66,7 @@ Status Iommufd::get_info(const Call& call, vfio_iommu_type1_info& info) {
   vfio_iommu_type1_info_dma_avail available{};
   available.avail = ~std::uint32_t{0};
   chain.add(VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, &available, sizeof available);
-  const std::vector<IovaRange> ranges = ioas->ranges();
-  std::vector<std::uint8_t> body(sizeof(vfio_iommu_type1_info_cap_iova_range) + ranges.size() * sizeof(vfio_iova_range));
-  vfio_iommu_type1_info_cap_iova_range head{};
-  head.nr_iovas = static_cast<std::uint32_t>(ranges.size());
-  std::memcpy(body.data(), &head, sizeof head);
-  for (std::size_t i = 0; i < ranges.size(); ++i) {
-    const vfio_iova_range range{ranges[i].first().raw(), ranges[i].last().raw()};
-    std::memcpy(body.data() + sizeof head + i * sizeof range, &range, sizeof range);
-  }
-  chain.add(VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, body.data(), body.size());
+  chain.add_iova_ranges(ioas->ranges());
 
   // Of an IOAS without devices: every size of at least a page.
   std::uint64_t sizes = ioas->space() ? ioas->space()->capabilities().page_sizes : ~(kPageSize - 1);
@@ -91,9 +83,7 @@ Status Iommufd::get_info(const Call& call, vfio_iommu_type1_info& info) {
 }
 
 Status Iommufd::map_dma(const Call& call, vfio_iommu_type1_dma_map& map) {
-  Access access = Access::none;
-  if (map.flags & VFIO_DMA_MAP_FLAG_READ) access = access | Access::read;
-  if (map.flags & VFIO_DMA_MAP_FLAG_WRITE) access = access | Access::write;
+  const Access access = access_of(map.flags);
   const bool mmio = map.size != 0 && call.client.mmio_at(map.vaddr, map.size).file != nullptr;
   const std::lock_guard guard(lock_);
   Ioas* ioas = PVIOMMU_TRY(find_compat());

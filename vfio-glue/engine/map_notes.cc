@@ -2,6 +2,8 @@
 // A container's and an IOAS's maps share these lines.
 #include "vfio-glue/engine/map_notes.h"
 
+#include <linux/vfio.h>
+
 #include <atomic>
 #include <cstdio>
 #include <string>
@@ -9,6 +11,13 @@
 #include "hypercall/statistics.h"
 
 namespace pviommu::vfio {
+
+Access access_of(std::uint32_t map_flags) {
+  Access access = Access::none;
+  if (map_flags & VFIO_DMA_MAP_FLAG_READ) access = access | Access::read;
+  if (map_flags & VFIO_DMA_MAP_FLAG_WRITE) access = access | Access::write;
+  return access;
+}
 
 /// A program that maps outside of the IOVA ranges gets EINVAL, as from the kernel; the
 /// reason is told once, for people.

@@ -36,6 +36,14 @@ class FrontEnd final : public Client {
 
   // ---- the wrapped functions; results are the kernel's: >= 0 or -errno ------
 
+  /// What a node's name stands for.
+  struct Node {
+    enum class Kind : std::uint8_t { none, container, group, device, iommufd } kind = Kind::none;
+    int number = -1;
+  };
+  /// `name` as SysfsView::vfio_node() says it; `none`: anything else.
+  static Node node_of(std::string_view name);
+
   /// open() of a node as SysfsView::vfio_node() names it, or anything.
   int open_node(std::string_view node, int flags);
   long ioctl(OpenFile& file, unsigned long request, void* argument);
@@ -96,12 +104,6 @@ class FrontEnd final : public Client {
   void finish();
 
  private:
-  /// What a node's name stands for.
-  struct Node {
-    enum class Kind : std::uint8_t { none, container, group, device, iommufd } kind = Kind::none;
-    int number = -1;
-  };
-  static Node node_of(std::string_view name);
   int open_node(std::string_view name, const Node& node, int flags);
   Result<int> install(FileRef file, int access_mode, bool close_on_exec, std::string_view path, int group);
   /// Why an operation on `file` cannot be done now, as -errno; 0: it can.

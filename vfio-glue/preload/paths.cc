@@ -12,8 +12,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <climits>
 #include <cstdarg>
 #include <cstdio>
@@ -32,18 +32,20 @@ namespace {
 // other dynamic ones; so has /dev/iommu, of the misc devices.
 constexpr unsigned kMiscMajor = 10, kContainerMinor = 196, kIommuMinor = 125, kGroupMajor = 243;
 
-unsigned number_in(std::string_view text) {
-  unsigned number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
-}
-
-dev_t number_of_node(std::string_view node) {
-  constexpr std::string_view kDevice = "devices/vfio";
-  if (node == "vfio") return makedev(kMiscMajor, kContainerMinor);
-  if (node == kIommuNode) return makedev(kMiscMajor, kIommuMinor);
-  if (node.starts_with(kDevice)) return makedev(kDeviceNodeMajor, number_in(node.substr(kDevice.size())));
-  return makedev(kGroupMajor, number_in(node));
+dev_t number_of_node(std::string_view name) {
+  using Kind = FrontEnd::Node::Kind;
+  const FrontEnd::Node node = FrontEnd::node_of(name);
+  const auto number = static_cast<unsigned>(std::max(node.number, 0));
+  switch (node.kind) {
+    case Kind::container:
+      return makedev(kMiscMajor, kContainerMinor);
+    case Kind::iommufd:
+      return makedev(kMiscMajor, kIommuMinor);
+    case Kind::device:
+      return makedev(kDeviceNodeMajor, number);
+    default:
+      return makedev(kGroupMajor, number);
+  }
 }
 
 bool takes_mode(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
