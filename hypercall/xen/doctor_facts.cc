@@ -123,13 +123,13 @@ void ask_xen(DeviceFacts& device, XenCalls& calls) {
   const auto control = Control::open(calls);
   if (!control) return;  // said of the host
   device.owner = ask_owner(calls, **control, *device.sbdf);
-  if (const auto carriers = list_carriers(calls)) {
-    for (const CarrierInfo& carrier : *carriers)
-      if (device.owner == "d" + std::to_string(carrier.domid.raw())) device.carrier_of = carrier.tag.pid;
-  }
   if (const auto domains = list_domains(calls)) {
-    for (const xen_domctl_getdomaininfo& info : *domains)
-      if (device.owner == "d" + std::to_string(info.domain)) device.kernels_carrier = is_kernels_handle(info.handle);
+    for (const xen_domctl_getdomaininfo& info : *domains) {
+      if (device.owner != "d" + std::to_string(info.domain)) continue;
+      CarrierTag tag;
+      if (parse_handle(info.handle, tag)) device.carrier_of = tag.pid;
+      device.kernels_carrier = is_kernels_handle(info.handle);
+    }
   }
   if (const auto entries = (*control)->reserved_memory(*device.sbdf))
     for (const xen_reserved_device_memory& entry : *entries)
