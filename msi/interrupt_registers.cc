@@ -11,7 +11,6 @@ constexpr std::size_t kCommand = 0x04;
 constexpr std::uint16_t kCommandMemory = 1 << 1;
 constexpr std::uint16_t kCommandIntxDisable = 1 << 10;
 
-
 Result<std::uint16_t> read_word(PciDevice& device, std::size_t offset) {
   return static_cast<std::uint16_t>(PVIOMMU_TRY(device.config_read(offset, 2)));
 }

@@ -41,7 +41,6 @@ nodist_vfio_glue_pviommu_SOURCES = unity/host.cc unity/command.cc
 else
 vfio_glue_pviommu_SOURCES = $(HOST_PARTS) $(COMMAND_PARTS)
 endif
-EXTRA_DIST += $(HOST_PARTS) $(COMMAND_PARTS)
 unity/host.cc: Makefile
 	$(AM_V_GEN)$(UNIFY) $(HOST_PARTS) >$@
 unity/command.cc: Makefile

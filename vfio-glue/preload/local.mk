@@ -66,7 +66,6 @@ nodist_libpviommu_preload_la_SOURCES = unity/preload.cc unity/wrappers.cc
 else
 libpviommu_preload_la_SOURCES = $(PRELOAD_PARTS) $(WRAPPERS) vfio-glue/preload/fts.cc
 endif
-EXTRA_DIST += $(PRELOAD_PARTS) $(WRAPPERS)
 unity/preload.cc: Makefile
 	$(AM_V_GEN)$(UNIFY) $(PRELOAD_PARTS) >$@
 unity/wrappers.cc: Makefile
